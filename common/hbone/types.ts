@@ -1,0 +1,51 @@
+// HBONE (HTTP/2 CONNECT over mutual TLS 1.3) as the proxies see it. Implemented on the engine in this folder.
+import type { Duplex } from '../../engine/reactor/duplex.ts';
+import type { HeaderList } from '../../engine/http2/types.ts';
+
+/** A tunnel request that arrived. Exactly one of `accept` and `refuse` must be called. */
+export interface TunnelRequest {
+  /** `:authority` as sent: `ip:port` or `hostname:port`. */
+  readonly authority: string;
+  readonly headers: HeaderList;
+  /** First SPIFFE URI SAN of the verified client certificate, or undefined. */
+  readonly peerIdentity: string | undefined;
+  /** Peer and local address of the tunnel's TCP connection. */
+  readonly peerAddress: string;
+  readonly peerPort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  /** 200; the returned stream carries the application's bytes. */
+  accept(headers: HeaderList): Duplex;
+  /** Answers an error status and ends the stream. */
+  refuse(status: number, headers?: HeaderList): void;
+  /** Called if the peer goes away before accept or refuse. */
+  onAbort: (() => void) | undefined;
+}
+
+/** Key and target of an outgoing tunnel. */
+export interface TunnelTarget {
+  /** Where to connect: `ip`, port of the tunnel listener (15008). */
+  readonly address: string;
+  readonly port: number;
+  readonly authority: string;
+  readonly headers: HeaderList;
+  /** Identity whose certificate we show. */
+  readonly sourceIdentity: string;
+  /** SPIFFE ids of which the server must have one; empty never matches. */
+  readonly expectedIdentities: readonly string[];
+}
+
+/** Why a tunnel could not be opened. `status` is set when the peer answered something other than 200. */
+export interface TunnelFailure {
+  readonly code:
+    'connect' | 'timeout' | 'tls' | 'identity' | 'h2' | 'status' | 'certificate' | 'limit';
+  readonly detail: string;
+  readonly status?: number;
+}
+
+/** An open tunnel: the stream, the response headers (baggage) and the identity the server proved. */
+export interface Tunnel {
+  readonly stream: Duplex;
+  readonly responseHeaders: HeaderList;
+  readonly serverIdentity: string | undefined;
+}
