@@ -1,0 +1,79 @@
+// The delta xDS stream over grpc-js: what `OpenDeltaStream` of common/xds/delta-client.ts asks for.
+// A new channel is made for each stream, so that a changed root file is used at the next connect.
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { status } from '@grpc/grpc-js';
+import type { Client, ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
+import { errorMessage } from '../errors.ts';
+import type { DeltaStream, OpenDeltaStream, StreamEnd } from '../xds/delta-client.ts';
+import {
+  DeltaDiscoveryRequestSchema,
+  DeltaDiscoveryResponseSchema,
+} from '../xds/gen/discovery_pb.ts';
+import type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../xds/gen/discovery_pb.ts';
+import { callMetadata, openChannel } from './channel.ts';
+import type { ControlPlaneAddress } from './channel.ts';
+
+const METHOD = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
+
+/** Streams to `target`, one channel each. */
+export function deltaStreamOpener(target: ControlPlaneAddress): OpenDeltaStream {
+  return (events) => {
+    let channel: Client | undefined;
+    let hasEnded = false;
+    const end = (result: StreamEnd): void => {
+      if (hasEnded) return;
+      hasEnded = true;
+      channel?.close();
+      events.onEnd(result);
+    };
+    try {
+      channel = openChannel(target);
+      const call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> =
+        channel.makeBidiStreamRequest(
+          METHOD,
+          (message: DeltaDiscoveryRequest) =>
+            Buffer.from(toBinary(DeltaDiscoveryRequestSchema, message)),
+          (bytes: Buffer) => fromBinary(DeltaDiscoveryResponseSchema, bytes),
+          callMetadata(target),
+        );
+      call.on('data', (response: DeltaDiscoveryResponse) => events.onResponse(response));
+      call.on('error', (err: ServiceError) => end(classifyEnd(err)));
+      call.on('end', () => end({ reason: 'Complete', detail: 'stream ended' }));
+      return streamOf(call, () => end({ reason: 'Complete', detail: 'closed by us' }));
+    } catch (err) {
+      const detail = errorMessage(err);
+      // The caller must have the stream before it hears of its end.
+      setImmediate(() => end({ reason: 'ConnectionError', detail }));
+      return { send: () => undefined, close: () => undefined };
+    }
+  };
+}
+
+function streamOf(
+  call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>,
+  onClosed: () => void,
+): DeltaStream {
+  return {
+    send: (request) => {
+      if (!call.destroyed) call.write(create(DeltaDiscoveryRequestSchema, request));
+    },
+    close: () => {
+      call.cancel();
+      onClosed();
+    },
+  };
+}
+
+function classifyEnd(err: ServiceError): StreamEnd {
+  const detail = `${status[err.code]}: ${err.details}`;
+  switch (err.code) {
+    case status.UNKNOWN:
+    case status.CANCELLED:
+    case status.DEADLINE_EXCEEDED:
+      return { reason: 'Reconnect', detail };
+    case status.UNAVAILABLE:
+      return { reason: 'ConnectionError', detail };
+    default:
+      return { reason: 'Error', detail };
+  }
+}

@@ -1,0 +1,204 @@
+// Certificates of workloads, cached by identity: fetched once however many ask, renewed at about half life with
+// jitter, retried with back-off. The last good certificate stays in use until it expires (ztunnel-spec 6.2).
+// A request for an identity whose last fetch failed tries again at once, so a CA that is back is used at once.
+import type { Clock, Timer } from '../clock.ts';
+import { MeshError, errorMessage } from '../errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+
+/** An identity's certificate. The key stays in memory and is never logged. */
+export interface WorkloadCertificate {
+  readonly identity: string;
+  /** Leaf and intermediates. */
+  readonly certChainPem: string;
+  readonly privateKeyPem: string;
+  readonly rootsPem: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+  readonly serial: string;
+}
+
+/** Gets a new certificate: makes a key, asks the CA. See {@link import('./ca-fetch.ts')}. */
+export type FetchCertificate = (identity: string) => Promise<WorkloadCertificate>;
+
+/** An identity's state, for the admin dump. */
+export interface SecretState {
+  readonly identity: string;
+  readonly certificate: WorkloadCertificate | undefined;
+  readonly error: string | undefined;
+}
+
+/** Options of {@link SecretManager}. */
+export interface SecretManagerOptions {
+  readonly fetch: FetchCertificate;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Every new certificate, also renewals: the data threads build TLS contexts from it. */
+  onCertificate(certificate: WorkloadCertificate): void;
+  /** For jitter; default Math.random. */
+  readonly random?: () => number;
+}
+
+const FIRST_BACKOFF_MS = 1000;
+const MAX_BACKOFF_MS = 150_000;
+const MAX_CONCURRENT = 8;
+/** A request for a failed identity does not ask the CA more often than this. */
+const MIN_RETRY_GAP_MS = 250;
+
+interface Entry {
+  readonly identity: string;
+  certificate: WorkloadCertificate | undefined;
+  error: string | undefined;
+  /** The fetch under way, shared by all who wait. */
+  pending: Promise<WorkloadCertificate> | undefined;
+  timer: Timer | undefined;
+  backoffMs: number;
+  failedAtMs: number;
+  isForgotten: boolean;
+}
+
+/** Fetches and renews certificates for as long as their identity is needed. */
+export class SecretManager {
+  readonly #options: SecretManagerOptions;
+  readonly #entries = new Map<string, Entry>();
+  readonly #waiting: Array<() => void> = [];
+  #running = 0;
+
+  constructor(options: SecretManagerOptions) {
+    this.#options = options;
+  }
+
+  /** The valid certificate of an identity, fetched when needed. Rejects with `certificate_unavailable`. */
+  get(identity: string): Promise<WorkloadCertificate> {
+    const entry = this.#entry(identity);
+    const { certificate } = entry;
+    if (certificate !== undefined && certificate.notAfterMs > this.#options.clock.now()) {
+      return Promise.resolve(certificate);
+    }
+    if (entry.pending !== undefined) return entry.pending;
+    const sinceFailure = this.#options.clock.now() - entry.failedAtMs;
+    if (entry.error !== undefined && sinceFailure < MIN_RETRY_GAP_MS) {
+      return Promise.reject(unavailable(identity, entry.error));
+    }
+    return this.#fetch(entry);
+  }
+
+  /** Fetches in the background, so that the first connection need not wait. */
+  prefetch(identity: string): void {
+    this.get(identity).catch(() => undefined); // recorded in the entry and logged by #fetch
+  }
+
+  /** Drops an identity that no workload uses any more. */
+  forget(identity: string): void {
+    const entry = this.#entries.get(identity);
+    if (entry === undefined) return;
+    entry.isForgotten = true;
+    entry.timer?.cancel();
+    this.#entries.delete(identity);
+  }
+
+  /** All identities, sorted, for the admin dump. */
+  states(): SecretState[] {
+    return [...this.#entries.values()]
+      .map(({ identity, certificate, error }) => ({ identity, certificate, error }))
+      .sort((a, b) => (a.identity < b.identity ? -1 : 1));
+  }
+
+  close(): void {
+    for (const identity of [...this.#entries.keys()]) this.forget(identity);
+  }
+
+  #entry(identity: string): Entry {
+    const known = this.#entries.get(identity);
+    if (known !== undefined) return known;
+    const entry: Entry = {
+      identity,
+      certificate: undefined,
+      error: undefined,
+      pending: undefined,
+      timer: undefined,
+      backoffMs: 0,
+      failedAtMs: 0,
+      isForgotten: false,
+    };
+    this.#entries.set(identity, entry);
+    return entry;
+  }
+
+  #fetch(entry: Entry): Promise<WorkloadCertificate> {
+    entry.timer?.cancel();
+    const pending = this.#withSlot(() => this.#options.fetch(entry.identity)).then(
+      (certificate) => {
+        entry.pending = undefined;
+        if (entry.isForgotten)
+          throw unavailable(entry.identity, 'the identity is no longer needed');
+        this.#accept(entry, certificate);
+        return certificate;
+      },
+      (err: unknown) => {
+        entry.pending = undefined;
+        this.#recordFailure(entry, errorMessage(err));
+        throw unavailable(entry.identity, errorMessage(err));
+      },
+    );
+    entry.pending = pending;
+    return pending;
+  }
+
+  #accept(entry: Entry, certificate: WorkloadCertificate): void {
+    const { clock, logger, random = Math.random } = this.#options;
+    const isRenewal = entry.certificate !== undefined;
+    entry.certificate = certificate;
+    entry.error = undefined;
+    entry.backoffMs = 0;
+    // Half life, minus up to a tenth: a node's certificates must not all be renewed in one second.
+    const half = (certificate.notBeforeMs + certificate.notAfterMs) / 2;
+    const life = certificate.notAfterMs - certificate.notBeforeMs;
+    const delayMs = Math.max(1000, half - life * 0.05 * random() - clock.now());
+    this.#schedule(entry, delayMs);
+    logger.info(
+      { identity: entry.identity, serial: certificate.serial, isRenewal },
+      'certificate issued',
+    );
+    this.#options.onCertificate(certificate);
+  }
+
+  #recordFailure(entry: Entry, error: string): void {
+    if (entry.isForgotten) return;
+    const { clock, logger, random = Math.random } = this.#options;
+    entry.error = error;
+    entry.failedAtMs = clock.now();
+    const next = entry.backoffMs === 0 ? FIRST_BACKOFF_MS : entry.backoffMs * 2;
+    entry.backoffMs = Math.min(MAX_BACKOFF_MS, next);
+    const delayMs = entry.backoffMs * (0.8 + 0.4 * random());
+    this.#schedule(entry, delayMs);
+    logger.warn(
+      { identity: entry.identity, err: error, retryMs: Math.round(delayMs) },
+      'certificate request failed',
+    );
+  }
+
+  #schedule(entry: Entry, delayMs: number): void {
+    // Timers above 2^31 ms fire at once.
+    const bounded = Math.min(delayMs, 2 ** 31 - 1);
+    entry.timer = this.#options.clock.after(bounded, () => {
+      if (entry.pending === undefined) this.#fetch(entry).catch(() => undefined);
+    });
+  }
+
+  async #withSlot<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#running >= MAX_CONCURRENT) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+    this.#running++;
+    try {
+      return await work();
+    } finally {
+      this.#running--;
+      this.#waiting.shift()?.();
+    }
+  }
+}
+
+function unavailable(identity: string, reason: string): MeshError {
+  return new MeshError('certificate_unavailable', `no certificate for ${identity}: ${reason}`);
+}

@@ -1,0 +1,281 @@
+// Delta xDS client (envoy.service.discovery.v3), transport passed in. Resources are kept by their owners; this
+// keeps names and versions, answers each push with ACK or NACK, and reconnects for ever. State survives outages
+// (fail static). An ACK is sent only after the owner has applied the push, which the leaving protocol relies on.
+import { create } from '@bufbuild/protobuf';
+import type { JsonObject } from '@bufbuild/protobuf';
+import { errorMessage } from '../errors.ts';
+import type { Clock, Timer } from '../clock.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { DeltaDiscoveryRequestSchema, NodeSchema } from './gen/discovery_pb.ts';
+import type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from './gen/discovery_pb.ts';
+
+/** One resource of a push, decoded. */
+export interface DeltaResource<T> {
+  readonly name: string;
+  readonly version: string;
+  readonly resource: T;
+}
+
+/** What a push changed. Apply upserts before removals. */
+export interface DeltaUpdate<T> {
+  readonly upserts: ReadonlyArray<DeltaResource<T>>;
+  readonly removed: readonly string[];
+}
+
+/** A type the client subscribes to by wildcard. */
+export interface DeltaSubscription {
+  readonly typeUrl: string;
+  /** Decodes and applies; returns the resources it refused. The ACK waits for the promise. */
+  apply(
+    resources: ReadonlyArray<{ name: string; version: string; value: Uint8Array }>,
+    removed: readonly string[],
+  ): Promise<readonly RejectedResource[]>;
+}
+
+/** A resource that was not taken, with a reason for the control plane. */
+export interface RejectedResource {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** Builds a subscription from a decoder (throws on a bad resource) and the function that applies a push. */
+export function subscribeWith<T>(
+  typeUrl: string,
+  decode: (value: Uint8Array, name: string) => T,
+  apply: (update: DeltaUpdate<T>) => void | Promise<void>,
+): DeltaSubscription {
+  return {
+    typeUrl,
+    async apply(resources, removed) {
+      const rejected: RejectedResource[] = [];
+      const upserts: DeltaResource<T>[] = [];
+      for (const { name, version, value } of resources) {
+        try {
+          upserts.push({ name, version, resource: decode(value, name) });
+        } catch (err) {
+          rejected.push({ name, reason: errorMessage(err) });
+        }
+      }
+      await apply({ upserts, removed });
+      return rejected;
+    },
+  };
+}
+
+/** How a stream ended; names are the values of `istio_xds_connection_terminations_total{reason}`. */
+export interface StreamEnd {
+  readonly reason: 'ConnectionError' | 'Error' | 'Reconnect' | 'Complete';
+  readonly detail: string;
+}
+
+/** An open stream to the control plane. */
+export interface DeltaStream {
+  send(request: DeltaDiscoveryRequest): void;
+  close(): void;
+}
+
+/** Opens a stream; `onEnd` comes once, also when the connection cannot be made. See common/grpc/delta-stream.ts. */
+export type OpenDeltaStream = (events: {
+  onResponse(response: DeltaDiscoveryResponse): void;
+  onEnd(end: StreamEnd): void;
+}) => DeltaStream;
+
+/** Options of {@link DeltaClient}. */
+export interface DeltaClientOptions {
+  readonly nodeId: string;
+  readonly nodeMetadata: JsonObject;
+  readonly subscriptions: readonly DeltaSubscription[];
+  readonly openStream: OpenDeltaStream;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Called once, when each type has had its first accepted push. */
+  onSynced?(): void;
+  /** For metrics. */
+  onStreamEnd?(end: StreamEnd): void;
+  onMessage?(typeUrl: string, bytes: number): void;
+}
+
+const FIRST_DELAY_MS = 20;
+const MAX_DELAY_MS = 15_000;
+
+interface TypeState {
+  readonly subscription: DeltaSubscription;
+  /** Name to version of everything taken and not removed. */
+  readonly versions: Map<string, string>;
+  isWarm: boolean;
+  /** Pushes of a type are applied one after another. */
+  queue: Promise<void>;
+}
+
+/** Keeps one stream open and feeds its subscriptions. */
+export class DeltaClient {
+  readonly #options: DeltaClientOptions;
+  readonly #types = new Map<string, TypeState>();
+  #stream: DeltaStream | undefined;
+  #retry: Timer | undefined;
+  #delayMs = 0;
+  #isSynced = false;
+  #isClosed = false;
+
+  constructor(options: DeltaClientOptions) {
+    this.#options = options;
+    for (const subscription of options.subscriptions) {
+      this.#types.set(subscription.typeUrl, {
+        subscription,
+        versions: new Map(),
+        isWarm: false,
+        queue: Promise.resolve(),
+      });
+    }
+  }
+
+  /** True once every type has had an accepted push. */
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** Connects, and reconnects until {@link close}. */
+  start(): void {
+    if (this.#isClosed) return;
+    // A late event of an earlier stream must not touch a newer one.
+    let isCurrent = true;
+    let hasEnded = false;
+    const stream = this.#options.openStream({
+      onResponse: (response) => {
+        if (isCurrent) this.#onResponse(response, () => isCurrent);
+      },
+      onEnd: (end) => {
+        isCurrent = false;
+        hasEnded = true;
+        this.#onEnd(end);
+      },
+    });
+    if (hasEnded) return;
+    this.#stream = stream;
+    let isFirst = true;
+    for (const [typeUrl, state] of this.#types) {
+      stream.send(
+        create(DeltaDiscoveryRequestSchema, {
+          typeUrl,
+          initialResourceVersions: Object.fromEntries(state.versions),
+          node: create(NodeSchema, {
+            id: this.#options.nodeId,
+            metadata: this.#options.nodeMetadata,
+          }),
+        }),
+      );
+      isFirst = false;
+    }
+    if (isFirst) this.#markSynced();
+  }
+
+  /** Ends the stream and does not come back. */
+  close(): void {
+    this.#isClosed = true;
+    this.#retry?.cancel();
+    this.#stream?.close();
+    this.#stream = undefined;
+  }
+
+  #onResponse(response: DeltaDiscoveryResponse, isCurrent: () => boolean): void {
+    this.#delayMs = 0;
+    const { typeUrl, nonce } = response;
+    const state = this.#types.get(typeUrl);
+    if (state === undefined) {
+      this.#options.logger.error({ typeUrl }, 'push of an unknown xds type');
+      this.#send({ typeUrl, responseNonce: nonce });
+      return;
+    }
+    state.queue = state.queue
+      .then(() => this.#apply(state, response))
+      .then(
+        (rejected) => {
+          if (isCurrent()) this.#answer(state, nonce, rejected);
+        },
+        (err: unknown) => {
+          const reason = errorMessage(err);
+          this.#options.logger.error({ typeUrl, err: reason }, 'xds push could not be applied');
+          if (isCurrent()) this.#answer(state, nonce, [{ name: '*', reason }]);
+        },
+      );
+  }
+
+  async #apply(
+    state: TypeState,
+    response: DeltaDiscoveryResponse,
+  ): Promise<readonly RejectedResource[]> {
+    const resources = response.resources.map(({ name, version, resource }) => ({
+      name,
+      version,
+      value: resource?.value ?? new Uint8Array(0),
+    }));
+    const bytes = resources.reduce((sum, { value }) => sum + value.length, 0);
+    this.#options.onMessage?.(response.typeUrl, bytes);
+    const rejected = await state.subscription.apply(resources, response.removedResources);
+    const refused = new Set(rejected.map(({ name }) => name));
+    for (const { name, version } of resources) {
+      if (!refused.has(name)) state.versions.set(name, version);
+    }
+    for (const name of response.removedResources) state.versions.delete(name);
+    return rejected;
+  }
+
+  #answer(state: TypeState, nonce: string, rejected: readonly RejectedResource[]): void {
+    const { typeUrl } = state.subscription;
+    if (rejected.length === 0) {
+      this.#send({ typeUrl, responseNonce: nonce });
+      state.isWarm = true;
+      if ([...this.#types.values()].every(({ isWarm }) => isWarm)) this.#markSynced();
+      return;
+    }
+    const message = rejected.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
+    this.#options.logger.warn({ typeUrl, rejected: message }, 'xds resources rejected');
+    this.#send({ typeUrl, responseNonce: nonce, errorDetail: { message } });
+  }
+
+  #send(request: {
+    typeUrl: string;
+    responseNonce: string;
+    errorDetail?: { message: string };
+  }): void {
+    const { errorDetail, ...rest } = request;
+    this.#stream?.send(
+      create(DeltaDiscoveryRequestSchema, {
+        ...rest,
+        ...(errorDetail === undefined
+          ? {}
+          : {
+              errorDetail: {
+                $typeName: 'envoy.service.discovery.v3.Status',
+                code: 0,
+                details: [],
+                ...errorDetail,
+              },
+            }),
+      }),
+    );
+  }
+
+  #markSynced(): void {
+    if (this.#isSynced) return;
+    this.#isSynced = true;
+    this.#options.onSynced?.();
+  }
+
+  #onEnd(end: StreamEnd): void {
+    this.#stream = undefined;
+    if (this.#isClosed) return;
+    this.#options.onStreamEnd?.(end);
+    // Only an orderly restart of the other side is worth an immediate retry; a server that ends every stream
+    // at once must not make us spin.
+    this.#delayMs =
+      end.reason === 'Reconnect' && this.#delayMs === 0
+        ? FIRST_DELAY_MS
+        : Math.min(MAX_DELAY_MS, Math.max(FIRST_DELAY_MS, this.#delayMs * 2));
+    this.#options.logger.info(
+      { reason: end.reason, detail: end.detail, retryMs: this.#delayMs },
+      'xds stream ended',
+    );
+    this.#retry = this.#options.clock.after(this.#delayMs, () => this.start());
+  }
+}
