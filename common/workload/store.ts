@@ -1,0 +1,239 @@
+// The workloads and services a proxy knows, indexed for its decisions: by uid, by address, by service key, by
+// virtual address, by local name. Inserting replaces; removing removes from every index (ztunnel-spec 5.3).
+import { isIpv6, matchesPrefix, parseIp } from './ip.ts';
+import { serviceKey } from './model.ts';
+import type { AddressResource, GatewayAddress, Service, Workload } from './model.ts';
+
+/** An endpoint of a service. */
+export type Endpoints = ReadonlyMap<string, Workload>;
+
+interface CidrVip {
+  readonly network: string;
+  readonly prefix: Uint8Array;
+  readonly length: number;
+  readonly service: Service;
+}
+
+const NO_ENDPOINTS: Endpoints = new Map();
+
+/** An in-memory index; all methods are synchronous. */
+export class WorkloadStore {
+  readonly #workloads = new Map<string, Workload>();
+  readonly #services = new Map<string, Service>();
+  /** `network/ip` to the workloads there. Host-network pods are left out: they share the node's address. */
+  readonly #byIp = new Map<string, Map<string, Workload>>();
+  /** `network/ip` to services by key. */
+  readonly #byVip = new Map<string, Map<string, Service>>();
+  readonly #byHostname = new Map<string, Map<string, Service>>();
+  readonly #byWorkloadHostname = new Map<string, Map<string, Workload>>();
+  /** Service key to its endpoints by workload uid. */
+  readonly #endpoints = new Map<string, Map<string, Workload>>();
+  /** `namespace/name` to workloads by uid. */
+  readonly #byName = new Map<string, Map<string, Workload>>();
+  #cidrVips: CidrVip[] = [];
+
+  /** Inserts or replaces a resource. */
+  upsert(resource: AddressResource): void {
+    if (resource.kind === 'workload') this.upsertWorkload(resource.workload);
+    else this.upsertService(resource.service);
+  }
+
+  upsertWorkload(workload: Workload): void {
+    const old = this.#workloads.get(workload.uid);
+    if (old !== undefined) this.#unindexWorkload(old);
+    this.#workloads.set(workload.uid, workload);
+    for (const key of ipKeys(workload)) put(this.#byIp, key, workload.uid, workload);
+    for (const key of Object.keys(workload.services)) {
+      put(this.#endpoints, key, workload.uid, workload);
+    }
+    put(this.#byName, `${workload.namespace}/${workload.name}`, workload.uid, workload);
+    if (workload.hostname !== '') {
+      put(this.#byWorkloadHostname, hostKey(workload), workload.uid, workload);
+    }
+  }
+
+  upsertService(service: Service): void {
+    const key = serviceKey(service);
+    const old = this.#services.get(key);
+    if (old !== undefined) this.#unindexService(old);
+    this.#services.set(key, service);
+    for (const { network, ip } of service.vips) put(this.#byVip, `${network}/${ip}`, key, service);
+    put(this.#byHostname, service.hostname, key, service);
+    for (const { network, ip, length } of service.cidrVips) {
+      const prefix = parseIp(ip);
+      if (prefix !== undefined) this.#cidrVips.push({ network, prefix, length, service });
+    }
+  }
+
+  /** Removes by resource name: a workload uid, or `namespace/hostname` of a service. Returns what went. */
+  remove(name: string): AddressResource | undefined {
+    const workload = this.#workloads.get(name);
+    if (workload !== undefined) {
+      this.#workloads.delete(name);
+      this.#unindexWorkload(workload);
+      return { kind: 'workload', workload };
+    }
+    const service = this.#services.get(name);
+    if (service === undefined) return undefined;
+    this.#services.delete(name);
+    this.#unindexService(service);
+    return { kind: 'service', service };
+  }
+
+  workload(uid: string): Workload | undefined {
+    return this.#workloads.get(uid);
+  }
+
+  service(key: string): Service | undefined {
+    return this.#services.get(key);
+  }
+
+  workloads(): IterableIterator<Workload> {
+    return this.#workloads.values();
+  }
+
+  services(): IterableIterator<Service> {
+    return this.#services.values();
+  }
+
+  /** The workload of a pod; the service account tells apart a pod that was replaced under its name. */
+  findLocal(namespace: string, name: string, serviceAccount: string): Workload | undefined {
+    for (const workload of this.#byName.get(`${namespace}/${name}`)?.values() ?? []) {
+      if (workload.serviceAccount === serviceAccount) return workload;
+    }
+    return undefined;
+  }
+
+  /** The workload at an address. Of several, pods before others and HBONE before TCP. */
+  findWorkload(network: string, ip: string): Workload | undefined {
+    let best: Workload | undefined;
+    for (const workload of this.#byIp.get(`${network}/${ip}`)?.values() ?? []) {
+      if (best === undefined || rankOf(workload) >= rankOf(best)) best = workload;
+    }
+    return best;
+  }
+
+  /**
+   * The service at a virtual address as seen from a namespace: exact addresses first, then the longest prefix.
+   * Without a namespace visibility is not enforced.
+   */
+  findServiceByVip(network: string, ip: string, clientNamespace?: string): Service | undefined {
+    const exact = this.#byVip.get(`${network}/${ip}`);
+    const found = exact && pickService(exact.values(), clientNamespace);
+    return found ?? this.#findByCidr(network, ip, clientNamespace);
+  }
+
+  /** The service of a hostname as seen from a namespace. */
+  findServiceByHostname(hostname: string, clientNamespace?: string): Service | undefined {
+    const known = this.#byHostname.get(hostname);
+    return known && pickService(known.values(), clientNamespace);
+  }
+
+  /** Where a waypoint or gateway reference leads: a service, or one workload. */
+  findGateway(gateway: GatewayAddress): AddressResource | undefined {
+    if (gateway.kind === 'hostname') {
+      const service = this.#services.get(hostKey(gateway));
+      if (service !== undefined) return { kind: 'service', service };
+      for (const workload of this.#byWorkloadHostname.get(hostKey(gateway))?.values() ?? []) {
+        return { kind: 'workload', workload };
+      }
+      return undefined;
+    }
+    const service = this.findServiceByVip(gateway.network, gateway.ip);
+    if (service !== undefined) return { kind: 'service', service };
+    const workload = this.findWorkload(gateway.network, gateway.ip);
+    return workload && { kind: 'workload', workload };
+  }
+
+  /** All endpoints of a service, healthy or not. */
+  endpoints(key: string): Endpoints {
+    return this.#endpoints.get(key) ?? NO_ENDPOINTS;
+  }
+
+  #findByCidr(network: string, ip: string, clientNamespace?: string): Service | undefined {
+    if (this.#cidrVips.length === 0) return undefined;
+    const address = parseIp(ip);
+    if (address === undefined) return undefined;
+    let best: CidrVip | undefined;
+    for (const vip of this.#cidrVips) {
+      if (vip.network !== network || !matchesPrefix(address, vip.prefix, vip.length)) continue;
+      if (!isVisible(vip.service, clientNamespace)) continue;
+      if (best === undefined || isBetterCidr(vip, best, clientNamespace)) best = vip;
+    }
+    return best?.service;
+  }
+
+  #unindexWorkload(workload: Workload): void {
+    for (const key of ipKeys(workload)) drop(this.#byIp, key, workload.uid);
+    for (const key of Object.keys(workload.services)) drop(this.#endpoints, key, workload.uid);
+    drop(this.#byName, `${workload.namespace}/${workload.name}`, workload.uid);
+    if (workload.hostname !== '') drop(this.#byWorkloadHostname, hostKey(workload), workload.uid);
+  }
+
+  #unindexService(service: Service): void {
+    const key = serviceKey(service);
+    for (const { network, ip } of service.vips) drop(this.#byVip, `${network}/${ip}`, key);
+    drop(this.#byHostname, service.hostname, key);
+    if (service.cidrVips.length > 0) {
+      this.#cidrVips = this.#cidrVips.filter((vip) => vip.service !== service);
+    }
+  }
+}
+
+function put<T>(index: Map<string, Map<string, T>>, key: string, id: string, value: T): void {
+  const known = index.get(key);
+  if (known === undefined) index.set(key, new Map([[id, value]]));
+  else known.set(id, value);
+}
+
+function drop<T>(index: Map<string, Map<string, T>>, key: string, id: string): void {
+  const known = index.get(key);
+  known?.delete(id);
+  if (known?.size === 0) index.delete(key);
+}
+
+function hostKey(named: { readonly namespace: string; readonly hostname: string }): string {
+  return `${named.namespace}/${named.hostname}`;
+}
+
+function ipKeys(workload: Workload): string[] {
+  return workload.isHostNetwork ? [] : workload.ips.map((ip) => `${workload.network}/${ip}`);
+}
+
+function rankOf(workload: Workload): number {
+  return (workload.uid.includes('//Pod/') ? 2 : 0) + (workload.protocol === 'HBONE' ? 1 : 0);
+}
+
+function isVisible(service: Service, clientNamespace: string | undefined): boolean {
+  if (clientNamespace === undefined || service.visibility === 'PUBLIC') return true;
+  return service.namespace === clientNamespace;
+}
+
+function pickService(
+  services: Iterable<Service>,
+  clientNamespace: string | undefined,
+): Service | undefined {
+  let first: Service | undefined;
+  let canonical: Service | undefined;
+  for (const service of services) {
+    if (!isVisible(service, clientNamespace)) continue;
+    if (service.namespace === clientNamespace) return service;
+    if (service.isCanonical) canonical ??= service;
+    first ??= service;
+  }
+  return canonical ?? first;
+}
+
+function isBetterCidr(vip: CidrVip, best: CidrVip, clientNamespace: string | undefined): boolean {
+  const own = (entry: CidrVip): number => (entry.service.namespace === clientNamespace ? 1 : 0);
+  if (own(vip) !== own(best)) return own(vip) > own(best);
+  if (vip.length !== best.length) return vip.length > best.length;
+  return vip.service.isCanonical && !best.service.isCanonical;
+}
+
+/** The family filter of a service's addresses. */
+export function allowsFamily(families: Service['ipFamilies'], ip: string): boolean {
+  if (families === 'IPV4_ONLY') return !isIpv6(ip);
+  if (families === 'IPV6_ONLY') return isIpv6(ip);
+  return true;
+}
