@@ -1,0 +1,223 @@
+// Our side of the benchmark: a ztunnel for each node in shared mode, fed over ZDS with the pods' namespaces as the
+// node agent does it, workloads from a local file, certificates from a shared test root; and our waypoint.
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { stringify } from 'yaml';
+import {
+  WorkloadRequestSchema,
+  WorkloadResponseSchema,
+  type WorkloadRequest,
+} from '../../common/zds/gen/zds_pb.ts';
+import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
+import type { CertFiles } from './pki.ts';
+import { ADDRESS, HTTP_PORT, SERVICE_VIP, type PodName, type Topology } from './topology.ts';
+import { run } from './tools.ts';
+
+export type MeshKind = 'across' | 'same_node' | 'waypoint';
+type NodeName = 'a' | 'b';
+
+const SERVICE = 'bench/web.bench.svc.cluster.local';
+const WAYPOINT_SERVICE = 'bench/waypoint.bench.svc.cluster.local';
+const WAYPOINT_VIP = '10.96.99.10';
+
+const uid = (pod: PodName): string => `Kubernetes//Pod/bench/${pod}`;
+const nodeOf = (pod: PodName): NodeName => (pod === 'client' || pod === 'near' ? 'a' : 'b');
+
+function workload(pod: PodName, services: Readonly<Record<string, unknown>>): object {
+  return {
+    uid: uid(pod),
+    name: pod,
+    namespace: 'bench',
+    serviceAccount: pod,
+    trustDomain: 'cluster.local',
+    workloadIps: [ADDRESS[pod]],
+    protocol: 'HBONE',
+    node: `node-${nodeOf(pod)}`,
+    network: '',
+    workloadName: pod,
+    workloadType: 'deployment',
+    canonicalName: pod,
+    canonicalRevision: 'latest',
+    clusterId: 'Kubernetes',
+    services,
+  };
+}
+
+/** The model both proxies read: four pods, and for the waypoint cases a service bound to the waypoint. */
+function localState(kind: MeshKind): string {
+  const withWaypoint = kind === 'waypoint';
+  const web = withWaypoint ? { [SERVICE]: { [HTTP_PORT]: HTTP_PORT } } : {};
+  const service = (name: string, vip: string, port: number, extra: object): object => ({
+    name,
+    namespace: 'bench',
+    hostname: `${name}.bench.svc.cluster.local`,
+    vips: [`/${vip}`],
+    ports: { [port]: port },
+    subjectAltNames: [],
+    ...extra,
+  });
+  const waypoint = { waypoint: { destination: WAYPOINT_SERVICE, hboneMtlsPort: 15008 } };
+  return stringify({
+    workloads: [
+      workload('client', {}),
+      workload('near', {}),
+      workload('server', web),
+      workload('waypoint', withWaypoint ? { [WAYPOINT_SERVICE]: { 15008: 15008 } } : {}),
+    ],
+    services: withWaypoint
+      ? [
+          service('web', SERVICE_VIP, HTTP_PORT, waypoint),
+          service('waypoint', WAYPOINT_VIP, 15008, {}),
+        ]
+      : [],
+    policies: [],
+  });
+}
+
+/** The pod's redirect rules, as the node agent writes them. */
+function writeRules(topology: Topology, pod: PodName): void {
+  const exec = ['netns', 'exec', topology.netns(pod)];
+  run('ip', [...exec, 'nft', '-f', '-'], POD_RULES);
+  const ns = ['-n', topology.netns(pod)];
+  run('ip', [...ns, 'rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100']);
+  run('ip', [...ns, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100']);
+}
+
+const POD_RULES = `
+table inet bench {
+  chain mangle-pre { type filter hook prerouting priority -150;
+    meta mark & 0xfff == 0x539 ct mark set 0x111
+  }
+  chain mangle-out { type route hook output priority -150;
+    ct mark & 0xfff == 0x111 meta mark set ct mark
+  }
+  chain nat-pre { type nat hook prerouting priority -100;
+    ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 redirect to :15006
+  }
+  chain nat-out { type nat hook output priority -100;
+    meta l4proto tcp meta mark & 0xfff == 0x111 accept
+    ip daddr != 127.0.0.1 oifname "lo" accept
+    ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 redirect to :15001
+  }
+}
+`;
+
+/** Serves ZDS to one proxy: adds the node's pods, then keeps the connection. */
+async function serveZds(
+  server: SeqpacketServer,
+  topology: Topology,
+  pods: readonly PodName[],
+): Promise<void> {
+  const socket = await server.accept();
+  if (socket === undefined) throw new Error('bench: zds server closed before the proxy came');
+  await socket.receive(); // ZdsHello
+  const send = async (request: WorkloadRequest, fds: readonly number[]): Promise<void> => {
+    socket.send(toBinary(WorkloadRequestSchema, request), fds);
+    const answer = await socket.receive();
+    const error = answer && fromBinary(WorkloadResponseSchema, answer.data).payload.value?.error;
+    if (error !== '') throw new Error(`bench: zds: ${error ?? 'the proxy closed the session'}`);
+  };
+  for (const pod of pods) {
+    const fd = openSync(`/run/netns/${topology.netns(pod)}`, 'r');
+    const workloadInfo = { name: pod, namespace: 'bench', serviceAccount: pod };
+    await send(
+      create(WorkloadRequestSchema, {
+        payload: { case: 'add', value: { uid: uid(pod), workloadInfo } },
+      }),
+      [fd],
+    );
+    closeSync(fd);
+  }
+  await send(create(WorkloadRequestSchema, { payload: { case: 'snapshotSent', value: {} } }), []);
+}
+
+function proxyEnv(topology: Topology, root: CertFiles, kind: MeshKind): NodeJS.ProcessEnv {
+  const state = join(topology.dir, 'state.yaml');
+  writeFileSync(state, localState(kind));
+  const testRoot = join(topology.dir, 'test-root.pem');
+  writeFileSync(testRoot, readFileSync(root.cert, 'utf8') + readFileSync(root.key, 'utf8'), {
+    mode: 0o600,
+  });
+  return {
+    XDS_ADDRESS: '',
+    CA_ADDRESS: '',
+    FAKE_CA: 'true',
+    FAKE_CA_ROOT: testRoot,
+    LOCAL_XDS_PATH: state,
+    // One access line for each connection goes to a log in production; here it would measure the terminal.
+    RUST_LOG: 'warn',
+  };
+}
+
+async function startZtunnel(
+  topology: Topology,
+  node: NodeName,
+  pods: readonly PodName[],
+  env: NodeJS.ProcessEnv,
+): Promise<ChildProcess> {
+  const socketPath = join(topology.dir, `zds-${node}.sock`);
+  const server = SeqpacketServer.listen(socketPath);
+  const child = topology.spawn(node, [process.execPath, 'ztunnel/main.ts'], {
+    ...env,
+    NODE_NAME: `node-${node}`,
+    INPOD_UDS: socketPath,
+    ISTIO_META_DNS_CAPTURE: 'false',
+  });
+  await serveZds(server, topology, pods);
+  for (const pod of pods) writeRules(topology, pod);
+  return child;
+}
+
+/** Starts the node proxies of a path. Returns the processes to account. */
+export async function startMesh(
+  topology: Topology,
+  kind: MeshKind,
+  root: CertFiles,
+): Promise<ChildProcess[]> {
+  const env = proxyEnv(topology, root, kind);
+  if (kind === 'same_node') return [await startZtunnel(topology, 'a', ['client', 'near'], env)];
+  return [
+    await startZtunnel(topology, 'a', ['client'], env),
+    await startZtunnel(topology, 'b', ['server'], env),
+  ];
+}
+
+/** Starts our waypoint with one route for the benchmark's service. */
+export function startMeshWaypoint(topology: Topology, root: CertFiles): ChildProcess {
+  const cluster = `outbound|${HTTP_PORT}||web.bench.svc.cluster.local`;
+  const l7 = join(topology.dir, 'l7.yaml');
+  const routes = [{ name: 'default', forward: { clusters: [{ cluster, weight: 1 }] } }];
+  writeFileSync(
+    l7,
+    stringify({
+      serviceRoutes: [
+        {
+          namespace: 'bench',
+          hostname: 'web.bench.svc.cluster.local',
+          name: 'web',
+          ports: [{ servicePort: HTTP_PORT, protocol: 'HTTP', routes }],
+        },
+      ],
+      clusters: [
+        {
+          name: cluster,
+          namespace: 'bench',
+          hostname: 'web.bench.svc.cluster.local',
+          servicePort: HTTP_PORT,
+        },
+      ],
+    }),
+  );
+  return topology.spawn('waypoint', [process.execPath, 'waypoint/main.ts'], {
+    ...proxyEnv(topology, root, 'waypoint'),
+    LOCAL_L7_PATH: l7,
+    POD_NAME: 'waypoint',
+    POD_NAMESPACE: 'bench',
+    SERVICE_ACCOUNT: 'waypoint',
+    INSTANCE_IP: ADDRESS.waypoint,
+    NODE_NAME: 'node-b',
+    GATEWAY_NAME: 'waypoint',
+  });
+}
