@@ -1,0 +1,44 @@
+// One node: started by main.ts inside the node's netns, its configuration comes as the first IPC message. Ends
+// its pods on SIGTERM, and when the supervisor is gone.
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { errorMessage } from '../../common/errors.ts';
+import { writePrimaryConfig } from './cni-chain.ts';
+import type { NodeConfig } from './config.ts';
+import { log } from './log.ts';
+import { openContext } from './node-context.ts';
+import { runNodeObject } from './node-object.ts';
+import { PodSet } from './pod-set.ts';
+
+async function run(config: NodeConfig): Promise<void> {
+  const context = openContext(config);
+  for (const dir of [context.rootfs, join(config.dir, 'pods')]) {
+    rmSync(dir, { recursive: true, force: true });
+  }
+  mkdirSync(context.rootfs, { recursive: true });
+  mkdirSync(context.logDir, { recursive: true });
+  writePrimaryConfig(context.rootfs);
+  const end = new AbortController();
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT', 'disconnect'] as const) {
+      process.on(signal, () => resolve());
+    }
+  });
+  const pods = new PodSet(context);
+  const loops = [runNodeObject(context, end.signal), pods.run(end.signal)];
+  await stopped;
+  end.abort(new Error('the node stops'));
+  await pods.stop();
+  await Promise.all(loops);
+  context.api.close();
+}
+
+process.once('message', (config: NodeConfig) => {
+  run(config).then(
+    () => process.exit(0),
+    (err: unknown) => {
+      log.error({ node: config.name, err: errorMessage(err) }, 'node failed');
+      process.exit(1);
+    },
+  );
+});
