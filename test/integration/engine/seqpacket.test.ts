@@ -22,7 +22,7 @@ describe('seqpacket', () => {
     client.send(Buffer.from('two'));
     const first = await peer.receive();
     const second = await peer.receive();
-    assert.equal(first.data.toString(), 'one');
+    assert.equal(first?.data.toString(), 'one');
     assert.equal(fstatSync(first.fds[0] ?? -1).ino, fstatSync(fd).ino);
     assert.notEqual(first.fds[0], fd);
     assert.deepEqual([second?.data.toString(), second?.fds], ['two', []]);

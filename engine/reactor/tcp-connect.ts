@@ -1,0 +1,154 @@
+// Dialling TCP from a reactor: in a pod's network namespace, marked, from a foreign source address if asked.
+import {
+  EINPROGRESS,
+  EINTR,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SO_ERROR,
+  SO_MARK,
+  close,
+  connect,
+  errno,
+  getsockopt,
+} from '../native/libc.ts';
+import { reserve, scratch } from '../native/memory.ts';
+import type { FdHandler, Reactor } from './reactor.ts';
+import { runInNetns, type Netns } from './netns.ts';
+import { sockaddr, writeSockaddr } from './socket-address.ts';
+import {
+  bindSource,
+  newSocket,
+  requireOption,
+  setKeepalive,
+  setNodelay,
+  type Keepalive,
+} from './socket-options.ts';
+import { StreamError, errnoError } from './stream-error.ts';
+import { TcpStream } from './tcp-stream.ts';
+import type { ReactorTimer } from './timer-heap.ts';
+
+const errorOffset = reserve(16);
+
+/** Where and how to connect. */
+export interface TcpConnectOptions {
+  /** IP address; names are resolved elsewhere. */
+  readonly address: string;
+  readonly port: number;
+  /** Default 10 s. */
+  readonly timeoutMs?: number;
+  readonly netns?: Netns;
+  readonly mark?: number;
+  /**
+   * Source address to show, needs IP_TRANSPARENT. If it cannot be bound the connection goes out unbound and
+   * `onSourceRefused` is told.
+   */
+  readonly sourceAddress?: string;
+  readonly onSourceRefused?: () => void;
+  readonly keepalive?: Keepalive;
+  readonly userTimeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Connects. Rejects with StreamError (`reason.code`: refused, timeout, unreachable, closed when aborted, io).
+ * The stream is paused: set `handler`, then `resume()`.
+ */
+export function connectTcp(reactor: Reactor, options: TcpConnectOptions): Promise<TcpStream> {
+  return new Promise((resolve, reject) => {
+    if (options.signal?.aborted === true) {
+      reject(new StreamError('closed', 'aborted'));
+      return;
+    }
+    const fd = runInNetns(options.netns, () => openConnecting(options));
+    new Connecting(reactor, fd, options, resolve, reject).start();
+  });
+}
+
+function openConnecting(options: TcpConnectOptions): number {
+  const fd = newSocket(options.address, SOCK_STREAM);
+  try {
+    if (options.mark !== undefined) requireOption(fd, SOL_SOCKET, SO_MARK, options.mark);
+    setNodelay(fd);
+    setKeepalive(fd, options.keepalive, options.userTimeoutMs);
+    if (options.sourceAddress !== undefined && !bindSource(fd, options.sourceAddress)) {
+      options.onSourceRefused?.();
+    }
+    for (;;) {
+      if (connect(fd, sockaddr, writeSockaddr(options.address, options.port)) === 0) return fd;
+      const code = errno();
+      if (code === EINPROGRESS) return fd;
+      if (code !== EINTR) throw errnoError(code, describe(options));
+    }
+  } catch (err) {
+    close(fd);
+    throw err;
+  }
+}
+
+function describe(options: TcpConnectOptions): string {
+  return `connect to ${options.address} port ${options.port}`;
+}
+
+class Connecting implements FdHandler {
+  readonly #reactor: Reactor;
+  readonly #fd: number;
+  readonly #options: TcpConnectOptions;
+  readonly #resolve: (stream: TcpStream) => void;
+  readonly #reject: (err: StreamError) => void;
+  #timer: ReactorTimer | undefined;
+  #done = false;
+
+  constructor(
+    reactor: Reactor,
+    fd: number,
+    options: TcpConnectOptions,
+    resolve: (stream: TcpStream) => void,
+    reject: (err: StreamError) => void,
+  ) {
+    this.#reactor = reactor;
+    this.#fd = fd;
+    this.#options = options;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  start(): void {
+    this.#reactor.register(this.#fd, this);
+    this.#timer = this.#reactor.after(this.#options.timeoutMs ?? 10_000, () =>
+      this.#fail(new StreamError('timeout', `${describe(this.#options)}: timed out`)),
+    );
+    this.#options.signal?.addEventListener('abort', this.#onAbort);
+  }
+
+  readonly #onAbort = (): void => {
+    this.#fail(new StreamError('closed', 'aborted'));
+  };
+
+  onReady(): void {
+    if (this.#done) return;
+    const { address, view } = scratch;
+    view.setInt32(errorOffset + 8, 4, true);
+    getsockopt(this.#fd, SOL_SOCKET, SO_ERROR, address + errorOffset, address + errorOffset + 8);
+    const code = view.getInt32(errorOffset, true);
+    if (code !== 0) {
+      this.#fail(errnoError(code, describe(this.#options)));
+      return;
+    }
+    this.#finish();
+    const { address: peer, port } = this.#options;
+    this.#resolve(new TcpStream(this.#reactor, this.#fd, true, { address: peer, port }));
+  }
+
+  #fail(err: StreamError): void {
+    if (this.#done) return;
+    this.#finish();
+    this.#reactor.closeFd(this.#fd);
+    this.#reject(err);
+  }
+
+  #finish(): void {
+    this.#done = true;
+    this.#timer?.cancel();
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+  }
+}

@@ -1,0 +1,104 @@
+// Accepting TCP connections on a reactor. One listening socket may be registered in the reactors of several
+// threads (EPOLLEXCLUSIVE); each then accepts some of the connections.
+import {
+  EAGAIN,
+  ECONNABORTED,
+  EINTR,
+  EMFILE,
+  ENFILE,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  accept4,
+  errno,
+} from '../native/libc.ts';
+import type { Reactor } from './reactor.ts';
+import { readSockaddr, resetSockaddrLength, sockaddr, sockaddrLength } from './socket-address.ts';
+import { setNodelay } from './socket-options.ts';
+import { TcpStream, closeDescriptor } from './tcp-stream.ts';
+
+const ACCEPTS_PER_TURN = 64;
+// Out of descriptors: level-triggered epoll would spin.
+const PAUSE_MS = 100;
+
+/** How to accept. */
+export interface TcpListenerOptions {
+  /** The socket is registered in other threads too. */
+  readonly exclusive?: boolean;
+  /** `close` closes the descriptor (default true). */
+  readonly ownsFd?: boolean;
+}
+
+/** Accepts on a listening descriptor (`openTcpListener`) until closed. Accepted streams are paused. */
+export class TcpListener {
+  readonly fd: number;
+  readonly #reactor: Reactor;
+  readonly #options: TcpListenerOptions;
+  readonly #onAccept: (stream: TcpStream) => void;
+  #isRegistered = false;
+  #closed = false;
+
+  constructor(
+    reactor: Reactor,
+    fd: number,
+    onAccept: (stream: TcpStream) => void,
+    options: TcpListenerOptions = {},
+  ) {
+    this.#reactor = reactor;
+    this.fd = fd;
+    this.#onAccept = onAccept;
+    this.#options = options;
+    this.resume();
+  }
+
+  /** Accepts nothing until `resume`; the kernel's backlog fills. */
+  pause(): void {
+    if (!this.#isRegistered) return;
+    this.#isRegistered = false;
+    this.#reactor.unregister(this.fd);
+  }
+
+  resume(): void {
+    if (this.#isRegistered || this.#closed) return;
+    this.#isRegistered = true;
+    this.#reactor.registerListener(this.fd, this, this.#options.exclusive === true);
+  }
+
+  onReady(): void {
+    for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
+      if (this.#closed || !this.#isRegistered || !this.#acceptOne()) return;
+    }
+  }
+
+  /** Accepts one connection; false when there is none. */
+  #acceptOne(): boolean {
+    resetSockaddrLength();
+    const fd = accept4(this.fd, sockaddr, sockaddrLength, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return this.#noteAcceptError(errno());
+    const peer = readSockaddr();
+    setNodelay(fd);
+    this.#onAccept(new TcpStream(this.#reactor, fd, false, peer));
+    return true;
+  }
+
+  #noteAcceptError(code: number): boolean {
+    if (code === ECONNABORTED || code === EINTR) return true;
+    if (code === EAGAIN) return false;
+    if (code === EMFILE || code === ENFILE) {
+      this.pause();
+      this.#reactor.after(PAUSE_MS, () => this.resume());
+    }
+    return false;
+  }
+
+  /** Accepts what is in the backlog now; before closing a socket that another process took over. */
+  drainBacklog(): void {
+    while (this.#acceptOne());
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.pause();
+    this.#closed = true;
+    if (this.#options.ownsFd !== false) closeDescriptor(this.fd);
+  }
+}

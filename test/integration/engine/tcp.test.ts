@@ -1,0 +1,188 @@
+// TCP on the reactor against Node's own sockets: echo, half-close, reset, refusal, time-outs, IPv6, relay.
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import net from 'node:net';
+import { after, describe, it } from 'node:test';
+import { nativeQueueCount } from '../../../engine/reactor/bytes.ts';
+import type { RelayResult } from '../../../engine/reactor/duplex.ts';
+import { startRelay } from '../../../engine/reactor/relay.ts';
+import { openTcpListener } from '../../../engine/reactor/socket-options.ts';
+import { StreamError } from '../../../engine/reactor/stream-error.ts';
+import { connectTcp } from '../../../engine/reactor/tcp-connect.ts';
+import { TcpListener } from '../../../engine/reactor/tcp-listener.ts';
+import type { TcpStream } from '../../../engine/reactor/tcp-stream.ts';
+import { collect, startReactor, until } from './support.ts';
+
+const reactor = startReactor();
+after(() => reactor.close());
+
+function listen(
+  onAccept: (stream: TcpStream) => void,
+  address = '127.0.0.1',
+): { listener: TcpListener; port: number } {
+  const bound = openTcpListener({ address, port: 0 });
+  return { listener: new TcpListener(reactor, bound.fd, onAccept), port: bound.port };
+}
+
+/** Accepts and relays to `port`; results are collected. */
+function listenRelay(port: number): {
+  listener: TcpListener;
+  port: number;
+  results: RelayResult[];
+} {
+  const results: RelayResult[] = [];
+  const counters = { addForward: () => undefined, addBackward: () => undefined };
+  const { listener, port: ownPort } = listen((downstream) => {
+    void connectTcp(reactor, { address: '127.0.0.1', port }).then(
+      (upstream) =>
+        startRelay(downstream, upstream, counters, (result) => void results.push(result)),
+      () => downstream.reset(),
+    );
+  });
+  return { listener, port: ownPort, results };
+}
+
+async function nodeServer(
+  onSocket: (socket: net.Socket) => void,
+): Promise<{ server: net.Server; port: number }> {
+  const server = net.createServer({ allowHalfOpen: true }, onSocket);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { server, port: (server.address() as net.AddressInfo).port };
+}
+
+describe('tcp', () => {
+  for (const address of ['127.0.0.1', '::1']) {
+    it(`echoes and half-closes over ${address}`, async () => {
+      const { listener, port } = listen((stream) => {
+        stream.handler = {
+          onData: (at, length) => void stream.write(at, length),
+          onEnd: () => stream.end(),
+          onDrain: () => undefined,
+          onClose: () => undefined,
+        };
+        stream.resume();
+      }, address);
+      const client = net.connect({ host: address, port, allowHalfOpen: true });
+      client.end('hello');
+      const [answer] = (await once(client, 'data')) as [Buffer];
+      assert.equal(answer.toString(), 'hello');
+      await once(client, 'end');
+      listener.close();
+    });
+  }
+
+  it('tells addresses, v4-mapped ones unmapped', async () => {
+    const accepted: TcpStream[] = [];
+    const { listener, port } = listen((stream) => void accepted.push(stream), '::');
+    const client = net.connect({ host: '127.0.0.1', port });
+    await once(client, 'connect');
+    await until(() => accepted.length === 1, 'accept');
+    const stream = accepted[0];
+    assert.deepEqual(stream?.peer, { address: '127.0.0.1', port: client.localPort });
+    assert.deepEqual(stream.local, { address: '127.0.0.1', port });
+    assert.deepEqual(stream.originalDst(), { address: '127.0.0.1', port });
+    stream.reset();
+    await once(client, 'error');
+    listener.close();
+  });
+
+  it('fails to connect with a reason', async () => {
+    const { server, port } = await nodeServer(() => undefined);
+    server.close();
+    await once(server, 'close');
+    const refused = connectTcp(reactor, { address: '127.0.0.1', port });
+    await assert.rejects(
+      refused,
+      (err) => err instanceof StreamError && err.reason.code === 'refused',
+    );
+    // No machine answers there; what the network says about it differs.
+    await assert.rejects(
+      connectTcp(reactor, { address: '192.0.2.1', port: 9, timeoutMs: 30 }),
+      StreamError,
+    );
+    const controller = new AbortController();
+    const aborted = connectTcp(reactor, {
+      address: '127.0.0.1',
+      port,
+      signal: controller.signal,
+    });
+    controller.abort();
+    await assert.rejects(aborted, StreamError);
+    await assert.rejects(connectTcp(reactor, { address: 'name', port: 1 }), /not an ip address/);
+  });
+
+  it('passes 32 MiB both ways through a relay, with the counts right', async () => {
+    const bytes = 32 * 1024 * 1024;
+    const { server, port } = await nodeServer((socket) => socket.pipe(socket));
+    const relay = listenRelay(port);
+    const client = net.connect({ host: '127.0.0.1', port: relay.port, allowHalfOpen: true });
+    const payload = randomBytes(bytes);
+    const hash = createHash('sha256');
+    client.on('data', (chunk: Buffer) => hash.update(chunk));
+    client.end(payload);
+    await once(client, 'end');
+    assert.equal(hash.digest('hex'), createHash('sha256').update(payload).digest('hex'));
+    await until(() => relay.results.length === 1, 'result');
+    assert.deepEqual(relay.results[0], {
+      forwardBytes: bytes,
+      backwardBytes: bytes,
+      reason: { code: 'ok', detail: '' },
+      failedSide: undefined,
+    });
+    relay.listener.close();
+    server.close();
+  });
+
+  it('passes on a reset', async () => {
+    const { server, port } = await nodeServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => socket.resetAndDestroy());
+    });
+    const relay = listenRelay(port);
+    const client = net.connect({ host: '127.0.0.1', port: relay.port });
+    client.write('x');
+    const [err] = (await once(client, 'error')) as [NodeJS.ErrnoException];
+    assert.equal(err.code, 'ECONNRESET');
+    await until(() => relay.results.length === 1, 'result');
+    assert.deepEqual([relay.results[0]?.reason.code, relay.results[0]?.failedSide], ['reset', 'b']);
+    relay.listener.close();
+    server.close();
+  });
+
+  it('holds a fast writer back while the reader sleeps', async () => {
+    const sockets: net.Socket[] = [];
+    const { server, port } = await nodeServer((socket) => {
+      socket.pause();
+      sockets.push(socket);
+    });
+    const relay = listenRelay(port);
+    const client = net.connect({ host: '127.0.0.1', port: relay.port });
+    const chunk = Buffer.alloc(1 << 20);
+    let written = 0;
+    const fill = (): void => {
+      while (written < 200 && client.write(chunk)) written++;
+    };
+    client.on('drain', fill);
+    fill();
+    await until(() => sockets.length === 1 && client.writableNeedDrain, 'stall');
+    for (let i = 0; i < 100; i++) await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(written < 100, `stalled after ${written} MiB`);
+    sockets[0]?.resume();
+    await until(() => written === 200, 'flow goes on');
+    sockets[0]?.resetAndDestroy();
+    client.on('error', () => undefined);
+    await until(() => relay.results.length === 1, 'result');
+    relay.listener.close();
+    server.close();
+  });
+
+  it('holds nothing when all is closed', async () => {
+    await until(() => reactor.registered === 0, 'descriptors released');
+    await until(() => reactor.timers === 0, 'timers released');
+    assert.equal(nativeQueueCount(), 0);
+    const stream = listen((s) => collect(s));
+    stream.listener.close();
+  });
+});
