@@ -1,0 +1,113 @@
+// Keeps a ZDS session with the node's cni agent: connect, hello, one answer for each request, reconnect for ever.
+// A lost session changes nothing for running pods. A broken message ends the session, never the process.
+import { errorMessage } from '../../common/errors.ts';
+import type { Clock } from '../../common/clock.ts';
+import { sleep } from '../../common/clock.ts';
+import type { Logger } from '../../common/telemetry/logger.ts';
+import { encodeAck, encodeHello } from '../../common/zds/codec.ts';
+import { Netns } from '../../engine/reactor/netns.ts';
+import { connectSeqpacket } from '../../engine/reactor/seqpacket.ts';
+import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
+import type { NetnsHandle, PodRegistry } from './zds-session.ts';
+
+/** A pod's namespace as the registry and the data thread use it. */
+export interface PodNetns extends NetnsHandle {
+  readonly netns: Netns;
+}
+
+/** Options of {@link ZdsClient}. */
+export interface ZdsClientOptions {
+  readonly path: string;
+  readonly registry: PodRegistry<PodNetns>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const FIRST_DELAY_MS = 20;
+const MAX_DELAY_MS = 5000;
+const PENDING_RETRY_MS = 5000;
+
+/** One client for the life of the process. */
+export class ZdsClient {
+  readonly #options: ZdsClientOptions;
+  readonly #abort = new AbortController();
+  #socket: SeqpacketSocket | undefined;
+  #isConnected = false;
+
+  constructor(options: ZdsClientOptions) {
+    this.#options = options;
+  }
+
+  /** Connected, snapshot received, all pods up. */
+  get isReady(): boolean {
+    return this.#isConnected && this.#options.registry.isReady;
+  }
+
+  /** Runs until {@link close}. */
+  async run(): Promise<void> {
+    const { clock, logger } = this.#options;
+    let delayMs = FIRST_DELAY_MS;
+    while (!this.#abort.signal.aborted) {
+      try {
+        await this.#session();
+        delayMs = FIRST_DELAY_MS;
+      } catch (err) {
+        logger.warn({ err: errorMessage(err), retryMs: delayMs }, 'zds session failed');
+      }
+      this.#isConnected = false;
+      await sleep(clock, delayMs, this.#abort.signal).catch(() => undefined);
+      delayMs = Math.min(MAX_DELAY_MS, delayMs * 2);
+    }
+  }
+
+  /** Ends the session; pods stay as they are. */
+  close(): void {
+    this.#abort.abort(new Error('closed'));
+    this.#socket?.close();
+  }
+
+  async #session(): Promise<void> {
+    const { path, registry, logger } = this.#options;
+    const socket = connectSeqpacket(path);
+    this.#socket = socket;
+    const retry = setInterval(() => {
+      registry.retryPending().catch((err: unknown) => {
+        logger.error({ err: errorMessage(err) }, 'retry of pending pods failed');
+      });
+    }, PENDING_RETRY_MS);
+    try {
+      socket.send(encodeHello());
+      registry.beginSession();
+      this.#isConnected = true;
+      logger.info({ path }, 'zds session open');
+      await this.#serve(socket);
+      logger.info({}, 'zds session ended');
+    } finally {
+      clearInterval(retry);
+      socket.close();
+      this.#socket = undefined;
+    }
+  }
+
+  async #serve(socket: SeqpacketSocket): Promise<void> {
+    for (;;) {
+      const message = await socket.receive();
+      if (message === undefined) return;
+      const handles = message.fds.map(adoptNetns);
+      let ack: Uint8Array;
+      try {
+        ack = await this.#options.registry.handle(message.data, handles);
+      } catch (err) {
+        socket.send(encodeAck(`failure to process message : ${errorMessage(err)}`));
+        throw err;
+      }
+      if (socket.isClosed) return;
+      socket.send(ack);
+    }
+  }
+}
+
+function adoptNetns(fd: number): PodNetns {
+  const netns = Netns.adopt(fd);
+  return { netns, id: `${netns.device}:${netns.inode}`, close: () => netns.close() };
+}

@@ -1,0 +1,82 @@
+// What the control thread and the data thread tell each other. Plain data only. The control thread wakes the
+// reactor after each message. Requests carry `seq`; the data thread answers each with `done` of the same `seq`.
+import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
+import type { Policy } from '../common/policy/model.ts';
+import type { SeriesMessage } from '../common/telemetry/series-table.ts';
+import type { AddressResource } from '../common/workload/model.ts';
+import type { PodInfo } from '../common/zds/codec.ts';
+import type { Config } from './config.ts';
+
+/** Control to data. */
+export type DataRequest =
+  | {
+      readonly kind: 'state';
+      readonly seq: number;
+      readonly upserts: readonly AddressResource[];
+      readonly removed: readonly string[];
+      /** `network/ip` keys these resources answer: also when there is nothing at an address. */
+      readonly answers: readonly string[];
+    }
+  | {
+      readonly kind: 'policies';
+      readonly seq: number;
+      readonly upserts: readonly Policy[];
+      readonly removed: readonly string[];
+    }
+  | {
+      readonly kind: 'certificate';
+      readonly seq: number;
+      readonly certificate: WorkloadCertificate;
+    }
+  | {
+      readonly kind: 'certificateFailed';
+      readonly seq: number;
+      readonly identity: string;
+      readonly error: string;
+    }
+  | { readonly kind: 'forgetCertificate'; readonly seq: number; readonly identity: string }
+  | {
+      readonly kind: 'addPod';
+      readonly seq: number;
+      readonly uid: string;
+      readonly pod: PodInfo;
+      /** The data thread duplicates it; the control thread keeps its own. */
+      readonly netnsFd: number;
+    }
+  | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
+  | { readonly kind: 'dump'; readonly seq: number }
+  | { readonly kind: 'logLevel'; readonly seq: number; readonly levels: string }
+  | { readonly kind: 'drain'; readonly seq: number; readonly deadlineMs: number };
+
+/** Tracked connections of a pod, for the admin dump. */
+export interface ConnectionDump {
+  readonly src: string;
+  readonly originalDst: string | null;
+  readonly actualDst: string;
+  readonly protocol: 'TCP' | 'HBONE';
+}
+
+export interface PodDump {
+  readonly uid: string;
+  readonly pod: PodInfo;
+  readonly inbound: readonly ConnectionDump[];
+  readonly outbound: readonly ConnectionDump[];
+}
+
+/** Data to control. */
+export type DataEvent =
+  | { readonly kind: 'ready'; readonly wakeFd: number }
+  | {
+      readonly kind: 'done';
+      readonly seq: number;
+      readonly error?: string;
+      readonly pods?: readonly PodDump[];
+    }
+  | { readonly kind: 'series'; readonly message: SeriesMessage }
+  | { readonly kind: 'needCertificate'; readonly identity: string }
+  | { readonly kind: 'lookup'; readonly key: string };
+
+/** `workerData` of the data thread. */
+export interface DataThreadOptions {
+  readonly config: Config;
+}
