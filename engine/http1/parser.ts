@@ -27,6 +27,7 @@ import {
   methodOf,
   minorVersionOf,
   parserErrorReason,
+  resumeAfterUpgrade,
   resumeParser,
   stopAddress,
 } from '../native/llhttp.ts';
@@ -86,6 +87,7 @@ export class Http1Parser {
   #headers: Array<readonly [string, string]> = [];
   #isRunning = false;
   #isClosed = false;
+  #isAtUpgrade = false;
 
   constructor(kind: 'request' | 'response', limits: Http1Limits, events: Http1ParserEvents) {
     this.#native = createParser(kind, limits.maxHeadBytes, limits.maxHeaders);
@@ -106,8 +108,14 @@ export class Http1Parser {
     return this.#isClosed;
   }
 
-  /** Parses input until it is used up, a message ends, or an error. Input must be at most 256 KiB. */
-  feed(address: number, length: number): ParseOutcome {
+  /** Part of a head has arrived. */
+  get isInMessage(): boolean {
+    return this.#last !== NONE || this.#target !== '' || this.#headers.length > 0;
+  }
+
+  /** Parses input until it is used up, a message ends, or an error; at most 256 KiB at a time. */
+  feed(address: number, available: number): ParseOutcome {
+    const length = Math.min(available, SCRATCH_BYTES);
     const code = executeParser(this.#native, address, length, this.#spans);
     const consumed = code === HPE_OK ? length : stopAddress(this.#native) - address;
     // The outcome is read now: the events below may close the parser.
@@ -124,8 +132,11 @@ export class Http1Parser {
     return outcome;
   }
 
-  /** After `paused`: the next message may come. */
+  /** After `paused`, or after `upgraded` when the upgrade did not happen: the next message may come. */
   next(): void {
+    if (this.#isClosed) return;
+    if (this.#isAtUpgrade) resumeAfterUpgrade(this.#native);
+    this.#isAtUpgrade = false;
     resumeParser(this.#native);
   }
 
@@ -138,7 +149,10 @@ export class Http1Parser {
   #outcome(code: number, consumed: number): ParseOutcome {
     if (code === HPE_OK) return { kind: 'more', consumed, detail: '' };
     if (code === HPE_PAUSED) return { kind: 'paused', consumed, detail: '' };
-    if (code === HPE_PAUSED_UPGRADE) return { kind: 'upgraded', consumed, detail: '' };
+    if (code === HPE_PAUSED_UPGRADE) {
+      this.#isAtUpgrade = true;
+      return { kind: 'upgraded', consumed, detail: '' };
+    }
     if (code === HPE_USER) return { kind: 'limit', consumed, detail: 'headers are too large' };
     return {
       kind: 'invalid',
@@ -200,7 +214,7 @@ export class Http1Parser {
     if (end === 0) return '';
     const length = Math.min(end, SCRATCH_BYTES);
     copyInto(scratchAddress, address, length);
-    return scratch.latin1Slice(0, length);
+    return scratch.toString('latin1', 0, length);
   }
 
   #pushHeader(): void {

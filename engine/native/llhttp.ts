@@ -145,7 +145,9 @@ function emptyParser(): NativeParser {
 function createSettings(): Buffer {
   const memory = Buffer.allocUnsafeSlow(SETTINGS_BYTES);
   bound.initSettings(memory);
-  const dataType = koffi.proto('int ambient_llhttp_data(uintptr_t parser, uintptr_t at, size_t length)');
+  const dataType = koffi.proto(
+    'int ambient_llhttp_data(uintptr_t parser, uintptr_t at, size_t length)',
+  );
   const eventType = koffi.proto('int ambient_llhttp_event(uintptr_t parser)');
   const set = (slot: number, fn: (...args: number[]) => number, isData: boolean): void => {
     const callback = koffi.register(fn, koffi.pointer(isData ? dataType : eventType));
@@ -201,8 +203,9 @@ function onHeadersComplete(): number {
 
 function onMessageComplete(): number {
   spans.push(SPAN_COMPLETE, 0, 0);
-  // One message at a time: the caller decides when the next one may be parsed.
-  return HPE_PAUSED;
+  // One message at a time: the caller decides when the next one may be parsed. An upgrade pauses by itself.
+  const isUpgrade = running.slab.memory[running.index * PARSER_BYTES + OFFSET_UPGRADE] === 1;
+  return isUpgrade ? 0 : HPE_PAUSED;
 }
 
 function newSlab(): Slab {
