@@ -14,8 +14,10 @@ export type DataRequest =
       readonly seq: number;
       readonly upserts: readonly AddressResource[];
       readonly removed: readonly string[];
-      /** `network/ip` keys these resources answer: also when there is nothing at an address. */
+      /** `network/ip` keys that were asked for and are answered now, also when nothing is there. */
       readonly answers: readonly string[];
+      /** Forget everything first: too many addresses had been asked for. */
+      readonly isReset: boolean;
     }
   | {
       readonly kind: 'policies';

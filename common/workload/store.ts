@@ -123,6 +123,22 @@ export class WorkloadStore {
     return found ?? this.#findByCidr(network, ip, clientNamespace);
   }
 
+  /** All services at an address, exact and by prefix, visible or not. */
+  servicesAt(network: string, ip: string): Service[] {
+    const found = [...(this.#byVip.get(`${network}/${ip}`)?.values() ?? [])];
+    const address = this.#cidrVips.length === 0 ? undefined : parseIp(ip);
+    if (address === undefined) return found;
+    for (const { network: own, prefix, length, service } of this.#cidrVips) {
+      if (own === network && matchesPrefix(address, prefix, length)) found.push(service);
+    }
+    return found;
+  }
+
+  /** All workloads at an address. */
+  workloadsAt(network: string, ip: string): Workload[] {
+    return [...(this.#byIp.get(`${network}/${ip}`)?.values() ?? [])];
+  }
+
   /** The service of a hostname as seen from a namespace. */
   findServiceByHostname(hostname: string, clientNamespace?: string): Service | undefined {
     const known = this.#byHostname.get(hostname);

@@ -1,0 +1,265 @@
+// One result for each connection, written exactly once: counters, and the access line. Connections refused before
+// anything was decided are counted too (Istio's ztunnel only logs them), by reason.
+import { MeshError } from '../../common/errors.ts';
+import type { Logger } from '../../common/telemetry/logger.ts';
+import { renderLabels } from '../../common/telemetry/series-table.ts';
+import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
+import { serviceKey } from '../../common/workload/model.ts';
+import type { RelayCounters } from '../../engine/reactor/duplex.ts';
+import { REASON_FLAGS } from './reasons.ts';
+import type { FailureReason } from './reasons.ts';
+import { trafficLabels } from './traffic-labels.ts';
+import type { ConnectionParties } from './traffic-labels.ts';
+
+export const TRAFFIC_FAMILIES: readonly FamilyDefinition[] = [
+  {
+    name: 'istio_tcp_connections_opened',
+    help: 'The total number of TCP connections opened.',
+    type: 'counter',
+  },
+  {
+    name: 'istio_tcp_connections_closed',
+    help: 'The total number of TCP connections closed.',
+    type: 'counter',
+  },
+  {
+    name: 'istio_tcp_received_bytes',
+    help: 'The size of total bytes received during request in case of a TCP connection.',
+    type: 'counter',
+  },
+  {
+    name: 'istio_tcp_sent_bytes',
+    help: 'The size of total bytes sent during response in case of a TCP connection.',
+    type: 'counter',
+  },
+  {
+    name: 'istio_tcp_connections_failed',
+    help: 'The total number of TCP connections that failed (unstable).',
+    type: 'counter',
+  },
+  {
+    name: 'istio_tcp_sockets_open',
+    help: 'The number of TCP sockets open (unstable).',
+    type: 'gauge',
+  },
+  {
+    name: 'ambient_connections_refused',
+    help: 'Connections that ended badly, by reason; also those refused before any policy or dial.',
+    type: 'counter',
+  },
+];
+
+/** Addresses of a connection, for the access line. */
+export interface ConnectionAddresses {
+  readonly src: string;
+  readonly dst: string;
+  /** Authority of the tunnel. */
+  readonly hboneAddr?: string | undefined;
+}
+
+/** How a connection ended. */
+export interface ConnectionOutcome {
+  /** Undefined is success. */
+  readonly reason?: FailureReason | undefined;
+  readonly detail?: string | undefined;
+  /** The policy that decided. */
+  readonly policy?: string | undefined;
+}
+
+interface SeriesGroup {
+  readonly opened: number;
+  readonly closed: number;
+  readonly received: number;
+  readonly sent: number;
+  readonly labels: string;
+  openCount: number;
+}
+
+/** Makes and finishes the records of a data thread. */
+export class ConnectionRecorder {
+  readonly #table: SeriesTable;
+  readonly #logger: Logger;
+  readonly #now: () => number;
+  /** Parties to their cells. Cleared when a workload or service changes: labels may have. */
+  readonly #groups = new Map<string, SeriesGroup>();
+  readonly #socketsOpen: { readonly inbound: number; readonly outbound: number };
+
+  constructor(table: SeriesTable, logger: Logger, now: () => number = Date.now) {
+    this.#table = table;
+    this.#logger = logger;
+    this.#now = now;
+    this.#socketsOpen = {
+      inbound: table.cell('istio_tcp_sockets_open', 'reporter="destination"'),
+      outbound: table.cell('istio_tcp_sockets_open', 'reporter="source"'),
+    };
+  }
+
+  /** Starts a record; its owner must call `finish`. `startedMs` is when the connection was accepted. */
+  open(
+    parties: ConnectionParties,
+    addresses: ConnectionAddresses,
+    startedMs: number,
+  ): OpenConnection {
+    const group = this.#group(parties);
+    this.#table.add(group.opened, 1);
+    this.#table.add(this.#socketsOpen[parties.direction], 1);
+    group.openCount++;
+    return new OpenConnection(this.#table, group, (connection, outcome) => {
+      this.#table.add(group.closed, 1);
+      this.#table.add(this.#socketsOpen[parties.direction], -1);
+      group.openCount--;
+      this.#finish(parties, addresses, outcome, { connection, startedMs });
+    });
+  }
+
+  /** Records a connection that was refused before it was opened. */
+  refuse(
+    parties: ConnectionParties,
+    addresses: ConnectionAddresses,
+    reason: FailureReason,
+    detail: string,
+  ): void {
+    this.#countReason(parties.direction, reason);
+    const fields = { ...baseFields(parties, addresses), reason, error: detail };
+    this.#logger.warn(fields, 'connection failed');
+  }
+
+  /** Labels may have changed: look them up again for the next connection. */
+  forgetGroups(): void {
+    this.#groups.clear();
+  }
+
+  #group(parties: ConnectionParties): SeriesGroup {
+    const key = groupKey(parties);
+    const known = this.#groups.get(key);
+    if (known !== undefined) return known;
+    const labels = renderLabels(trafficLabels(parties, '-'));
+    const cell = (name: string): number => this.#table.cell(name, labels);
+    const group = {
+      opened: cell('istio_tcp_connections_opened'),
+      closed: cell('istio_tcp_connections_closed'),
+      received: cell('istio_tcp_received_bytes'),
+      sent: cell('istio_tcp_sent_bytes'),
+      labels,
+      openCount: 0,
+    };
+    // Sources without a record are told apart by what they claim; that must not grow without end.
+    if (this.#groups.size >= 50_000) this.#groups.clear();
+    this.#groups.set(key, group);
+    return group;
+  }
+
+  #countReason(direction: 'inbound' | 'outbound', reason: FailureReason): void {
+    const reporter = direction === 'outbound' ? 'source' : 'destination';
+    const labels = renderLabels([
+      ['reporter', reporter],
+      ['reason', reason],
+      ['response_flags', REASON_FLAGS[reason]],
+    ]);
+    this.#table.add(this.#table.cell('ambient_connections_refused', labels), 1);
+  }
+
+  #finish(
+    parties: ConnectionParties,
+    addresses: ConnectionAddresses,
+    outcome: ConnectionOutcome,
+    { connection, startedMs }: { connection: OpenConnection; startedMs: number },
+  ): void {
+    const { reason } = outcome;
+    if (reason !== undefined) {
+      const flag = REASON_FLAGS[reason];
+      this.#countReason(parties.direction, reason);
+      if (flag !== '-') {
+        const labels = renderLabels(trafficLabels(parties, flag));
+        this.#table.add(this.#table.cell('istio_tcp_connections_failed', labels), 1);
+      }
+    }
+    const level = reason === undefined ? 'info' : 'error';
+    if (!this.#logger.isLevelEnabled(level)) return;
+    const isOutbound = parties.direction === 'outbound';
+    const fields = {
+      ...baseFields(parties, addresses),
+      bytes_sent: isOutbound ? connection.received : connection.sent,
+      bytes_recv: isOutbound ? connection.sent : connection.received,
+      duration: `${Math.round(this.#now() - startedMs)}ms`,
+      ...(reason === undefined
+        ? {}
+        : { reason, response_flags: REASON_FLAGS[reason], error: outcome.detail }),
+      ...(outcome.policy === undefined ? {} : { policy: outcome.policy }),
+    };
+    this.#logger[level](fields, 'connection complete');
+  }
+}
+
+/** A connection that is being relayed. Counters: received is client to server, sent is server to client. */
+export class OpenConnection implements RelayCounters {
+  received = 0;
+  sent = 0;
+  readonly #table: SeriesTable;
+  readonly #group: SeriesGroup;
+  readonly #onFinish: (connection: OpenConnection, outcome: ConnectionOutcome) => void;
+  #isFinished = false;
+
+  constructor(
+    table: SeriesTable,
+    group: SeriesGroup,
+    onFinish: (connection: OpenConnection, outcome: ConnectionOutcome) => void,
+  ) {
+    this.#table = table;
+    this.#group = group;
+    this.#onFinish = onFinish;
+  }
+
+  addForward(bytes: number): void {
+    this.received += bytes;
+    this.#table.add(this.#group.received, bytes);
+  }
+
+  addBackward(bytes: number): void {
+    this.sent += bytes;
+    this.#table.add(this.#group.sent, bytes);
+  }
+
+  /** Writes the result. A second call is a bug. */
+  finish(outcome: ConnectionOutcome): void {
+    if (this.#isFinished) throw new MeshError('result_twice', 'connection result recorded twice');
+    this.#isFinished = true;
+    this.#onFinish(this, outcome);
+  }
+
+  get isFinished(): boolean {
+    return this.#isFinished;
+  }
+}
+
+function groupKey(parties: ConnectionParties): string {
+  const { source, sourceBaggage, destination, service } = parties;
+  const claimed = sourceBaggage === undefined ? '' : Object.values(sourceBaggage).join(',');
+  return [
+    parties.direction,
+    source?.uid ?? claimed,
+    parties.sourceIdentity ?? '',
+    destination?.uid ?? '',
+    parties.destinationIdentity ?? '',
+    service === undefined ? '' : serviceKey(service),
+  ].join('|');
+}
+
+function baseFields(parties: ConnectionParties, addresses: ConnectionAddresses): object {
+  const { source, sourceBaggage: baggage, destination, service } = parties;
+  return {
+    'src.addr': addresses.src,
+    'src.workload': source?.name ?? baggage?.workloadName,
+    'src.namespace': source?.namespace ?? baggage?.namespace,
+    'src.identity': parties.sourceIdentity,
+    'src.cluster': source?.clusterId ?? baggage?.clusterId,
+    'dst.addr': addresses.dst,
+    'dst.hbone_addr': addresses.hboneAddr,
+    'dst.service': service?.hostname,
+    'dst.workload': destination?.name,
+    'dst.namespace': destination?.namespace,
+    'dst.identity': parties.destinationIdentity,
+    'dst.cluster': destination?.clusterId,
+    direction: parties.direction,
+  };
+}

@@ -1,0 +1,66 @@
+// Istio's TCP labels (ztunnel-spec 8.1), in Istio's order. Missing values are `unknown`.
+import type { Service, Workload } from '../../common/workload/model.ts';
+import { workloadIdentity } from '../../common/workload/model.ts';
+import type { Baggage } from './tunnel-headers.ts';
+
+/** What labels and access lines say of a connection. */
+export interface ConnectionParties {
+  readonly direction: 'inbound' | 'outbound';
+  readonly source: Workload | undefined;
+  /** Used for the source where no workload record is known. */
+  readonly sourceBaggage: Baggage | undefined;
+  /** Proven by mutual TLS, else undefined. */
+  readonly sourceIdentity: string | undefined;
+  readonly destination: Workload | undefined;
+  readonly destinationIdentity: string | undefined;
+  readonly service: Service | undefined;
+}
+
+type Label = readonly [name: string, value: string];
+
+/** The label list of a connection. */
+export function trafficLabels(parties: ConnectionParties, flag: string): Label[] {
+  const { source, sourceBaggage: baggage, destination, service } = parties;
+  const isMutualTls =
+    parties.direction === 'outbound'
+      ? parties.destinationIdentity !== undefined
+      : parties.sourceIdentity !== undefined;
+  const labels: Label[] = [
+    ['reporter', parties.direction === 'outbound' ? 'source' : 'destination'],
+    ['source_workload', known(source?.workloadName ?? baggage?.workloadName)],
+    ['source_canonical_service', known(source?.canonicalName ?? baggage?.serviceName)],
+    ['source_canonical_revision', known(source?.canonicalRevision ?? baggage?.revision)],
+    ['source_workload_namespace', known(source?.namespace ?? baggage?.namespace)],
+    ['source_principal', known(parties.sourceIdentity)],
+    ['source_app', known(source?.canonicalName ?? baggage?.workloadName)],
+    ['source_version', known(source?.canonicalRevision ?? baggage?.revision)],
+    ['source_cluster', known(source?.clusterId ?? baggage?.clusterId)],
+    ['destination_service', known(service?.hostname)],
+    ['destination_service_namespace', known(service?.namespace)],
+    ['destination_service_name', known(service?.name)],
+    ['destination_workload', known(destination?.workloadName)],
+    ['destination_canonical_service', known(destination?.canonicalName)],
+    ['destination_canonical_revision', known(destination?.canonicalRevision)],
+    ['destination_workload_namespace', known(destination?.namespace)],
+    ['destination_principal', known(destination && workloadIdentity(destination))],
+    ['destination_app', known(destination?.canonicalName)],
+    ['destination_version', known(destination?.canonicalRevision)],
+    ['destination_cluster', known(destination?.clusterId)],
+    ['request_protocol', 'tcp'],
+    ['response_flags', flag],
+    ['connection_security_policy', isMutualTls ? 'mutual_tls' : 'unknown'],
+  ];
+  if (source !== undefined || baggage !== undefined || destination !== undefined) {
+    labels.push(
+      ['source_region', known(source?.locality.region ?? baggage?.region)],
+      ['source_zone', known(source?.locality.zone ?? baggage?.zone)],
+      ['destination_region', known(destination?.locality.region)],
+      ['destination_zone', known(destination?.locality.zone)],
+    );
+  }
+  return labels;
+}
+
+function known(value: string | undefined): string {
+  return value === undefined || value === '' ? 'unknown' : value;
+}
