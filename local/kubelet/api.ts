@@ -101,6 +101,13 @@ const PATCH_TYPES = {
   strategic: 'application/strategic-merge-patch+json',
 } as const;
 
+interface SendOptions {
+  readonly body?: object | undefined;
+  readonly contentType?: string;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
 /** JSON over one keep-alive agent. `connect` overrides the address dialled, not the name verified. */
 export class ApiClient {
   readonly #access: ApiAccess;
@@ -148,7 +155,7 @@ export class ApiClient {
     body?: object,
     contentType = 'application/json',
   ): Promise<unknown> {
-    const response = await this.#send(method, path, body, contentType, 30_000);
+    const response = await this.#send(method, path, { body, contentType, timeoutMs: 30_000 });
     const text = await readAll(response);
     const value: unknown = text === '' ? {} : JSON.parse(text);
     const status = response.statusCode ?? 500;
@@ -196,7 +203,7 @@ export class ApiClient {
   ): Promise<string> {
     const query = `watch=true&allowWatchBookmarks=true&resourceVersion=${from}`;
     const url = `${path}${path.includes('?') ? '&' : '?'}${query}`;
-    const response = await this.#send('GET', url, undefined, '', 0, signal);
+    const response = await this.#send('GET', url, { signal });
     if (response.statusCode !== 200) {
       response.resume();
       throw new ApiError(response.statusCode ?? 500, `watch ${path} failed`);
@@ -222,16 +229,13 @@ export class ApiClient {
   #send(
     method: string,
     path: string,
-    body: object | undefined,
-    contentType: string,
-    timeoutMs: number,
-    signal?: AbortSignal,
+    { body, contentType, timeoutMs = 0, signal }: SendOptions,
   ): Promise<http.IncomingMessage> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers: Record<string, string> = { accept: 'application/json' };
     if (this.#access.token !== undefined) headers['authorization'] = `Bearer ${this.#access.token}`;
     if (text !== undefined) {
-      headers['content-type'] = contentType;
+      headers['content-type'] = contentType ?? 'application/json';
       headers['content-length'] = String(Buffer.byteLength(text));
     }
     const { pathname } = this.#access.server;

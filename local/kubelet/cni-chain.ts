@@ -58,14 +58,18 @@ export function readConfig(rootfs: string): ConfList | undefined {
   return undefined;
 }
 
+interface PluginCall {
+  readonly command: 'ADD' | 'DEL';
+  readonly sandbox: PodSandbox;
+  readonly prevResult: CniResult | undefined;
+}
+
 /** Runs one plugin; returns its result, or undefined when it printed none. */
 async function runPlugin(
   rootfs: string,
   list: ConfList,
   entry: PluginEntry,
-  command: string,
-  sandbox: PodSandbox,
-  prevResult: CniResult | undefined,
+  { command, sandbox, prevResult }: PluginCall,
 ): Promise<CniResult | undefined> {
   const dirs = ['opt/cni/bin', 'etc/cni/net.d', 'var/run/istio-cni'];
   for (const dir of dirs) mkdirSync(join(rootfs, dir), { recursive: true });
@@ -128,7 +132,9 @@ export async function addToChain(
   let result = first;
   for (const entry of list?.plugins ?? []) {
     if (entry.type === BUILTIN_TYPE || list === undefined) continue;
-    result = (await runPlugin(rootfs, list, entry, 'ADD', sandbox, result)) ?? result;
+    result =
+      (await runPlugin(rootfs, list, entry, { command: 'ADD', sandbox, prevResult: result })) ??
+      result;
   }
   return result;
 }
@@ -142,6 +148,8 @@ export async function removeFromChain(
   const list = readConfig(rootfs);
   for (const entry of (list?.plugins ?? []).toReversed()) {
     if (entry.type === BUILTIN_TYPE || list === undefined) continue;
-    await runPlugin(rootfs, list, entry, 'DEL', sandbox, result).catch(() => undefined);
+    await runPlugin(rootfs, list, entry, { command: 'DEL', sandbox, prevResult: result }).catch(
+      () => undefined,
+    );
   }
 }

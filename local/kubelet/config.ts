@@ -46,6 +46,7 @@ export interface NodeConfig {
   readonly gateway: string;
   readonly kubeletToken: string;
   readonly kubeletPort: number;
+  readonly serviceCidr: string;
   readonly clusterDns: string;
   readonly clusterDomain: string;
 }

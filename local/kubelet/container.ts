@@ -85,7 +85,7 @@ export class ContainerRunner {
     return this.#state.terminated?.exitCode;
   }
 
-  get isStopping(): boolean {
+  isStopping(): boolean {
     return this.#stop.signal.aborted;
   }
 
@@ -127,17 +127,17 @@ export class ContainerRunner {
   async #run(): Promise<void> {
     // Yields once, so that the owner holds this object before the first callback.
     await Promise.resolve();
-    while (!this.isStopping) {
+    while (!this.isStopping()) {
       const plan = await this.#plan();
       if (plan === undefined) {
         await sleep(systemClock, 1000, this.#stop.signal).catch(() => undefined);
         continue;
       }
-      if (this.isStopping) return;
+      if (this.isStopping()) return;
       const startedAt = new Date();
       const exit = await this.#execute(plan, startedAt);
       this.#finish(exit, startedAt);
-      if (this.isStopping || !this.#mustRestart(exit.code)) return;
+      if (this.isStopping() || !this.#mustRestart(exit.code)) return;
       await this.#backOff(Date.now() - startedAt.getTime());
     }
   }

@@ -36,6 +36,7 @@ function nodeConfig(
     gateway: node.gateway,
     kubeletToken: config.kubeletToken,
     kubeletPort: config.kubeletPort,
+    serviceCidr: config.serviceCidr,
     clusterDns: config.clusterDns,
     clusterDomain: config.clusterDomain,
   };

@@ -8,6 +8,7 @@ import type { NodeConfig } from './config.ts';
 import { log } from './log.ts';
 import { openContext } from './node-context.ts';
 import { runNodeObject } from './node-object.ts';
+import { NodeServices } from './node-services.ts';
 import { PodSet } from './pod-set.ts';
 
 async function run(config: NodeConfig): Promise<void> {
@@ -25,7 +26,12 @@ async function run(config: NodeConfig): Promise<void> {
     }
   });
   const pods = new PodSet(context);
-  const loops = [runNodeObject(context, end.signal), pods.run(end.signal)];
+  const services = new NodeServices(context);
+  const loops = [
+    services.run(end.signal),
+    runNodeObject(context, end.signal),
+    pods.run(end.signal),
+  ];
   await stopped;
   end.abort(new Error('the node stops'));
   await pods.stop();

@@ -1,5 +1,5 @@
 // The pods of a node: one worker for each, by uid, driven by a watch.
-import { ContainerRunner } from './container.ts';
+import type { ContainerRunner } from './container.ts';
 import type { NodeContext } from './node-context.ts';
 import type { Pod } from './objects.ts';
 import { PodWorker } from './pod-worker.ts';

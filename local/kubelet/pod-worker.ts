@@ -48,7 +48,7 @@ export class PodWorker {
     this.#dir = join(context.config.dir, 'pods', pod.metadata.uid ?? pod.metadata.name);
     this.#network = new PodSandboxNetwork(context, pod);
     this.#main = this.#run(after).catch((err: unknown) => {
-      if (!this.#end.signal.aborted) log.error({ err: errorMessage(err) }, 'pod worker failed');
+      if (!this.#isEnding()) log.error({ err: errorMessage(err) }, 'pod worker failed');
     });
   }
 
@@ -87,6 +87,11 @@ export class PodWorker {
 
   /** Ends containers, network and files; then confirms the deletion when asked. Later calls join the first. */
   terminate(graceMs: number, confirm: boolean): Promise<void> {
+    if (this.#termination !== undefined && graceMs === 0) {
+      for (const runner of [...this.#runners.values(), ...this.#initRunners.values()]) {
+        void runner.kill(0);
+      }
+    }
     this.#termination ??= this.#terminate(graceMs, confirm).catch((err: unknown) => {
       log.error({ pod: this.#pod.metadata.name, err: errorMessage(err) }, 'pod not ended cleanly');
     });
@@ -104,16 +109,20 @@ export class PodWorker {
     if (!(await this.#runInitContainers())) return;
     this.#isInitialized = true;
     for (const container of this.#pod.spec.containers) {
-      if (this.#end.signal.aborted) return;
+      if (this.#isEnding()) return;
       this.#runners.set(container.name, this.#startContainer(container, false));
     }
     this.#changed();
-    while (!this.#end.signal.aborted) {
+    while (!this.#isEnding()) {
       await sleep(systemClock, VOLUME_REFRESH_MS, this.#end.signal);
       await this.#volumes?.write().catch((err: unknown) => {
         log.debug({ err: errorMessage(err) }, 'volumes not refreshed');
       });
     }
+  }
+
+  #isEnding(): boolean {
+    return this.#end.signal.aborted;
   }
 
   #openVolumes(): PodVolumes {
@@ -129,12 +138,12 @@ export class PodWorker {
 
   async #retry(reason: string, step: () => Promise<void>): Promise<void> {
     let delayMs = RETRY_FIRST_MS;
-    while (!this.#end.signal.aborted) {
+    while (!this.#isEnding()) {
       try {
         await step();
         return;
       } catch (err) {
-        if (this.#end.signal.aborted) return;
+        if (this.#isEnding()) return;
         const { namespace, name } = this.#pod.metadata;
         log.warn({ namespace, pod: name, reason, err: errorMessage(err) }, 'pod step failed');
         this.#context.events.record(this.#pod, 'Warning', reason, errorMessage(err));
@@ -147,7 +156,7 @@ export class PodWorker {
   /** False when one failed for good or the pod ends. */
   async #runInitContainers(): Promise<boolean> {
     for (const container of this.#pod.spec.initContainers ?? []) {
-      if (this.#end.signal.aborted) return false;
+      if (this.#isEnding()) return false;
       const runner = this.#startContainer(container, true);
       this.#initRunners.set(container.name, runner);
       this.#changed();
@@ -155,7 +164,7 @@ export class PodWorker {
       await runner.done;
       if (runner.exitCode !== 0) return false;
     }
-    return !this.#end.signal.aborted;
+    return !this.#isEnding();
   }
 
   #startContainer(container: Container, isInit: boolean): ContainerRunner {

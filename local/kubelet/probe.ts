@@ -98,7 +98,7 @@ function probeGrpc(
       session.destroy();
       resolve({ ok, detail });
     };
-    session.on('error', (err) => end(false, err.message));
+    session.on('error', (err: Error) => end(false, err.message));
     const stream = session.request({
       [h2.HTTP2_HEADER_METHOD]: 'POST',
       [h2.HTTP2_HEADER_PATH]: '/grpc.health.v1.Health/Check',
@@ -107,7 +107,7 @@ function probeGrpc(
     });
     const chunks: Buffer[] = [];
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-    stream.on('error', (err) => end(false, err.message));
+    stream.on('error', (err: Error) => end(false, err.message));
     stream.on('end', () => {
       const answer = Buffer.concat(chunks);
       end(answer[5] === 8 && answer[6] === 1, 'service is not serving');

@@ -33,7 +33,7 @@ async function runLoop(loop: Loop, target: ProbeTarget, signal: AbortSignal): Pr
   await sleep(systemClock, (probe.initialDelaySeconds ?? 0) * 1000, signal);
   while (!signal.aborted) {
     const { ok, detail } = await attemptProbe(probe, target);
-    if (signal.aborted) return;
+    signal.throwIfAborted();
     if (ok) {
       successes++;
       failures = 0;

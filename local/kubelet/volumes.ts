@@ -8,11 +8,13 @@ import type { Mount } from './container-root.ts';
 import { fieldValue, resourceValue, type PodAddresses } from './downward.ts';
 import type { ConfigReader } from './environment.ts';
 import type {
+  ConfigMap,
   ConfigSource,
   Container,
   DownwardItem,
   Pod,
   ProjectedSource,
+  Secret,
   TokenSource,
   Volume,
 } from './objects.ts';
@@ -128,10 +130,8 @@ export class PodVolumes {
     for (const [key, value] of Object.entries(object.data ?? {})) {
       all.set(key, Buffer.from(value, encoding));
     }
-    if ('binaryData' in object) {
-      for (const [key, value] of Object.entries(object.binaryData ?? {})) {
-        all.set(key, Buffer.from(value, 'base64'));
-      }
+    for (const [key, value] of Object.entries(binaryData(object))) {
+      all.set(key, Buffer.from(value, 'base64'));
     }
     const items = source.items ?? [...all.keys()].map((key) => ({ key, path: key }));
     for (const { key, path } of items) {
@@ -175,6 +175,10 @@ export class PodVolumes {
     this.#renewAt.set(file, Date.now() + lifeMs * 0.7);
     files.set(source.path, Buffer.from(answer.status.token));
   }
+}
+
+function binaryData(object: ConfigMap | Secret): Readonly<Record<string, string>> {
+  return (object as ConfigMap).binaryData ?? {};
 }
 
 function prepareSource(path: string): boolean {

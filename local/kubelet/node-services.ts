@@ -1,0 +1,107 @@
+// Watches services and endpoint slices for one node: keeps its nftables rules and its DNS zone up to date. A
+// change during an nft run starts one more run after it; rules are replaced in one transaction.
+import { errorMessage } from '../../common/errors.ts';
+import type { DnsAnswer } from '../../common/dns/codec.ts';
+import { ClusterDns } from './cluster-dns.ts';
+import { buildZone, resolveName, type DnsZone } from './dns-records.ts';
+import { log } from './log.ts';
+import type { NodeContext } from './node-context.ts';
+import { objectKey, type EndpointSlice, type KubeObject, type Service } from './objects.ts';
+import { runCommand } from './run-command.ts';
+import { buildServiceRules } from './service-rules.ts';
+
+export class NodeServices {
+  readonly #context: NodeContext;
+  readonly #services = new Map<string, Service>();
+  readonly #slices = new Map<string, EndpointSlice>();
+  readonly #dns: ClusterDns;
+  #zone: DnsZone;
+  #isZoneStale = false;
+  #isRunning = false;
+  #isDirty = false;
+  #applied = '';
+
+  constructor(context: NodeContext) {
+    this.#context = context;
+    this.#zone = buildZone(context.config.clusterDomain, [], []);
+    this.#dns = new ClusterDns((name, type) => this.#resolve(name, type));
+  }
+
+  /** Serves until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#dns.open(this.#context.config.clusterDns);
+    await Promise.all([
+      this.#watch('/api/v1/services', this.#services, signal),
+      this.#watch('/apis/discovery.k8s.io/v1/endpointslices', this.#slices, signal),
+    ]);
+    this.#dns.close();
+  }
+
+  #watch<T extends KubeObject>(
+    path: string,
+    into: Map<string, T>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#context.api.watch<T>(
+      path,
+      {
+        onSnapshot: (items) => {
+          into.clear();
+          for (const item of items) into.set(objectKey(item), item);
+          this.#changed();
+        },
+        onApply: (item) => {
+          into.set(objectKey(item), item);
+          this.#changed();
+        },
+        onDelete: (item) => {
+          into.delete(objectKey(item));
+          this.#changed();
+        },
+      },
+      signal,
+    );
+  }
+
+  #resolve(name: string, type: string): DnsAnswer {
+    if (this.#isZoneStale) {
+      const { clusterDomain } = this.#context.config;
+      this.#zone = buildZone(clusterDomain, this.#services.values(), this.#slices.values());
+      this.#isZoneStale = false;
+    }
+    return resolveName(this.#zone, name, type);
+  }
+
+  #changed(): void {
+    this.#isZoneStale = true;
+    this.#isDirty = true;
+    if (!this.#isRunning) void this.#apply();
+  }
+
+  async #apply(): Promise<void> {
+    this.#isRunning = true;
+    const { config } = this.#context;
+    while (this.#isDirty) {
+      // One turn of the loop gathers what a snapshot or a burst of events brings.
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#isDirty = false;
+      const rules = buildServiceRules({
+        services: [...this.#services.values()],
+        slices: [...this.#slices.values()],
+        serviceCidr: config.serviceCidr,
+        clusterDns: config.clusterDns,
+        nodeAddress: config.address,
+        bridgeAddress: config.api.host,
+        api: config.api,
+      });
+      if (rules === this.#applied) continue;
+      try {
+        await runCommand(['nft', '-f', '-'], { stdin: rules });
+        this.#applied = rules;
+      } catch (err) {
+        log.error({ err: errorMessage(err) }, 'service rules not applied');
+      }
+    }
+    this.#isRunning = false;
+  }
+}
