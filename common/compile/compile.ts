@@ -1,14 +1,105 @@
 // Compiles Kubernetes, Istio and Gateway API objects to what node proxies and waypoints execute. Pure and
 // deterministic: the same objects in any order give the same output.
-import type { CompileInput, CompileOutput } from './types.ts';
+import { create } from '@bufbuild/protobuf';
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
+import type { Authorization } from '../policy/gen/authorization_pb.ts';
+import { PeerAuthenticationSchema } from '../resources/gen/security_pb.ts';
+import { validatePeerAuthentication } from '../resources/validate-peer-authentication.ts';
+import { readPolicies } from './authorization-policies.ts';
+import {
+  byAge,
+  compareText,
+  readResource,
+  type Resource,
+  type Validator,
+} from '../resources/resource.ts';
+import {
+  AddressSchema,
+  type Address,
+  type Service,
+  type Workload,
+} from '../workload/gen/workload_pb.ts';
+import { findEndpoints } from './endpoints.ts';
+import type { PodEntity } from './entities.ts';
+import { buildL4Policies, type SelectorPolicy } from './l4-authorization.ts';
+import { buildModel, selects, type MeshModel } from './mesh-model.ts';
+import { buildPeerPolicies } from './peer-authentication.ts';
+import { attachServices, buildServices } from './services.ts';
+import type { CompileInput, CompileOutput, ConfigObject } from './types.ts';
+import { buildWorkloads } from './workloads.ts';
 
 /** Compiles everything; a malformed object yields a verdict and never removes another. */
-export function compile(_input: CompileInput): CompileOutput {
+export function compile(input: CompileInput): CompileOutput {
+  const model = buildModel(input);
+  const endpoints = findEndpoints(model, input.endpointSlices ?? []);
+  const policies = readPolicies(model, input.authorizationPolicies ?? []);
+  const peers = buildPeerPolicies(
+    model,
+    readAll(model, 'PeerAuthentication', input.peerAuthentications, [
+      PeerAuthenticationSchema,
+      validatePeerAuthentication,
+    ]),
+  );
+  const l4 = buildL4Policies(model, policies);
+  const policiesOf = (pod: PodEntity): readonly string[] =>
+    [...selectorPolicies(l4.selectors, pod), ...peers.policiesOf(pod)].sort(compareText);
+  const { workloads, bindings } = buildWorkloads(model, endpoints, policiesOf);
+  const attachments = attachServices(model);
+  const services = buildServices(model, attachments);
+  const serviceBindings = [...attachments.values()].flatMap(({ binding }) => binding ?? []);
   return {
-    addresses: new Map(),
-    authorizations: new Map(),
+    addresses: addressMap(services, workloads),
+    authorizations: authorizationMap([...l4.authorizations, ...peers.authorizations]),
     waypoints: new Map(),
-    verdicts: [],
-    bindings: [],
+    verdicts: model.log.list(),
+    bindings: [...serviceBindings, ...bindings],
   };
+}
+
+function readAll<Desc extends DescMessage>(
+  model: MeshModel,
+  kind: string,
+  objects: readonly ConfigObject[] | undefined,
+  [schema, validate]: readonly [Desc, Validator<MessageShape<Desc>>?],
+): Resource<MessageShape<Desc>>[] {
+  const resources: Resource<MessageShape<Desc>>[] = [];
+  for (const object of objects ?? []) {
+    model.log.guard(kind, object, () => {
+      const resource = readResource(kind, schema, object, validate);
+      if (model.log.admit(resource)) resources.push(resource);
+    });
+  }
+  return resources.sort(byAge);
+}
+
+function selectorPolicies(policies: readonly SelectorPolicy[], pod: PodEntity): string[] {
+  return policies
+    .filter((policy) => policy.isMeshWide || policy.namespace === pod.namespace)
+    .filter((policy) => selects(policy.selector, pod.labels))
+    .map((policy) => policy.key);
+}
+
+function addressMap(
+  services: readonly Service[],
+  workloads: readonly Workload[],
+): Map<string, Address> {
+  const entries = [
+    ...services.map((service): [string, Address] => [
+      `${service.namespace}/${service.hostname}`,
+      create(AddressSchema, { type: { case: 'service', value: service } }),
+    ]),
+    ...workloads.map((workload): [string, Address] => [
+      workload.uid,
+      create(AddressSchema, { type: { case: 'workload', value: workload } }),
+    ]),
+  ];
+  return sortedMap(entries);
+}
+
+function authorizationMap(list: readonly Authorization[]): Map<string, Authorization> {
+  return sortedMap(list.map((entry) => [`${entry.namespace}/${entry.name}`, entry]));
+}
+
+function sortedMap<T>(entries: readonly [string, T][]): Map<string, T> {
+  return new Map([...entries].sort(([a], [b]) => compareText(a, b)));
 }

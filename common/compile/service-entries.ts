@@ -1,0 +1,90 @@
+// ServiceEntry hosts as services: resolution STATIC, NONE and DNS with inline endpoints. Virtual addresses are
+// those of the spec; none are allocated. Wildcard hosts need per-request resolution, which is not served.
+import {
+  ServiceEntrySchema,
+  ServiceEntry_Resolution,
+  type ServiceEntry,
+} from '../resources/gen/service_entry_pb.ts';
+import { resolveHost } from '../resources/host-name.ts';
+import { byAge, readResource, type Resource } from '../resources/resource.ts';
+import { validateServiceEntry } from '../resources/validate-service-entry.ts';
+import type { ServiceEntity, ServicePortEntity, StaticEndpoint } from './entities.ts';
+import { namedProtocol } from './port-protocol.ts';
+import type { ConfigObject, MeshSettings } from './types.ts';
+import type { VerdictLog } from './verdict-log.ts';
+
+/** Every served host of every ServiceEntry, oldest first. */
+export function readServiceEntries(
+  objects: readonly ConfigObject[],
+  mesh: MeshSettings,
+  log: VerdictLog,
+): ServiceEntity[] {
+  const entries: Resource<ServiceEntry>[] = [];
+  for (const object of objects) {
+    log.guard('ServiceEntry', object, () => {
+      const entry = readResource('ServiceEntry', ServiceEntrySchema, object, validateServiceEntry);
+      if (log.admit(entry)) entries.push(entry);
+    });
+  }
+  return entries.sort(byAge).flatMap((entry) => toServices(entry, mesh, log));
+}
+
+function toServices(
+  entry: Resource<ServiceEntry>,
+  mesh: MeshSettings,
+  log: VerdictLog,
+): ServiceEntity[] {
+  const { spec } = entry;
+  if (spec.resolution === ServiceEntry_Resolution.DYNAMIC_DNS) {
+    const message = 'names are not resolved for each request; no host of this entry is served';
+    log.nowhere(entry, 'spec.resolution', 'UnsupportedValue', message);
+    return [];
+  }
+  if (spec.addresses.length === 0) {
+    const message =
+      'no virtual address is allocated: only clients that dial an endpoint are affected';
+    log.nowhere(entry, 'spec.addresses', 'UnsupportedValue', message);
+  }
+  return spec.hosts.flatMap((host, index) => {
+    if (host.includes('*')) {
+      const message = `wildcard host ${host} is not served`;
+      log.nowhere(entry, `spec.hosts[${index}]`, 'UnsupportedValue', message);
+      return [];
+    }
+    return [toService(entry, resolveHost(host, entry.namespace, mesh.domain))];
+  });
+}
+
+function toService(entry: Resource<ServiceEntry>, hostname: string): ServiceEntity {
+  const { spec, problems: _problems, isInvalid: _isInvalid, ...meta } = entry;
+  return {
+    ...meta,
+    hostname,
+    key: `${meta.namespace}/${hostname}`,
+    service: undefined,
+    ports: spec.ports.map(toPort),
+    addresses: spec.addresses,
+    isPassthrough: spec.resolution === ServiceEntry_Resolution.NONE,
+    subjectAltNames: spec.subjectAltNames,
+    staticEndpoints: staticEndpoints(spec, hostname),
+    isWaypoint: false,
+  };
+}
+
+function toPort(port: ServiceEntry['ports'][number]): ServicePortEntity {
+  return {
+    name: port.name,
+    port: port.number,
+    targetPort: port.targetPort === 0 ? undefined : port.targetPort,
+    protocol: namedProtocol(port.protocol) ?? 'unknown',
+  };
+}
+
+function staticEndpoints(spec: ServiceEntry, hostname: string): StaticEndpoint[] {
+  const isDns =
+    spec.resolution === ServiceEntry_Resolution.DNS ||
+    spec.resolution === ServiceEntry_Resolution.DNS_ROUND_ROBIN;
+  if (spec.endpoints.length > 0 || !isDns) return spec.endpoints;
+  const none = { ports: {}, labels: {}, network: '', locality: '', weight: 0, serviceAccount: '' };
+  return [{ address: hostname, ...none }];
+}

@@ -1,0 +1,44 @@
+// Names that telemetry uses for a pod: its workload (from the owning controller), canonical name and revision.
+import type { PodEntity } from './entities.ts';
+
+/** The name of what created the pod: the deployment rather than its replica set, the cron job rather than its job. */
+export function workloadName(pod: PodEntity): string {
+  const override = pod.labels['service.istio.io/workload-name'];
+  if (override !== undefined && override !== '') return override;
+  const owners = pod.pod.metadata?.ownerReferences ?? [];
+  const owner = owners.find((entry) => entry.controller === true);
+  if (owner === undefined) return pod.name;
+  if (owner.kind === 'ReplicaSet') {
+    const hash = pod.labels['pod-template-hash'];
+    const suffix = hash === undefined || hash === '' ? undefined : `-${hash}`;
+    if (suffix !== undefined && owner.name.endsWith(suffix)) {
+      return owner.name.slice(0, -suffix.length);
+    }
+    return owner.name;
+  }
+  // A CronJob names its jobs "<name>-<minutes since the epoch>".
+  if (owner.kind === 'Job') return owner.name.replace(/-\d{8,}$/, '');
+  return owner.name;
+}
+
+/** `app` in telemetry. */
+export function canonicalName(pod: PodEntity): string {
+  const { labels } = pod;
+  return (
+    labels['service.istio.io/canonical-name'] ??
+    labels['app.kubernetes.io/name'] ??
+    labels['app'] ??
+    workloadName(pod)
+  );
+}
+
+/** `version` in telemetry. */
+export function canonicalRevision(pod: PodEntity): string {
+  const { labels } = pod;
+  return (
+    labels['service.istio.io/canonical-revision'] ??
+    labels['app.kubernetes.io/version'] ??
+    labels['version'] ??
+    'latest'
+  );
+}

@@ -1,0 +1,178 @@
+// Workloads of Istio's workload API (istio-ambient-spec 3.2, 3.3): pods, addresses of selectorless services and
+// endpoints of ServiceEntries.
+import { create } from '@bufbuild/protobuf';
+import {
+  NetworkMode,
+  PortListSchema,
+  TunnelProtocol,
+  WorkloadSchema,
+  WorkloadStatus,
+  WorkloadType,
+  type Workload,
+} from '../workload/gen/workload_pb.ts';
+import { parseIp } from '../workload/ip.ts';
+import type { Endpoints, OpaqueEndpoint, PortMapping } from './endpoints.ts';
+import type { PodEntity, ServiceEntity, StaticEndpoint } from './entities.ts';
+import type { MeshModel } from './mesh-model.ts';
+import { appProtocol } from './port-protocol.ts';
+import type { WaypointBinding } from './types.ts';
+import { resolveWaypoint } from './waypoint-binding.ts';
+import { canonicalName, canonicalRevision, workloadName } from './workload-name.ts';
+
+const REDIRECTION = 'ambient.istio.io/redirection';
+const TUNNEL_LABEL = 'networking.istio.io/tunnel';
+const DEFAULT_TRUST_DOMAIN = 'cluster.local';
+
+type ServicesField = Workload['services'];
+
+/** Builds every workload. `policiesOf` names the selector policies of a pod. */
+export function buildWorkloads(
+  model: MeshModel,
+  endpoints: Endpoints,
+  policiesOf: (pod: PodEntity) => readonly string[],
+): { readonly workloads: Workload[]; readonly bindings: WaypointBinding[] } {
+  const workloads: Workload[] = [];
+  const bindings: WaypointBinding[] = [];
+  for (const pod of model.pods) {
+    model.log.guard('Pod', pod.pod, () => {
+      const services = servicesField(endpoints.byPod.get(pod.uid) ?? new Map());
+      const { workload, binding } = podWorkload(model, pod, services);
+      workload.authorizationPolicies = [...policiesOf(pod)];
+      workloads.push(workload);
+      if (binding !== undefined) bindings.push(binding);
+    });
+  }
+  workloads.push(...endpoints.opaque.map((endpoint) => opaqueWorkload(model, endpoint)));
+  for (const service of model.services) {
+    workloads.push(...service.staticEndpoints.map((end) => staticWorkload(model, service, end)));
+  }
+  return { workloads, bindings };
+}
+
+function podWorkload(
+  model: MeshModel,
+  pod: PodEntity,
+  services: ServicesField,
+): { readonly workload: Workload; readonly binding: WaypointBinding | undefined } {
+  const { mesh } = model;
+  const { spec, status } = pod.pod;
+  const isReady = status?.conditions?.some(
+    (condition) => condition.type === 'Ready' && condition.status === 'True',
+  );
+  const isLeaving = pod.pod.metadata?.deletionTimestamp !== undefined;
+  const tunnelsItself = pod.isWaypoint || pod.labels[TUNNEL_LABEL] === 'http';
+  const isCaptured = pod.annotations[REDIRECTION] === 'enabled';
+  const attachment = pod.isWaypoint ? undefined : resolveWaypoint(model, pod, 'workload');
+  const workload = create(WorkloadSchema, {
+    uid: pod.uid,
+    name: pod.name,
+    namespace: pod.namespace,
+    addresses: pod.ips.flatMap((ip) => parseIp(ip) ?? []),
+    network: mesh.network,
+    tunnelProtocol: tunnelsItself || isCaptured ? TunnelProtocol.HBONE : TunnelProtocol.NONE,
+    nativeTunnel: tunnelsItself,
+    trustDomain: trustDomainField(model),
+    serviceAccount: spec?.serviceAccountName ?? 'default',
+    node: spec?.nodeName ?? '',
+    canonicalName: canonicalName(pod),
+    canonicalRevision: canonicalRevision(pod),
+    // Always POD in Istio; the owner shows in workloadName only.
+    workloadType: WorkloadType.POD,
+    workloadName: workloadName(pod),
+    status: isReady === true && !isLeaving ? WorkloadStatus.HEALTHY : WorkloadStatus.UNHEALTHY,
+    clusterId: mesh.clusterId,
+    services,
+    networkMode: spec?.hostNetwork === true ? NetworkMode.HOST_NETWORK : NetworkMode.STANDARD,
+    ...localityField(model, spec?.nodeName),
+  });
+  if (attachment?.address !== undefined) workload.waypoint = attachment.address;
+  return { workload, binding: attachment?.binding };
+}
+
+function servicesField(ports: ReadonlyMap<string, readonly PortMapping[]>): ServicesField {
+  const field: ServicesField = {};
+  for (const [key, list] of ports) field[key] = create(PortListSchema, { ports: [...list] });
+  return field;
+}
+
+function trustDomainField(model: MeshModel): string {
+  const { trustDomain } = model.mesh;
+  return trustDomain === DEFAULT_TRUST_DOMAIN ? '' : trustDomain;
+}
+
+interface LocalityField {
+  readonly locality?: { region: string; zone: string; subzone: string };
+}
+
+function localityField(model: MeshModel, node: string | undefined): LocalityField {
+  const labels = model.nodes.get(node ?? '')?.labels ?? {};
+  const region = labels['topology.kubernetes.io/region'] ?? '';
+  const zone = labels['topology.kubernetes.io/zone'] ?? '';
+  const subzone = labels['topology.istio.io/subzone'] ?? '';
+  return region === '' && zone === '' && subzone === ''
+    ? {}
+    : { locality: { region, zone, subzone } };
+}
+
+// Host network mode keeps node proxies from finding it by address: nothing is known of who owns it.
+function opaqueWorkload(model: MeshModel, endpoint: OpaqueEndpoint): Workload {
+  return create(WorkloadSchema, {
+    uid: endpoint.uid,
+    name: endpoint.sliceName,
+    namespace: endpoint.namespace,
+    addresses: [parseIp(endpoint.address)].filter((ip) => ip !== undefined),
+    network: model.mesh.network,
+    node: endpoint.node,
+    trustDomain: trustDomainField(model),
+    canonicalName: endpoint.sliceName,
+    canonicalRevision: 'latest',
+    workloadType: WorkloadType.POD,
+    workloadName: endpoint.sliceName,
+    status: endpoint.isHealthy ? WorkloadStatus.HEALTHY : WorkloadStatus.UNHEALTHY,
+    clusterId: model.mesh.clusterId,
+    services: servicesField(endpoint.services),
+    networkMode: NetworkMode.HOST_NETWORK,
+  });
+}
+
+function staticWorkload(
+  model: MeshModel,
+  service: ServiceEntity,
+  endpoint: StaticEndpoint,
+): Workload {
+  const { mesh } = model;
+  const ip = parseIp(endpoint.address);
+  const tunnels = endpoint.labels[TUNNEL_LABEL] === 'http';
+  const ports = service.ports.map((port) => ({
+    servicePort: port.port,
+    targetPort: endpoint.ports[port.name] ?? Number(port.targetPort ?? port.port),
+    appProtocol: appProtocol(port.protocol),
+  }));
+  const workload = create(WorkloadSchema, {
+    uid: `${mesh.clusterId}/networking.istio.io/ServiceEntry/${service.namespace}/${service.name}/${endpoint.address}`,
+    name: service.name,
+    namespace: service.namespace,
+    addresses: ip === undefined ? [] : [ip],
+    hostname: ip === undefined ? endpoint.address : '',
+    network: endpoint.network === '' ? mesh.network : endpoint.network,
+    tunnelProtocol: tunnels ? TunnelProtocol.HBONE : TunnelProtocol.NONE,
+    nativeTunnel: tunnels,
+    trustDomain: trustDomainField(model),
+    serviceAccount: endpoint.serviceAccount,
+    canonicalName: endpoint.labels['app'] ?? service.name,
+    canonicalRevision: endpoint.labels['version'] ?? 'latest',
+    workloadType: WorkloadType.POD,
+    workloadName: service.name,
+    clusterId: mesh.clusterId,
+    services: servicesField(new Map([[service.key, ports]])),
+    ...staticLocality(endpoint.locality),
+  });
+  if (endpoint.weight > 0) workload.capacity = endpoint.weight;
+  return workload;
+}
+
+function staticLocality(text: string): LocalityField {
+  if (text === '') return {};
+  const [region = '', zone = '', subzone = ''] = text.split('/');
+  return { locality: { region, zone, subzone } };
+}
