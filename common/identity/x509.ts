@@ -40,7 +40,9 @@ export interface CertificateFields {
 /** A name put into subjectAltName. */
 export type SubjectAltName =
   | { readonly kind: 'uri'; readonly value: string }
-  | { readonly kind: 'dns'; readonly value: string };
+  | { readonly kind: 'dns'; readonly value: string }
+  /** The address's 4 or 16 bytes. */
+  | { readonly kind: 'ip'; readonly bytes: Uint8Array };
 
 /** What to put into a certificate. */
 export interface CertificateTemplate {
@@ -76,6 +78,7 @@ const OID = {
 } as const;
 const DNS_TAG = 2;
 const URI_TAG = 6;
+const IP_TAG = 7;
 const EXTENSIONS_TAG = 3;
 
 /** Reads the first certificate of a PEM text. Throws `invalid_certificate`. */
@@ -167,8 +170,9 @@ function buildExtensions(template: CertificateTemplate, issuer: Issuer): Element
   ];
 }
 
-function sanElement({ kind, value }: SubjectAltName): Element {
-  return tagged(kind === 'uri' ? URI_TAG : DNS_TAG, Buffer.from(value, 'utf8'));
+function sanElement(name: SubjectAltName): Element {
+  if (name.kind === 'ip') return tagged(IP_TAG, name.bytes);
+  return tagged(name.kind === 'uri' ? URI_TAG : DNS_TAG, Buffer.from(name.value, 'utf8'));
 }
 
 function extension(id: string, value: Element, isCritical = false): Element {
