@@ -80,6 +80,15 @@ export class WorkloadStore {
     return { kind: 'service', service };
   }
 
+  /** Forgets everything. */
+  clear(): void {
+    for (const index of [this.#byIp, this.#byVip, this.#byHostname, this.#byWorkloadHostname])
+      index.clear();
+    for (const index of [this.#workloads, this.#services, this.#endpoints, this.#byName])
+      index.clear();
+    this.#cidrVips = [];
+  }
+
   workload(uid: string): Workload | undefined {
     return this.#workloads.get(uid);
   }

@@ -1,0 +1,207 @@
+// The admin port's config_dump in the shape of Istio's ztunnel (ztunnel-spec 8.3), which istioctl reads.
+import type { SecretState } from '../../common/identity/secret-manager.ts';
+import type { Cidr, Policy, PolicyMatch, StringMatch } from '../../common/policy/model.ts';
+import { formatIp } from '../../common/workload/ip.ts';
+import { serviceKey } from '../../common/workload/model.ts';
+import type {
+  GatewayAddress,
+  PortMapping,
+  Service,
+  Workload,
+} from '../../common/workload/model.ts';
+import type { WorkloadStore } from '../../common/workload/store.ts';
+import type { Config } from '../config.ts';
+import type { PodState } from '../inpod/zds-session.ts';
+import type { PodDump } from '../messages.ts';
+
+/** Everything the dump shows. */
+export interface DumpSources {
+  readonly config: Config;
+  readonly store: WorkloadStore;
+  readonly policies: ReadonlyMap<string, Policy>;
+  readonly secrets: readonly SecretState[];
+  readonly pods: readonly PodState[];
+  readonly connections: readonly PodDump[];
+}
+
+/** The dump as a JSON value. */
+export function buildConfigDump(sources: DumpSources): object {
+  const { config, store, policies } = sources;
+  const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+  return {
+    workloads: [...store.workloads()].sort((a, b) => byText(a.uid, b.uid)).map(dumpWorkload),
+    services: [...store.services()]
+      .sort((a, b) => byText(a.hostname, b.hostname))
+      .map((service) => dumpService(store, service)),
+    policies: [...policies.values()].sort((a, b) => byText(a.key, b.key)).map(dumpPolicy),
+    stagedServices: {},
+    staticConfig: { workloads: [], policies: [], services: [] },
+    version: {
+      version: config.version,
+      gitRevision: 'unknown',
+      rustVersion: '',
+      buildProfile: 'release',
+      buildStatus: 'unknown',
+      istioVersion: config.version,
+      cryptoProvider: 'openssl',
+      node: process.version,
+    },
+    config: dumpConfig(config),
+    certificates: sources.secrets.map(dumpSecret),
+    workloadState: Object.fromEntries(
+      sources.pods.map(({ uid, pod, state }) => {
+        const found = sources.connections.find((dump) => dump.uid === uid);
+        const connections = { inbound: found?.inbound ?? [], outbound: found?.outbound ?? [] };
+        return [uid, { state, connections, info: pod }];
+      }),
+    ),
+  };
+}
+
+function dumpConfig(config: Config): object {
+  const { xds, ca, ...rest } = config;
+  return { ...rest, fakeCaRoot: undefined, xdsAddress: xds?.address, caAddress: ca?.address };
+}
+
+function dumpWorkload(workload: Workload): object {
+  const { locality, applicationTunnel } = workload;
+  return {
+    workloadIps: workload.ips,
+    ...(workload.waypoint === undefined ? {} : { waypoint: dumpGateway(workload.waypoint) }),
+    ...(workload.networkGateway === undefined
+      ? {}
+      : { networkGateway: dumpGateway(workload.networkGateway) }),
+    protocol: workload.protocol,
+    networkMode: workload.isHostNetwork ? 'HostNetwork' : 'Standard',
+    uid: workload.uid,
+    name: workload.name,
+    namespace: workload.namespace,
+    trustDomain: workload.trustDomain,
+    serviceAccount: workload.serviceAccount,
+    network: workload.network,
+    workloadName: workload.workloadName,
+    workloadType: workload.workloadType,
+    canonicalName: workload.canonicalName,
+    canonicalRevision: workload.canonicalRevision,
+    hostname: workload.hostname,
+    node: workload.node,
+    nativeTunnel: workload.isNativeTunnel,
+    ...(applicationTunnel === undefined ? {} : { applicationTunnel }),
+    authorizationPolicies: workload.authorizationPolicies,
+    status: workload.isHealthy ? 'Healthy' : 'Unhealthy',
+    clusterId: workload.clusterId,
+    ...(locality.region === '' ? {} : { locality }),
+    capacity: workload.capacity,
+    services: Object.keys(workload.services),
+  };
+}
+
+function dumpGateway(gateway: GatewayAddress): object {
+  const destination =
+    gateway.kind === 'hostname'
+      ? `${gateway.namespace}/${gateway.hostname}`
+      : `${gateway.network}/${gateway.ip}`;
+  return { destination, hboneMtlsPort: gateway.port };
+}
+
+function dumpPorts(ports: readonly PortMapping[]): Record<string, number> {
+  return Object.fromEntries(ports.map(({ servicePort, targetPort }) => [servicePort, targetPort]));
+}
+
+function dumpService(store: WorkloadStore, service: Service): object {
+  const key = serviceKey(service);
+  const endpoints = [...store.endpoints(key).values()].map((workload) => [
+    workload.uid,
+    {
+      workloadUid: workload.uid,
+      port: dumpPorts(workload.services[key] ?? []),
+      status: workload.isHealthy ? 'Healthy' : 'Unhealthy',
+    },
+  ]);
+  const { loadBalancer } = service;
+  return {
+    name: service.name,
+    namespace: service.namespace,
+    hostname: service.hostname,
+    vips: service.vips.map(({ network, ip }) => `${network}/${ip}`),
+    cidrVips: service.cidrVips.map(({ network, ip, length }) => ({
+      network,
+      cidr: `${ip}/${length}`,
+    })),
+    ports: dumpPorts(service.ports),
+    endpoints: Object.fromEntries(endpoints) as object,
+    subjectAltNames: service.subjectAltNames,
+    ...(service.waypoint === undefined ? {} : { waypoint: dumpGateway(service.waypoint) }),
+    ...(loadBalancer.mode === 'STANDARD' && loadBalancer.routingPreferences.length === 0
+      ? {}
+      : { loadBalancer }),
+    ipFamilies: service.ipFamilies,
+    canonical: service.isCanonical,
+    visibility: service.visibility === 'PUBLIC' ? 'Public' : 'Namespace',
+  };
+}
+
+function dumpPolicy(policy: Policy): object {
+  const scopes = {
+    GLOBAL: 'Global',
+    NAMESPACE: 'Namespace',
+    WORKLOAD_SELECTOR: 'WorkloadSelector',
+  };
+  return {
+    name: policy.name,
+    namespace: policy.namespace,
+    scope: scopes[policy.scope],
+    action: policy.action === 'ALLOW' ? 'Allow' : 'Deny',
+    dryRun: policy.isDryRun,
+    rules: policy.rules.map((clauses) => clauses.map((matches) => matches.map(dumpMatch))),
+  };
+}
+
+function dumpMatch(match: PolicyMatch): object {
+  const entries = Object.entries(match).flatMap(([key, list]: [string, readonly unknown[]]) =>
+    list.length === 0 ? [] : [[key, list.map(dumpCondition)]],
+  );
+  return Object.fromEntries(entries) as object;
+}
+
+function dumpCondition(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if ('bytes' in value) {
+    const { bytes, length } = value as Cidr;
+    return `${formatIp(bytes) ?? ''}/${length}`;
+  }
+  if (!('kind' in value)) return value;
+  const match = value as StringMatch;
+  if (match.kind === 'presence') return { Presence: [] };
+  const name = match.kind[0]?.toUpperCase() ?? '';
+  return { [`${name}${match.kind.slice(1)}`]: match.value };
+}
+
+function dumpSecret({ identity, certificate, error }: SecretState): object {
+  const unavailable = error === undefined ? 'Initializing' : `Unavailable: ${error}`;
+  const state = certificate === undefined ? unavailable : 'Available';
+  if (certificate === undefined) return { identity, state, certChain: [], rootCerts: [] };
+  const seconds = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;
+  const chain = splitPem(certificate.certChainPem);
+  return {
+    identity,
+    state,
+    certChain: chain.map((pem, at) => ({
+      pem: Buffer.from(pem).toString('base64'),
+      // Validity of the leaf; intermediates outlive it.
+      serialNumber: at === 0 ? BigInt(`0x${certificate.serial}`).toString() : '0',
+      validFrom: seconds(certificate.notBeforeMs),
+      expirationTime: seconds(certificate.notAfterMs),
+    })),
+    rootCerts: splitPem(certificate.rootsPem).map((pem) => ({
+      pem: Buffer.from(pem).toString('base64'),
+      serialNumber: '0',
+      validFrom: seconds(certificate.notBeforeMs),
+      expirationTime: seconds(certificate.notAfterMs),
+    })),
+  };
+}
+
+function splitPem(text: string): string[] {
+  return text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ?? [];
+}

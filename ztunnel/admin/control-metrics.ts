@@ -1,0 +1,90 @@
+// Metrics of the control thread: xDS, build, pods. The data thread counts traffic.
+import { renderLabels } from '../../common/telemetry/series-table.ts';
+import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
+
+export const CONTROL_FAMILIES: readonly FamilyDefinition[] = [
+  {
+    name: 'istio_xds_connection_terminations',
+    help: 'The total number of completed connections to xds server (unstable).',
+    type: 'counter',
+  },
+  {
+    name: 'istio_xds_message',
+    help: 'Total number of messages received (unstable).',
+    type: 'counter',
+  },
+  {
+    name: 'istio_xds_message_bytes',
+    help: 'Total number of bytes received (unstable).',
+    type: 'counter',
+  },
+  { name: 'istio_build', help: 'Istio component build info.', type: 'gauge' },
+  {
+    name: 'workload_manager_active_proxy_count',
+    help: 'The total number current workloads with active proxies (unstable).',
+    type: 'gauge',
+  },
+  {
+    name: 'workload_manager_pending_proxy_count',
+    help: 'The total number current workloads with pending proxies (unstable).',
+    type: 'gauge',
+  },
+  {
+    name: 'workload_manager_proxies_started',
+    help: 'The total number of proxies that were started (unstable).',
+    type: 'counter',
+  },
+  {
+    name: 'workload_manager_proxies_stopped',
+    help: 'The total number of proxies that were stopped (unstable).',
+    type: 'counter',
+  },
+];
+
+/** Numbers of the pod registry. */
+export interface PodCounts {
+  readonly activeCount: number;
+  readonly pendingCount: number;
+  readonly startedCount: number;
+  readonly stoppedCount: number;
+}
+
+const WATCH_MS = 1000;
+
+/** Counts on the control thread's table. */
+export class ControlMetrics {
+  readonly #table: SeriesTable;
+
+  constructor(table: SeriesTable, version: string) {
+    this.#table = table;
+    const labels = renderLabels([
+      ['component', 'ztunnel'],
+      ['tag', version],
+    ]);
+    table.set(table.cell('istio_build', labels), 1);
+  }
+
+  countStreamEnd(reason: string): void {
+    const labels = renderLabels([['reason', reason]]);
+    this.#table.add(this.#table.cell('istio_xds_connection_terminations', labels), 1);
+  }
+
+  countMessage(url: string, bytes: number): void {
+    const labels = renderLabels([['url', url]]);
+    this.#table.add(this.#table.cell('istio_xds_message', labels), 1);
+    this.#table.add(this.#table.cell('istio_xds_message_bytes', labels), bytes);
+  }
+
+  /** Copies the registry's counts once a second; a scrape is rarer than that. */
+  watch(counts: PodCounts): void {
+    const cell = (name: string): number => this.#table.cell(name, '');
+    const copy = (): void => {
+      this.#table.set(cell('workload_manager_active_proxy_count'), counts.activeCount);
+      this.#table.set(cell('workload_manager_pending_proxy_count'), counts.pendingCount);
+      this.#table.set(cell('workload_manager_proxies_started'), counts.startedCount);
+      this.#table.set(cell('workload_manager_proxies_stopped'), counts.stoppedCount);
+    };
+    copy();
+    setInterval(copy, WATCH_MS).unref();
+  }
+}

@@ -1,0 +1,207 @@
+// Puts the control thread together: model and xDS, certificates, ZDS, endpoints; and the data thread they drive.
+import { errorMessage, MeshError } from '../common/errors.ts';
+import { systemClock } from '../common/clock.ts';
+import { CaClient } from '../common/grpc/ca-client.ts';
+import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
+import { certificateFetcher } from '../common/identity/ca-fetch.ts';
+import { fakeCaSigner } from '../common/identity/fake-ca.ts';
+import { SecretManager } from '../common/identity/secret-manager.ts';
+import { createLoggerRoot, parseLevels } from '../common/telemetry/logger.ts';
+import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
+import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
+import { readLocalState } from '../common/workload/local-file.ts';
+import { DeltaClient } from '../common/xds/delta-client.ts';
+import { buildConfigDump } from './admin/config-dump.ts';
+import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
+import { openEndpoints } from './admin/endpoints.ts';
+import type { Config } from './config.ts';
+import { DataThread } from './data-handle.ts';
+import { ZdsClient } from './inpod/zds-client.ts';
+import type { PodNetns } from './inpod/zds-client.ts';
+import { PodRegistry } from './inpod/zds-session.ts';
+import { MeshModel } from './state/model.ts';
+
+/** A running proxy. */
+export interface App {
+  /** Graceful shutdown: listeners close, connections get the deadline, then everything ends. */
+  drain(): Promise<void>;
+}
+
+/** Callbacks of {@link startApp}. */
+export interface AppEvents {
+  onQuit(): void;
+  /** The data plane has died; the process must end. */
+  onFatal(err: unknown): void;
+}
+
+/** Starts everything; rejects when a port is taken or the configuration cannot work. */
+export async function startApp(config: Config, events: AppEvents): Promise<App> {
+  const loggers = createLoggerRoot({ level: config.logLevel });
+  const logger = loggers.scope('app');
+  const dataReader = new SeriesReader();
+  const controlReader = new SeriesReader();
+  const metrics = new ControlMetrics(
+    new SeriesTable(CONTROL_FAMILIES, (message) => controlReader.apply(message)),
+    config.version,
+  );
+  let model: MeshModel | undefined;
+  const data = await DataThread.start(
+    { config },
+    {
+      onEvent: (event) => {
+        if (event.kind === 'series') dataReader.apply(event.message);
+        else if (event.kind === 'lookup') reportFailure(logger, model?.answerLookup(event.key));
+        else answerCertificate(data, secrets, event.identity);
+      },
+      onError: events.onFatal,
+    },
+  );
+  const secrets = createSecrets(config, loggers.scope('identity'), data);
+  model = new MeshModel({ nodeName: config.nodeName, data, secrets });
+  const registry = createRegistry(data);
+  const zds = new ZdsClient({
+    path: config.zdsPath,
+    registry,
+    clock: systemClock,
+    logger: loggers.scope('inpod'),
+  });
+  let isModelReady = false;
+  const pending = (): string[] => [
+    ...(isModelReady ? [] : ['state manager']),
+    ...(zds.isReady ? [] : ['workload proxy manager']),
+  ];
+  const known = model;
+  const endpoints = await openEndpoints({
+    config,
+    readers: [dataReader, controlReader],
+    configDump: async () =>
+      buildConfigDump({
+        config,
+        store: known.store,
+        policies: known.policies,
+        secrets: secrets.states(),
+        pods: registry.states(),
+        connections: (await data.request({ kind: 'dump' })).pods ?? [],
+      }),
+    pending,
+    describeLevels: () => loggers.describeLevels(),
+    setLevels: (levels) => setLevels(loggers, data, levels),
+    quit: events.onQuit,
+  });
+  metrics.watch(registry);
+  const startPods = (): void => {
+    isModelReady = true;
+    logger.info({}, 'state is complete, serving pods');
+    reportFailure(logger, zds.run());
+  };
+  const xds = await feedModel(config, loggers, { model, metrics, onSynced: startPods });
+  logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
+  return {
+    drain: async () => {
+      logger.info({ deadlineMs: config.terminationDeadlineMs }, 'draining');
+      zds.close();
+      await data.request({ kind: 'drain', deadlineMs: config.terminationDeadlineMs });
+      xds?.close();
+      secrets.close();
+      await endpoints.close();
+      await data.terminate();
+      logger.info({}, 'drained');
+      loggers.flush();
+    },
+  };
+}
+
+interface FeedTargets {
+  readonly model: MeshModel;
+  readonly metrics: ControlMetrics;
+  onSynced(): void;
+}
+
+/** Loads the local file and starts xDS; either or both. */
+async function feedModel(
+  config: Config,
+  loggers: LoggerRoot,
+  { model, metrics, onSynced }: FeedTargets,
+): Promise<DeltaClient | undefined> {
+  if (config.localXdsPath !== undefined)
+    await model.applyLocal(readLocalState(config.localXdsPath));
+  if (config.xds === undefined) {
+    onSynced();
+    return undefined;
+  }
+  const { podName, podNamespace, instanceIp, nodeName, clusterId } = config;
+  const xds = new DeltaClient({
+    nodeId: `ztunnel~${instanceIp}~${podName}.${podNamespace}~${podNamespace}.svc.cluster.local`,
+    nodeMetadata: {
+      NAME: podName,
+      NAMESPACE: podNamespace,
+      INSTANCE_IPS: instanceIp,
+      NODE_NAME: nodeName,
+      SERVICE_ACCOUNT: config.serviceAccount,
+      CLUSTER_ID: clusterId,
+      ...config.metadata,
+    },
+    subscriptions: model.subscriptions(),
+    openStream: deltaStreamOpener(config.xds),
+    clock: systemClock,
+    logger: loggers.scope('xds'),
+    onSynced,
+    onStreamEnd: (end) => metrics.countStreamEnd(end.reason),
+    onMessage: (url, bytes) => metrics.countMessage(url, bytes),
+  });
+  xds.start();
+  return xds;
+}
+
+function createSecrets(config: Config, logger: Logger, data: DataThread): SecretManager {
+  const sign = signerOf(config);
+  return new SecretManager({
+    fetch: certificateFetcher({ sign, ttlSec: config.secretTtlSec, isNodeProxy: true }),
+    clock: systemClock,
+    logger,
+    onCertificate: (certificate) => {
+      reportFailure(logger, data.request({ kind: 'certificate', certificate }));
+    },
+  });
+}
+
+function signerOf(config: Config): Parameters<typeof certificateFetcher>[0]['sign'] {
+  if (config.fakeCaRoot !== undefined) return fakeCaSigner(config.fakeCaRoot);
+  if (config.ca === undefined) throw new MeshError('invalid_config', 'no ca address');
+  const ca = new CaClient(config.ca);
+  return (request) => ca.sign(request);
+}
+
+function createRegistry(data: DataThread): PodRegistry<PodNetns> {
+  return new PodRegistry<PodNetns>({
+    start: async (uid, pod, { netns }) => {
+      await data.request({ kind: 'addPod', uid, pod, netnsFd: netns.fd });
+    },
+    stop: async (uid) => {
+      await data.request({ kind: 'removePod', uid });
+    },
+  });
+}
+
+function answerCertificate(data: DataThread, secrets: SecretManager, identity: string): void {
+  secrets
+    .get(identity)
+    .then(
+      // A new one has been sent by onCertificate; one that was cached must be sent again.
+      (certificate) => data.request({ kind: 'certificate', certificate }),
+      (err: unknown) =>
+        data.request({ kind: 'certificateFailed', identity, error: errorMessage(err) }),
+    )
+    .catch(() => undefined); // the data thread has ended; onError has told
+}
+
+function setLevels(loggers: LoggerRoot, data: DataThread, text: string): void {
+  const levels = parseLevels(text);
+  if (levels?.level !== undefined) loggers.setLevel(levels.level);
+  for (const [scope, level] of levels?.scopes ?? []) loggers.setLevel(level, scope);
+  data.request({ kind: 'logLevel', levels: text }).catch(() => undefined);
+}
+
+function reportFailure(logger: Logger, work: Promise<unknown> | undefined): void {
+  work?.catch((err: unknown) => logger.error({ err: errorMessage(err) }, 'background work failed'));
+}

@@ -1,0 +1,133 @@
+// A data thread's state and the requests it serves: pods with their listeners, the part of the model they need,
+// policies, certificates. Everything runs on one reactor.
+import { errorMessage } from '../common/errors.ts';
+import type { Policy } from '../common/policy/model.ts';
+import type { LoggerRoot } from '../common/telemetry/logger.ts';
+import { parseLevels } from '../common/telemetry/logger.ts';
+import { SeriesTable } from '../common/telemetry/series-table.ts';
+import { WorkloadStore } from '../common/workload/store.ts';
+import { Netns } from '../engine/reactor/netns.ts';
+import type { Reactor } from '../engine/reactor/reactor.ts';
+import type { Config } from './config.ts';
+import { CertificateStore } from './identity/certificate-store.ts';
+import type { DataEvent, DataRequest, PodDump } from './messages.ts';
+import { AddressResolver } from './proxy/address-resolver.ts';
+import { ConnectionRecorder, TRAFFIC_FAMILIES } from './proxy/connection-result.ts';
+import { PodProxy } from './proxy/pod-proxy.ts';
+import type { ProxyContext } from './proxy/proxy-context.ts';
+
+type Emit = (event: DataEvent) => void;
+
+/** Answer of a request. */
+interface Answer {
+  readonly pods?: readonly PodDump[];
+}
+
+/** Serves the control thread's requests. */
+export class DataPlane {
+  readonly #reactor: Reactor;
+  readonly #loggers: LoggerRoot;
+  readonly #context: ProxyContext;
+  readonly #store = new WorkloadStore();
+  readonly #policies = new Map<string, Policy>();
+  readonly #certificates: CertificateStore;
+  readonly #resolver: AddressResolver;
+  readonly #recorder: ConnectionRecorder;
+  readonly #pods = new Map<string, PodProxy>();
+
+  constructor(config: Config, reactor: Reactor, loggers: LoggerRoot, emit: Emit) {
+    this.#reactor = reactor;
+    this.#loggers = loggers;
+    const table = new SeriesTable(TRAFFIC_FAMILIES, (message) => emit({ kind: 'series', message }));
+    this.#recorder = new ConnectionRecorder(table, loggers.scope('access'));
+    this.#certificates = new CertificateStore(reactor, (identity) =>
+      emit({ kind: 'needCertificate', identity }),
+    );
+    this.#resolver = new AddressResolver((key) => emit({ kind: 'lookup', key }));
+    this.#context = {
+      reactor,
+      config,
+      store: this.#store,
+      policies: this.#policies,
+      certificates: this.#certificates,
+      recorder: this.#recorder,
+      logger: loggers.scope('proxy'),
+      resolve: (network, ip) => this.#resolver.resolve(network, ip),
+    };
+  }
+
+  /** Serves one request. Rejects with the reason for the control thread. */
+  async handle(request: DataRequest): Promise<Answer> {
+    switch (request.kind) {
+      case 'state':
+        this.#applyState(request);
+        return {};
+      case 'policies':
+        for (const policy of request.upserts) this.#policies.set(policy.key, policy);
+        for (const key of request.removed) this.#policies.delete(key);
+        for (const pod of this.#pods.values()) pod.reevaluate();
+        return {};
+      case 'certificate':
+        this.#certificates.put(request.certificate);
+        return {};
+      case 'certificateFailed':
+        this.#certificates.fail(request.identity, request.error);
+        return {};
+      case 'forgetCertificate':
+        this.#certificates.forget(request.identity);
+        return {};
+      case 'addPod': {
+        const netns = Netns.duplicate(request.netnsFd);
+        const pod = PodProxy.open(this.#context, request.uid, request.pod, netns);
+        this.#pods.set(request.uid, pod);
+        return {};
+      }
+      case 'removePod':
+        this.#pods.get(request.uid)?.close('pod_removed', 'the pod has left the mesh');
+        this.#pods.delete(request.uid);
+        return {};
+      case 'dump':
+        return { pods: [...this.#pods.values()].map((pod) => pod.dump()) };
+      case 'logLevel':
+        this.#setLevels(request.levels);
+        return {};
+      case 'drain':
+        await this.#drain(request.deadlineMs);
+        return {};
+    }
+  }
+
+  #applyState(request: Extract<DataRequest, { kind: 'state' }>): void {
+    if (request.isReset) this.#store.clear();
+    for (const resource of request.upserts) this.#store.upsert(resource);
+    for (const name of request.removed) this.#store.remove(name);
+    this.#recorder.forgetGroups();
+    this.#resolver.answer(request.answers, request.isReset);
+    const changed = new Set(
+      request.upserts.map((one) => (one.kind === 'workload' ? one.workload.uid : '')),
+    );
+    for (const pod of this.#pods.values()) pod.stateChanged(changed);
+  }
+
+  #setLevels(text: string): void {
+    const levels = parseLevels(text);
+    if (levels?.level !== undefined) this.#loggers.setLevel(levels.level);
+    for (const [scope, level] of levels?.scopes ?? []) this.#loggers.setLevel(level, scope);
+  }
+
+  async #drain(deadlineMs: number): Promise<void> {
+    const pods = [...this.#pods.values()];
+    const drained = Promise.all(pods.map((pod) => pod.drain()));
+    const deadline = new Promise<void>((resolve) => {
+      this.#reactor.after(deadlineMs, resolve);
+    });
+    await Promise.race([drained, deadline]);
+    for (const pod of pods) pod.close('drained', 'the proxy is shutting down');
+    this.#pods.clear();
+  }
+}
+
+/** Turns what a request threw into an answer's error. */
+export function answerError(err: unknown): string {
+  return errorMessage(err);
+}

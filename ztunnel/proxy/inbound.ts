@@ -1,0 +1,242 @@
+// Inbound HBONE of a pod (15008): each CONNECT is checked against the pod, its policies decide with the peer's proven
+// identity, the application is dialled from the client's address, 200, relay, one result.
+import { evaluatePolicies, policiesFor } from '../../common/policy/evaluate.ts';
+import type { ConnectionFacts, PolicyVerdict } from '../../common/policy/evaluate.ts';
+import type { TunnelRequest } from '../../common/hbone/types.ts';
+import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
+import { workloadIdentity } from '../../common/workload/model.ts';
+import type { Service, Workload } from '../../common/workload/model.ts';
+import type { Netns } from '../../engine/reactor/netns.ts';
+import { startRelay } from '../../engine/reactor/relay.ts';
+import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
+import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
+import type { ConnectionManager } from './connection-manager.ts';
+import type { OpenConnection } from './connection-result.ts';
+import { keepaliveOf } from './dial.ts';
+import { describeTunnelFailure, relayOutcome } from './failures.ts';
+import { buildInboundRequest } from './inbound-request.ts';
+import type { LocalWorkload } from './local-workload.ts';
+import type { ProxyContext } from './proxy-context.ts';
+import type { FailureReason } from './reasons.ts';
+import type { ConnectionParties } from './traffic-labels.ts';
+import { buildBaggage, parseBaggage, parseForwardedHost } from './tunnel-headers.ts';
+
+/** The pod's parts that inbound needs. */
+export interface InboundPod {
+  readonly local: LocalWorkload;
+  readonly netns: Netns | undefined;
+  readonly connections: ConnectionManager;
+}
+
+const NO_IP = new Uint8Array(0);
+
+/** Decides with the policies in force now. */
+export function checkPolicies(
+  context: ProxyContext,
+  workload: Workload,
+  facts: ConnectionFacts,
+): PolicyVerdict {
+  const { policies, missing } = policiesFor(context.policies, workload);
+  if (missing.length > 0) {
+    context.logger.warn({ workload: workload.uid, missing }, 'workload names unknown policies');
+  }
+  return evaluatePolicies(policies, facts);
+}
+
+/** Serves one CONNECT to its end. Never throws. */
+export async function serveInbound(
+  context: ProxyContext,
+  pod: InboundPod,
+  request: TunnelRequest,
+): Promise<void> {
+  const startedMs = Date.now();
+  let isGone = false;
+  request.onAbort = () => {
+    isGone = true;
+  };
+  const workload = pod.local.current ?? (await pod.local.wait());
+  const addresses = {
+    src: joinHostPort(request.peerAddress, request.peerPort),
+    dst: joinHostPort(request.localAddress, request.localPort),
+    hboneAddr: request.authority,
+  };
+  if (workload === undefined) {
+    const detail = `no workload for ${pod.local.pod.namespace}/${pod.local.pod.name}`;
+    const parties = partiesOf(context, request, undefined, undefined);
+    context.recorder.refuse(parties, addresses, 'unknown_destination', detail);
+    if (!isGone) request.refuse(503);
+    return;
+  }
+  const pending = context.resolve(workload.network, request.peerAddress);
+  if (pending !== undefined) await pending;
+  const decision = buildInboundRequest({
+    store: context.store,
+    workload,
+    authority: request.authority,
+    localIp: request.localAddress,
+  });
+  if (decision.kind === 'refuse') {
+    const parties = partiesOf(context, request, workload, undefined);
+    context.recorder.refuse(parties, addresses, decision.reason, decision.detail);
+    if (!isGone) request.refuse(decision.status);
+    return;
+  }
+  const service = forwardedService(context, request, workload) ?? decision.service;
+  const parties = partiesOf(context, request, workload, service);
+  const connection = context.recorder.open(parties, addresses, startedMs);
+  const run = new InboundConnection(context, pod, request, connection);
+  await run.serve(workload, decision.port, () => isGone);
+}
+
+/** One accepted CONNECT. Registered before its policy check, so that a change in between is not missed. */
+class InboundConnection {
+  readonly #context: ProxyContext;
+  readonly #pod: InboundPod;
+  readonly #request: TunnelRequest;
+  readonly #connection: OpenConnection;
+  #aborted: { reason: FailureReason; detail: string; policy?: string | undefined } | undefined;
+  #abortRelay: ((detail: string) => void) | undefined;
+
+  constructor(
+    context: ProxyContext,
+    pod: InboundPod,
+    request: TunnelRequest,
+    connection: OpenConnection,
+  ) {
+    this.#context = context;
+    this.#pod = pod;
+    this.#request = request;
+    this.#connection = connection;
+  }
+
+  async serve(workload: Workload, port: number, isGone: () => boolean): Promise<void> {
+    const request = this.#request;
+    const facts: ConnectionFacts = {
+      sourceIdentity: request.peerIdentity,
+      sourceIp: parseIp(request.peerAddress) ?? NO_IP,
+      destinationIp: parseIp(request.localAddress) ?? NO_IP,
+      destinationPort: port,
+    };
+    const unregister = this.#register(port, facts);
+    const verdict = checkPolicies(this.#context, workload, facts);
+    if (!verdict.isAllowed) {
+      unregister();
+      const { reason: detail, policy } = verdict;
+      this.#connection.finish({ reason: 'policy_denied', detail, policy });
+      // 401 is what Istio's ztunnel answers.
+      if (!isGone()) request.refuse(401);
+      return;
+    }
+    let app: TcpStream;
+    try {
+      app = await this.#dialApp(port);
+    } catch (err) {
+      unregister();
+      const { reason, detail } = describeTunnelFailure(err);
+      this.#connection.finish(this.#aborted ?? { reason, detail });
+      if (!isGone()) request.refuse(503);
+      return;
+    }
+    if (isGone() || this.#aborted !== undefined) {
+      unregister();
+      app.reset();
+      const outcome = { reason: 'downstream_reset', detail: 'gone before the dial' } as const;
+      this.#connection.finish(this.#aborted ?? outcome);
+      if (!isGone()) request.refuse(401);
+      return;
+    }
+    this.#relay(workload, app, unregister);
+  }
+
+  #relay(workload: Workload, app: TcpStream, unregister: () => void): void {
+    const headers = this.#context.config.sendsResponseBaggage
+      ? ([['baggage', buildBaggage(workload)]] as const)
+      : [];
+    const stream = this.#request.accept(headers);
+    const relay = startRelay(stream, app, this.#connection, (result) => {
+      unregister();
+      this.#connection.finish(this.#aborted ?? relayOutcome(result));
+    });
+    this.#abortRelay = (detail) => relay.abort(detail);
+  }
+
+  #register(port: number, facts: ConnectionFacts): () => void {
+    const { peerAddress, peerPort, localAddress, headers } = this.#request;
+    return this.#pod.connections.register({
+      direction: 'inbound',
+      dump: {
+        src: joinHostPort(peerAddress, peerPort),
+        originalDst: parseForwardedHost(headers) ?? null,
+        actualDst: joinHostPort(localAddress, port),
+        protocol: 'HBONE',
+      },
+      facts,
+      abort: (reason, detail, policy) => {
+        this.#aborted = { reason, detail, policy };
+        this.#abortRelay?.(detail);
+      },
+    });
+  }
+
+  #dialApp(port: number): Promise<TcpStream> {
+    const { peerAddress, localAddress } = this.#request;
+    const { config, reactor } = this.#context;
+    const { netns } = this.#pod;
+    // An application that calls itself is dialled plainly: its own address cannot be spoofed.
+    const isSpoofed = config.isSourcePreserved && peerAddress !== localAddress;
+    return connectTcp(reactor, {
+      address: localAddress,
+      port,
+      mark: config.packetMark,
+      ...(netns === undefined ? {} : { netns }),
+      ...(isSpoofed ? { sourceAddress: peerAddress } : {}),
+      ...keepaliveOf(this.#context),
+    });
+  }
+}
+
+/** The workload's service that the client says it addressed; only for labels. */
+function forwardedService(
+  context: ProxyContext,
+  request: TunnelRequest,
+  workload: Workload,
+): Service | undefined {
+  const host = parseForwardedHost(request.headers);
+  if (host === undefined) return undefined;
+  for (const key of Object.keys(workload.services)) {
+    if (!key.endsWith(`/${host}`)) continue;
+    const service = context.store.service(key);
+    if (service !== undefined) return service;
+  }
+  return undefined;
+}
+
+function partiesOf(
+  context: ProxyContext,
+  request: TunnelRequest,
+  workload: Workload | undefined,
+  service: Service | undefined,
+): ConnectionParties {
+  const source = sourceOf(context, request, workload);
+  return {
+    direction: 'inbound',
+    source,
+    sourceBaggage: source === undefined ? parseBaggage(request.headers) : undefined,
+    sourceIdentity: request.peerIdentity,
+    destination: workload,
+    destinationIdentity: workload && workloadIdentity(workload),
+    service,
+  };
+}
+
+/** Best effort by address; a record whose identity is not the proven one is somebody else's. */
+function sourceOf(
+  context: ProxyContext,
+  request: TunnelRequest,
+  workload: Workload | undefined,
+): Workload | undefined {
+  if (workload === undefined) return undefined;
+  const found = context.store.findWorkload(workload.network, request.peerAddress);
+  if (found === undefined || workloadIdentity(found) !== request.peerIdentity) return undefined;
+  return found;
+}

@@ -1,0 +1,183 @@
+// Outbound connections of a pod, taken by the redirect to 15001: original destination, source workload, decision,
+// connect, relay, one result. See docs/design/life-of-a-connection.md.
+import { joinHostPort } from '../../common/workload/ip.ts';
+import type { Workload } from '../../common/workload/model.ts';
+import type { DuplexHandler } from '../../engine/reactor/duplex.ts';
+import type { Netns } from '../../engine/reactor/netns.ts';
+import { startRelay } from '../../engine/reactor/relay.ts';
+import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
+import { ConnectionManager } from './connection-manager.ts';
+import type { ConnectionAddresses } from './connection-result.ts';
+import { DialError, dialUpstream } from './dial.ts';
+import type { DialedUpstream, TunnelOpener } from './dial.ts';
+import { describeTunnelFailure, relayOutcome } from './failures.ts';
+import type { LocalWorkload } from './local-workload.ts';
+import type { ProxyContext } from './proxy-context.ts';
+import type { FailureReason } from './reasons.ts';
+import type { RequestDecision } from './request.ts';
+import { workloadIdentity } from '../../common/workload/model.ts';
+import type { ConnectionParties } from './traffic-labels.ts';
+import { buildBaggage } from './tunnel-headers.ts';
+
+/** The pod's parts that outbound needs. */
+export interface OutboundPod {
+  readonly local: LocalWorkload;
+  readonly netns: Netns | undefined;
+  readonly connections: ConnectionManager;
+  readonly tunnels: TunnelOpener;
+}
+
+/** Serves one accepted connection to its end. Never throws. */
+export async function serveOutbound(
+  context: ProxyContext,
+  pod: OutboundPod,
+  stream: TcpStream,
+): Promise<void> {
+  const startedMs = Date.now();
+  const { address: ip, port } = stream.originalDst();
+  const { peer } = stream;
+  const addresses = { src: joinHostPort(peer.address, peer.port), dst: joinHostPort(ip, port) };
+  let isGone = false;
+  stream.handler = closeWatcher(() => {
+    isGone = true;
+  });
+  const source = pod.local.current ?? (await pod.local.wait());
+  if (source === undefined) {
+    const parties = partiesOf(undefined, undefined, undefined);
+    context.recorder.refuse(
+      parties,
+      addresses,
+      'unknown_source',
+      `no workload for ${podName(pod)}`,
+    );
+    stream.reset();
+    return;
+  }
+  const pending = context.resolve(source.network, ip);
+  if (pending !== undefined) await pending;
+  let upstream: DialedUpstream;
+  try {
+    upstream = await dialUpstream(context, {
+      source,
+      baggage: buildBaggage(source),
+      client: { ip: peer.address, port: peer.port },
+      destination: { ip, port },
+      netns: pod.netns,
+      tunnels: pod.tunnels,
+      isAbandoned: () => isGone,
+    });
+  } catch (err) {
+    recordFailedDial(context, source, addresses, startedMs, err);
+    stream.reset();
+    return;
+  }
+  const parts = { stream, upstream, source, addresses, startedMs };
+  if (isGone) abandon(context, parts);
+  else relayOutbound(context, pod, parts);
+}
+
+/** The application left while we connected for it. */
+function abandon(context: ProxyContext, parts: OutboundRelay): void {
+  const { upstream, source, startedMs } = parts;
+  upstream.stream.reset();
+  const parties = partiesOf(source, upstream.decision, upstream.serverIdentity);
+  const addresses = connectedAddresses(parts.addresses, upstream.decision);
+  const connection = context.recorder.open(parties, addresses, startedMs);
+  connection.finish({ reason: 'downstream_reset', detail: 'closed while connecting' });
+}
+
+interface OutboundRelay {
+  readonly stream: TcpStream;
+  readonly upstream: DialedUpstream;
+  readonly source: Workload;
+  readonly addresses: ConnectionAddresses;
+  readonly startedMs: number;
+}
+
+function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundRelay): void {
+  const { stream, upstream, source, startedMs } = parts;
+  const { decision } = upstream;
+  const addresses = connectedAddresses(parts.addresses, decision);
+  const parties = partiesOf(source, decision, upstream.serverIdentity);
+  const connection = context.recorder.open(parties, addresses, startedMs);
+  let aborted: { reason: FailureReason; detail: string } | undefined;
+  const relay = startRelay(stream, upstream.stream, connection, (result) => {
+    unregister();
+    connection.finish(aborted ?? relayOutcome(result));
+  });
+  const unregister = pod.connections.register({
+    direction: 'outbound',
+    dump: {
+      src: parts.addresses.src,
+      originalDst: parts.addresses.dst,
+      actualDst: joinHostPort(decision.address, decision.port),
+      protocol: decision.kind === 'hbone' ? 'HBONE' : 'TCP',
+    },
+    facts: undefined,
+    abort: (reason, detail) => {
+      aborted = { reason, detail };
+      relay.abort(detail);
+    },
+  });
+}
+
+function connectedAddresses(
+  addresses: ConnectionAddresses,
+  decision: RequestDecision,
+): ConnectionAddresses {
+  if (decision.kind === 'refuse') return addresses;
+  const dst = joinHostPort(decision.address, decision.port);
+  return decision.kind === 'hbone'
+    ? { ...addresses, dst, hboneAddr: decision.authority }
+    : { ...addresses, dst };
+}
+
+function recordFailedDial(
+  context: ProxyContext,
+  source: Workload,
+  addresses: ConnectionAddresses,
+  startedMs: number,
+  err: unknown,
+): void {
+  const failure = err instanceof DialError ? err.failure : describeTunnelFailure(err);
+  const decision = err instanceof DialError ? err.decision : undefined;
+  const parties = partiesOf(source, decision, undefined);
+  if (failure.isRefusal) {
+    context.recorder.refuse(parties, addresses, failure.reason, failure.detail);
+    return;
+  }
+  const connected = decision === undefined ? addresses : connectedAddresses(addresses, decision);
+  const connection = context.recorder.open(parties, connected, startedMs);
+  connection.finish({ reason: failure.reason, detail: failure.detail });
+}
+
+function partiesOf(
+  source: Workload | undefined,
+  decision: RequestDecision | undefined,
+  serverIdentity: string | undefined,
+): ConnectionParties {
+  return {
+    direction: 'outbound',
+    source,
+    sourceBaggage: undefined,
+    sourceIdentity:
+      source !== undefined && decision?.kind === 'hbone' ? workloadIdentity(source) : undefined,
+    destination: decision?.workload,
+    destinationIdentity: serverIdentity,
+    service: decision?.service,
+  };
+}
+
+function podName(pod: OutboundPod): string {
+  return `${pod.local.pod.namespace}/${pod.local.pod.name}`;
+}
+
+/** A handler for a paused stream: only its end matters. */
+export function closeWatcher(onClose: () => void): DuplexHandler {
+  return {
+    onData: () => undefined,
+    onEnd: () => undefined,
+    onDrain: () => undefined,
+    onClose,
+  };
+}

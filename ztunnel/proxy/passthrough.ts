@@ -1,0 +1,150 @@
+// Inbound plaintext of a pod, taken by the redirect to 15006: policies decide without an identity (so STRICT mutual
+// TLS refuses here), then the original destination is dialled from the client's address.
+import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
+import type { Workload } from '../../common/workload/model.ts';
+import { startRelay } from '../../engine/reactor/relay.ts';
+import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
+import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
+import { keepaliveOf } from './dial.ts';
+import { describeTunnelFailure, relayOutcome } from './failures.ts';
+import { checkPolicies } from './inbound.ts';
+import type { InboundPod } from './inbound.ts';
+import { closeWatcher } from './outbound.ts';
+import type { OpenConnection } from './connection-result.ts';
+import type { ProxyContext } from './proxy-context.ts';
+import type { FailureReason } from './reasons.ts';
+import { ILLEGAL_PORTS } from './request.ts';
+import type { OriginalDst } from './request.ts';
+import type { ConnectionParties } from './traffic-labels.ts';
+
+const NO_IP = new Uint8Array(0);
+
+/** Serves one accepted connection to its end. Never throws. */
+export async function servePassthrough(
+  context: ProxyContext,
+  pod: InboundPod,
+  stream: TcpStream,
+): Promise<void> {
+  const startedMs = Date.now();
+  const { address: ip, port } = stream.originalDst();
+  const { peer } = stream;
+  const addresses = { src: joinHostPort(peer.address, peer.port), dst: joinHostPort(ip, port) };
+  stream.handler = closeWatcher(() => undefined);
+  const workload = pod.local.current ?? (await pod.local.wait());
+  if (workload !== undefined) {
+    const pending = context.resolve(workload.network, peer.address);
+    if (pending !== undefined) await pending;
+  }
+  const parties = partiesOf(context, workload, peer.address);
+  const refuse = (reason: FailureReason, detail: string): void => {
+    context.recorder.refuse(parties, addresses, reason, detail);
+    stream.reset();
+  };
+  if (ILLEGAL_PORTS.has(port)) {
+    refuse('recursive_call', `recursive call to ${addresses.dst}`);
+    return;
+  }
+  if (workload === undefined) {
+    refuse(
+      'unknown_destination',
+      `no workload for ${pod.local.pod.namespace}/${pod.local.pod.name}`,
+    );
+    return;
+  }
+  const connection = context.recorder.open(parties, addresses, startedMs);
+  await relayPlaintext(context, pod, { stream, workload, connection, destination: { ip, port } });
+}
+
+interface PlaintextRelay {
+  readonly stream: TcpStream;
+  readonly workload: Workload;
+  readonly connection: OpenConnection;
+  readonly destination: OriginalDst;
+}
+
+async function relayPlaintext(
+  context: ProxyContext,
+  pod: InboundPod,
+  { stream, workload, connection, destination }: PlaintextRelay,
+): Promise<void> {
+  const { ip, port } = destination;
+  const { peer } = stream;
+  const facts = {
+    sourceIdentity: undefined,
+    sourceIp: parseIp(peer.address) ?? NO_IP,
+    destinationIp: parseIp(ip) ?? NO_IP,
+    destinationPort: port,
+  };
+  let aborted: { reason: FailureReason; detail: string; policy?: string | undefined } | undefined;
+  let abortRelay: ((detail: string) => void) | undefined;
+  const dst = joinHostPort(ip, port);
+  const unregister = pod.connections.register({
+    direction: 'inbound',
+    dump: {
+      src: joinHostPort(peer.address, peer.port),
+      originalDst: null,
+      actualDst: dst,
+      protocol: 'TCP',
+    },
+    facts,
+    abort: (reason, detail, policy) => {
+      aborted = { reason, detail, policy };
+      abortRelay?.(detail);
+    },
+  });
+  const fail = (reason: FailureReason, detail: string, policy?: string): void => {
+    unregister();
+    connection.finish(aborted ?? { reason, detail, policy });
+    stream.reset();
+  };
+  const verdict = checkPolicies(context, workload, facts);
+  if (!verdict.isAllowed) {
+    fail('policy_denied', verdict.reason, verdict.policy);
+    return;
+  }
+  let app: TcpStream;
+  try {
+    app = await connectTcp(context.reactor, {
+      address: ip,
+      port,
+      mark: context.config.packetMark,
+      ...(pod.netns === undefined ? {} : { netns: pod.netns }),
+      ...(context.config.isSourcePreserved && peer.address !== ip
+        ? { sourceAddress: peer.address }
+        : {}),
+      ...keepaliveOf(context),
+    });
+  } catch (err) {
+    const failure = describeTunnelFailure(err);
+    fail(failure.reason, failure.detail);
+    return;
+  }
+  // Read again through the type checker's back: the closure above sets it while the dial waits.
+  if ((aborted as unknown) !== undefined) {
+    app.reset();
+    fail('policy_changed', 'aborted while dialling');
+    return;
+  }
+  const relay = startRelay(stream, app, connection, (result) => {
+    unregister();
+    connection.finish(aborted ?? relayOutcome(result));
+  });
+  abortRelay = (detail) => relay.abort(detail);
+}
+
+function partiesOf(
+  context: ProxyContext,
+  workload: Workload | undefined,
+  peerAddress: string,
+): ConnectionParties {
+  const found = workload && context.store.findWorkload(workload.network, peerAddress);
+  return {
+    direction: 'inbound',
+    source: found,
+    sourceBaggage: undefined,
+    sourceIdentity: undefined,
+    destination: workload,
+    destinationIdentity: undefined,
+    service: undefined,
+  };
+}

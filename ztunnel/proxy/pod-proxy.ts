@@ -1,0 +1,178 @@
+// The proxy of one pod: listeners in the pod's network namespace, its tunnels, its connections.
+import type { TunnelRequest } from '../../common/hbone/types.ts';
+import type { PodInfo } from '../../common/zds/codec.ts';
+import { joinHostPort } from '../../common/workload/ip.ts';
+import { workloadIdentity } from '../../common/workload/model.ts';
+import type { Netns } from '../../engine/reactor/netns.ts';
+import { openTcpListener } from '../../engine/reactor/socket-options.ts';
+import { TcpListener } from '../../engine/reactor/tcp-listener.ts';
+import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
+import { StreamError } from '../../engine/reactor/stream-error.ts';
+import type { PodDump } from '../messages.ts';
+import { ConnectionManager } from './connection-manager.ts';
+import { inboundFailureReason } from './failures.ts';
+import { checkPolicies, serveInbound } from './inbound.ts';
+import { LocalWorkload } from './local-workload.ts';
+import { serveOutbound } from './outbound.ts';
+import { servePassthrough } from './passthrough.ts';
+import { PodTunnels } from './pod-tunnels.ts';
+import type { ProxyContext } from './proxy-context.ts';
+import type { FailureReason } from './reasons.ts';
+import { TunnelServer } from './tunnel-server.ts';
+
+const OUTBOUND_PORT = 15001;
+const PLAINTEXT_PORT = 15006;
+const HBONE_PORT = 15008;
+
+/** One pod's listeners and connections. */
+export class PodProxy {
+  readonly uid: string;
+  readonly local: LocalWorkload;
+  readonly netns: Netns;
+  readonly connections = new ConnectionManager();
+  readonly tunnels: PodTunnels;
+  readonly #context: ProxyContext;
+  readonly #server: TunnelServer;
+  readonly #listeners: TcpListener[] = [];
+  #isClosed = false;
+
+  private constructor(context: ProxyContext, uid: string, pod: PodInfo, netns: Netns) {
+    this.#context = context;
+    this.uid = uid;
+    this.netns = netns;
+    this.local = new LocalWorkload(context.store, context.reactor, pod);
+    this.tunnels = new PodTunnels(context, netns);
+    this.#server = new TunnelServer(context, {
+      contexts: () => this.#contexts(),
+      onRequest: (request) => this.#onRequest(request),
+      onFailure: (stream, reason) => this.#onTunnelFailure(stream, reason),
+    });
+  }
+
+  /** Opens the listeners; throws when one cannot be bound, with nothing left open. The netns is taken over. */
+  static open(context: ProxyContext, uid: string, pod: PodInfo, netns: Netns): PodProxy {
+    const proxy = new PodProxy(context, uid, pod, netns);
+    try {
+      proxy.#listen(OUTBOUND_PORT, (stream) => serveOutbound(context, proxy, stream));
+      proxy.#listen(PLAINTEXT_PORT, (stream) => servePassthrough(context, proxy, stream));
+      proxy.#listen(HBONE_PORT, (stream) => {
+        proxy.#server.accept(stream);
+        return Promise.resolve();
+      });
+    } catch (err) {
+      proxy.close('pod_removed', 'listeners could not be opened');
+      throw err;
+    }
+    return proxy;
+  }
+
+  /** Policies have changed: end what they no longer allow. */
+  reevaluate(): void {
+    const workload = this.local.current;
+    if (workload === undefined) return;
+    for (const connection of this.connections.inbound()) {
+      if (connection.facts === undefined) continue;
+      const verdict = checkPolicies(this.#context, workload, connection.facts);
+      if (verdict.isAllowed) continue;
+      const detail = `connection closed due to policy change: ${verdict.reason}`;
+      connection.abort('policy_changed', detail, verdict.policy);
+    }
+  }
+
+  /** Workloads with these uids have changed. */
+  stateChanged(uids: ReadonlySet<string>): void {
+    this.local.notify();
+    this.tunnels.retireStale();
+    const { current } = this.local;
+    if (current !== undefined && uids.has(current.uid)) this.reevaluate();
+  }
+
+  dump(): PodDump {
+    return {
+      uid: this.uid,
+      pod: this.local.pod,
+      inbound: this.connections.dumps('inbound'),
+      outbound: this.connections.dumps('outbound'),
+    };
+  }
+
+  /** Graceful: no new connections; resolves when the last has ended. */
+  async drain(): Promise<void> {
+    this.#closeListeners();
+    this.#server.drain();
+    await this.connections.whenEmpty();
+  }
+
+  /** Now: listeners, connections, tunnels. */
+  close(reason: FailureReason, detail: string): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#closeListeners();
+    this.local.close();
+    this.connections.abortAll(reason, detail);
+    this.#server.close(detail);
+    this.tunnels.close(detail);
+    this.netns.close();
+  }
+
+  #listen(port: number, serve: (stream: TcpStream) => Promise<void>): void {
+    const { config, reactor, logger } = this.#context;
+    const socket = openTcpListener({
+      address: config.isIpv6 ? '::' : '0.0.0.0',
+      port,
+      netns: this.netns,
+      mark: config.packetMark,
+      transparent: config.isSourcePreserved,
+      reusePort: config.isPortReuse,
+    });
+    const listener = new TcpListener(reactor, socket.fd, (stream) => {
+      serve(stream).catch((err: unknown) => {
+        const text = err instanceof Error ? err.stack : String(err);
+        logger.error({ port, err: text }, 'connection failed unexpectedly');
+        stream.reset();
+      });
+    });
+    this.#listeners.push(listener);
+  }
+
+  #closeListeners(): void {
+    for (const listener of this.#listeners.splice(0)) listener.close();
+  }
+
+  async #contexts(): ReturnType<ConstructorParameters<typeof TunnelServer>[1]['contexts']> {
+    const workload = this.local.current ?? (await this.local.wait());
+    if (workload === undefined) throw new StreamError('closed', 'no workload for this pod');
+    return this.#context.certificates.get(workloadIdentity(workload));
+  }
+
+  #onRequest(request: TunnelRequest): void {
+    serveInbound(this.#context, this, request).catch((err: unknown) => {
+      const text = err instanceof Error ? err.stack : String(err);
+      this.#context.logger.error({ err: text }, 'tunnel request failed unexpectedly');
+    });
+  }
+
+  #onTunnelFailure(stream: TcpStream, err: unknown): void {
+    const reason =
+      err instanceof StreamError ? inboundFailureReason(err.reason) : 'certificate_unavailable';
+    const { peer, local } = stream;
+    const workload = this.local.current;
+    this.#context.recorder.refuse(
+      {
+        direction: 'inbound',
+        source: undefined,
+        sourceBaggage: undefined,
+        sourceIdentity: undefined,
+        destination: workload,
+        destinationIdentity: undefined,
+        service: undefined,
+      },
+      {
+        src: joinHostPort(peer.address, peer.port),
+        dst: joinHostPort(local.address, local.port),
+      },
+      reason,
+      err instanceof Error ? err.message : String(err),
+    );
+  }
+}

@@ -1,0 +1,21 @@
+// What the proxies of all pods share in a data thread.
+import type { Policy } from '../../common/policy/model.ts';
+import type { Logger } from '../../common/telemetry/logger.ts';
+import type { WorkloadStore } from '../../common/workload/store.ts';
+import type { Reactor } from '../../engine/reactor/reactor.ts';
+import type { Config } from '../config.ts';
+import type { CertificateStore } from '../identity/certificate-store.ts';
+import type { ConnectionRecorder } from './connection-result.ts';
+
+/** Shared by every pod of the thread. */
+export interface ProxyContext {
+  readonly reactor: Reactor;
+  readonly config: Config;
+  readonly store: WorkloadStore;
+  readonly policies: ReadonlyMap<string, Policy>;
+  readonly certificates: CertificateStore;
+  readonly recorder: ConnectionRecorder;
+  readonly logger: Logger;
+  /** Makes sure the store has what is known of an address; undefined when it has it already. */
+  resolve(network: string, ip: string): Promise<void> | undefined;
+}

@@ -1,0 +1,129 @@
+// The control thread's whole model: workloads, services, policies; fed by delta xDS or a local file, forwarded to the
+// data thread before a push is acknowledged, and the source of certificate prefetch.
+import type { SecretManager } from '../../common/identity/secret-manager.ts';
+import { AUTHORIZATION_TYPE_URL, decodeAuthorization } from '../../common/policy/decode.ts';
+import type { Policy } from '../../common/policy/model.ts';
+import { ADDRESS_TYPE_URL, decodeAddress } from '../../common/workload/decode.ts';
+import type { LocalState } from '../../common/workload/local-file.ts';
+import { workloadIdentity } from '../../common/workload/model.ts';
+import type { AddressResource, Workload } from '../../common/workload/model.ts';
+import { WorkloadStore } from '../../common/workload/store.ts';
+import { subscribeWith } from '../../common/xds/delta-client.ts';
+import type { DeltaSubscription } from '../../common/xds/delta-client.ts';
+import type { DataThread } from '../data-handle.ts';
+import { StatePublisher } from './publisher.ts';
+import type { Publication } from './publisher.ts';
+
+/** Options of {@link MeshModel}. */
+export interface MeshModelOptions {
+  readonly nodeName: string;
+  readonly data: Pick<DataThread, 'request'>;
+  readonly secrets: SecretManager;
+}
+
+/** Owns the model. */
+export class MeshModel {
+  readonly store = new WorkloadStore();
+  readonly policies = new Map<string, Policy>();
+  readonly #options: MeshModelOptions;
+  readonly #publisher: StatePublisher;
+  /** Identity to the local workloads (uid) that use it. */
+  readonly #identities = new Map<string, Set<string>>();
+
+  constructor(options: MeshModelOptions) {
+    this.#options = options;
+    this.#publisher = new StatePublisher(this.store, (workload) => this.#isLocal(workload));
+  }
+
+  /** The xDS subscriptions that feed this model. */
+  subscriptions(): DeltaSubscription[] {
+    return [
+      subscribeWith(ADDRESS_TYPE_URL, decodeAddress, ({ upserts, removed }) =>
+        this.applyAddresses(
+          upserts.map(({ resource }) => resource),
+          removed,
+        ),
+      ),
+      subscribeWith(AUTHORIZATION_TYPE_URL, decodeAuthorization, ({ upserts, removed }) =>
+        this.applyPolicies(
+          upserts.map(({ resource }) => resource),
+          removed,
+        ),
+      ),
+    ];
+  }
+
+  /** Loads a local file's content. */
+  async applyLocal(state: LocalState): Promise<void> {
+    await this.applyPolicies(state.policies, []);
+    await this.applyAddresses(
+      [
+        ...state.workloads.map((workload) => ({ kind: 'workload' as const, workload })),
+        ...state.services.map((service) => ({ kind: 'service' as const, service })),
+      ],
+      [],
+    );
+  }
+
+  /** Applies and forwards; resolves when the data thread has it. */
+  async applyAddresses(
+    upserts: readonly AddressResource[],
+    removed: readonly string[],
+  ): Promise<void> {
+    for (const resource of upserts) {
+      if (resource.kind === 'workload') this.#trackIdentity(resource.workload);
+      this.store.upsert(resource);
+    }
+    for (const name of removed) {
+      const gone = this.store.remove(name);
+      if (gone?.kind === 'workload') this.#untrackIdentity(gone.workload);
+    }
+    const publication = this.#publisher.publish(upserts, removed);
+    if (publication !== undefined) await this.#send(publication);
+  }
+
+  async applyPolicies(upserts: readonly Policy[], removed: readonly string[]): Promise<void> {
+    for (const policy of upserts) this.policies.set(policy.key, policy);
+    for (const key of removed) this.policies.delete(key);
+    await this.#options.data.request({ kind: 'policies', upserts, removed });
+  }
+
+  /** The data thread asks about an address. */
+  async answerLookup(key: string): Promise<void> {
+    await this.#send(this.#publisher.lookup(key));
+  }
+
+  async #send(publication: Publication): Promise<void> {
+    await this.#options.data.request({ kind: 'state', ...publication });
+  }
+
+  #isLocal(workload: Workload): boolean {
+    const { nodeName } = this.#options;
+    return nodeName === '' || workload.node === nodeName;
+  }
+
+  #trackIdentity(workload: Workload): void {
+    const old = this.store.workload(workload.uid);
+    const identity = workloadIdentity(workload);
+    const isMeshed = workload.protocol === 'HBONE' || workload.isNativeTunnel;
+    if (old !== undefined && (!this.#isLocal(workload) || workloadIdentity(old) !== identity)) {
+      this.#untrackIdentity(old);
+    }
+    if (!this.#isLocal(workload)) return;
+    // A local pod that has just left the mesh keeps its identity: ZDS may still serve it, and it may come back.
+    const users = this.#identities.get(identity) ?? new Set();
+    if (users.size === 0 && !isMeshed) return;
+    users.add(workload.uid);
+    this.#identities.set(identity, users);
+    this.#options.secrets.prefetch(identity);
+  }
+
+  #untrackIdentity(workload: Workload): void {
+    const identity = workloadIdentity(workload);
+    const users = this.#identities.get(identity);
+    if (users?.delete(workload.uid) !== true || users.size > 0) return;
+    this.#identities.delete(identity);
+    this.#options.secrets.forget(identity);
+    this.#options.data.request({ kind: 'forgetCertificate', identity }).catch(() => undefined);
+  }
+}
