@@ -1,0 +1,285 @@
+// The outbound decision as a table; names after Istio ztunnel's build_request_* tests.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { GatewayAddress, Service, Workload } from '../../../../common/workload/model.ts';
+import { WorkloadStore } from '../../../../common/workload/store.ts';
+import { buildRequest } from '../../../../ztunnel/proxy/request.ts';
+import type { RequestDecision } from '../../../../ztunnel/proxy/request.ts';
+import { makeService, makeWorkload, memberOf } from '../../../support/mesh-builders.ts';
+
+const source = makeWorkload('client', '10.0.0.1');
+const waypointHost: GatewayAddress = {
+  kind: 'hostname',
+  namespace: 'default',
+  hostname: 'waypoint.default.svc.cluster.local',
+  port: 15008,
+};
+const waypointPod = makeWorkload('waypoint-pod', '10.0.0.9', {
+  isNativeTunnel: true,
+  serviceAccount: 'waypoint',
+  services: {
+    'default/waypoint.default.svc.cluster.local': [{ servicePort: 15008, targetPort: 15008 }],
+  },
+});
+const waypointService = makeService('waypoint', '10.96.0.9', {
+  ports: [{ servicePort: 15008, targetPort: 15008 }],
+});
+
+interface Row {
+  readonly name: string;
+  readonly workloads?: readonly Workload[];
+  readonly services?: readonly Service[];
+  readonly destination: readonly [string, number];
+  readonly source?: Workload;
+  readonly wanted: Partial<RequestDecision>;
+}
+
+const rows: readonly Row[] = [
+  {
+    name: 'unknown destination passes through',
+    destination: ['1.2.3.4', 443],
+    wanted: { kind: 'passthrough', address: '1.2.3.4', port: 443 },
+  },
+  {
+    name: 'known destination without hbone is dialled plainly',
+    workloads: [makeWorkload('server', '10.0.0.2', { protocol: 'TCP' })],
+    destination: ['10.0.0.2', 80],
+    wanted: { kind: 'tcp', address: '10.0.0.2', port: 80 },
+  },
+  {
+    name: 'known destination with hbone gets a tunnel',
+    workloads: [makeWorkload('server', '10.0.0.2')],
+    destination: ['10.0.0.2', 80],
+    wanted: {
+      kind: 'hbone',
+      address: '10.0.0.2',
+      port: 15008,
+      authority: '10.0.0.2:80',
+      expectedIdentities: ['spiffe://cluster.local/ns/default/sa/server'],
+      hop: 'workload',
+    },
+  },
+  {
+    name: 'a service is balanced and its port translated',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') })],
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.2', authority: '10.0.0.2:8080' },
+  },
+  {
+    name: 'a service adds its subject alternative names',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') })],
+    services: [makeService('web', '10.96.0.1', { subjectAltNames: ['spiffe://a/ns/b/sa/c'] })],
+    destination: ['10.96.0.1', 80],
+    wanted: {
+      expectedIdentities: ['spiffe://a/ns/b/sa/c', 'spiffe://cluster.local/ns/default/sa/server'],
+    },
+  },
+  {
+    name: 'a service without endpoints is refused, not passed through',
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'refuse', reason: 'no_healthy_upstream' },
+  },
+  {
+    name: 'a service port that does not exist is refused',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') })],
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 81],
+    wanted: { kind: 'refuse', reason: 'no_healthy_upstream' },
+  },
+  {
+    name: 'a passthrough service goes to the original destination',
+    services: [
+      makeService('web', '10.96.0.1', {
+        loadBalancer: { mode: 'PASSTHROUGH', routingPreferences: [], healthPolicy: 'ONLY_HEALTHY' },
+      }),
+    ],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'passthrough', address: '10.96.0.1' },
+  },
+  {
+    name: 'a service waypoint gets the original vip as authority',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') }), waypointPod],
+    services: [makeService('web', '10.96.0.1', { waypoint: waypointHost }), waypointService],
+    destination: ['10.96.0.1', 80],
+    wanted: {
+      kind: 'hbone',
+      address: '10.0.0.9',
+      port: 15008,
+      authority: '10.96.0.1:80',
+      hop: 'waypoint',
+      expectedIdentities: ['spiffe://cluster.local/ns/default/sa/waypoint'],
+    },
+  },
+  {
+    name: 'an unknown waypoint is never bypassed',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') })],
+    services: [makeService('web', '10.96.0.1', { waypoint: waypointHost })],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'refuse', reason: 'unknown_waypoint' },
+  },
+  {
+    name: 'a waypoint without endpoints is never bypassed',
+    services: [makeService('web', '10.96.0.1', { waypoint: waypointHost }), waypointService],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'refuse', reason: 'no_healthy_waypoint' },
+  },
+  {
+    name: 'the waypoint itself is not sent to the waypoint',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') }), waypointPod],
+    services: [makeService('web', '10.96.0.1', { waypoint: waypointHost }), waypointService],
+    source: waypointPod,
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.2', hop: 'workload' },
+  },
+  {
+    name: 'a workload waypoint is used for direct addressing',
+    workloads: [makeWorkload('server', '10.0.0.2', { waypoint: waypointHost }), waypointPod],
+    services: [waypointService],
+    destination: ['10.0.0.2', 8080],
+    wanted: { kind: 'hbone', address: '10.0.0.9', authority: '10.0.0.2:8080', hop: 'waypoint' },
+  },
+  {
+    name: 'a workload waypoint is not used through a service',
+    workloads: [
+      makeWorkload('server', '10.0.0.2', { waypoint: waypointHost, services: memberOf('web') }),
+      waypointPod,
+    ],
+    services: [makeService('web', '10.96.0.1'), waypointService],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.2', hop: 'workload' },
+  },
+  {
+    name: 'a waypoint by address is found',
+    workloads: [
+      makeWorkload('server', '10.0.0.2', {
+        waypoint: { kind: 'address', network: '', ip: '10.96.0.9', port: 15008 },
+      }),
+      waypointPod,
+    ],
+    services: [waypointService],
+    destination: ['10.0.0.2', 8080],
+    wanted: { kind: 'hbone', address: '10.0.0.9', hop: 'waypoint' },
+  },
+  {
+    name: 'a source waypoint is never used',
+    workloads: [makeWorkload('server', '10.0.0.2'), waypointPod],
+    services: [waypointService],
+    source: { ...source, waypoint: waypointHost },
+    destination: ['10.0.0.2', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.2', hop: 'workload' },
+  },
+  {
+    name: 'host network pods are passed through by address',
+    workloads: [makeWorkload('node', '10.0.1.1', { isHostNetwork: true, protocol: 'TCP' })],
+    destination: ['10.0.1.1', 80],
+    wanted: { kind: 'passthrough' },
+  },
+  {
+    name: 'host network pods are chosen through a service',
+    workloads: [
+      makeWorkload('node', '10.0.1.1', {
+        isHostNetwork: true,
+        protocol: 'TCP',
+        services: memberOf('web'),
+      }),
+    ],
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'tcp', address: '10.0.1.1', port: 8080 },
+  },
+  {
+    name: 'an endpoint in another network is not dialled plainly',
+    workloads: [
+      makeWorkload('server', '10.0.0.2', {
+        network: 'far',
+        services: memberOf('web'),
+        networkGateway: waypointHost,
+      }),
+    ],
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'refuse', reason: 'cross_network' },
+  },
+  {
+    name: 'a recursive call is refused',
+    destination: ['127.0.0.1', 15008],
+    wanted: { kind: 'refuse', reason: 'recursive_call' },
+  },
+  {
+    name: 'the dialled family is preferred',
+    workloads: [
+      makeWorkload('server', '', { ips: ['10.0.0.2', 'fd00::2'], services: memberOf('web') }),
+    ],
+    services: [makeService('web', 'fd00::96')],
+    destination: ['fd00::96', 80],
+    wanted: { kind: 'hbone', address: 'fd00::2', authority: '[fd00::2]:8080' },
+  },
+  {
+    name: 'the service restricts the family',
+    workloads: [
+      makeWorkload('server', '', { ips: ['10.0.0.2', 'fd00::2'], services: memberOf('web') }),
+    ],
+    services: [makeService('web', '10.96.0.1', { ipFamilies: 'IPV6_ONLY' })],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: 'fd00::2' },
+  },
+];
+
+describe('buildRequest', () => {
+  for (const row of rows) {
+    it(row.name, () => {
+      const store = new WorkloadStore();
+      for (const workload of [source, ...(row.workloads ?? [])]) store.upsertWorkload(workload);
+      for (const service of row.services ?? []) store.upsertService(service);
+      const [ip, port] = row.destination;
+      const decision = buildRequest({
+        store,
+        source: row.source ?? source,
+        destination: { ip, port },
+        random: () => 0,
+      });
+      assert.partialDeepStrictEqual(decision, row.wanted);
+    });
+  }
+
+  it('samples weighted waypoints by weight', () => {
+    const store = new WorkloadStore();
+    const other = makeWorkload('other', '10.0.0.8');
+    for (const workload of [waypointPod, other]) store.upsertWorkload(workload);
+    store.upsertService(waypointService);
+    store.upsertService(
+      makeService('web', '10.96.0.1', {
+        weightedWaypoints: [
+          { destination: waypointHost, weight: 1 },
+          { destination: { kind: 'address', network: '', ip: '10.0.0.8', port: 15008 }, weight: 3 },
+        ],
+      }),
+    );
+    const pick = (at: number): string => {
+      const decision = buildRequest({
+        store,
+        source,
+        destination: { ip: '10.96.0.1', port: 80 },
+        random: () => at,
+      });
+      return decision.kind === 'hbone' ? decision.address : decision.kind;
+    };
+    assert.equal(pick(0.2), '10.0.0.9');
+    assert.equal(pick(0.3), '10.0.0.8');
+  });
+
+  it('leaves out endpoints that failed', () => {
+    const store = new WorkloadStore();
+    const a = makeWorkload('a', '10.0.0.2', { services: memberOf('web') });
+    const b = makeWorkload('b', '10.0.0.3', { services: memberOf('web') });
+    for (const workload of [a, b]) store.upsertWorkload(workload);
+    store.upsertService(makeService('web', '10.96.0.1'));
+    const context = { store, source, destination: { ip: '10.96.0.1', port: 80 }, random: () => 0 };
+    const decision = buildRequest({ ...context, exclude: new Set([a.uid]) });
+    assert.equal(decision.workload?.uid, b.uid);
+    const none = buildRequest({ ...context, exclude: new Set([a.uid, b.uid]) });
+    assert.equal(none.kind, 'refuse');
+  });
+});
