@@ -78,12 +78,11 @@ export interface NamedPredicate {
 
 /** Compiles a match by name. An inverted match holds for an absent name unless it asks for presence. */
 export function compileNamedMatch(match: NamedMatch): NamedPredicate {
-  const { name, invert } = match;
-  const wantsPresence = match.value === undefined || match.value.kind.case === 'present';
-  if (wantsPresence) {
+  const { name, invert, value: wanted } = match;
+  if (wanted === undefined || wanted.kind.case === 'present') {
     return { name, matches: (value) => (value !== undefined) !== invert };
   }
-  const predicate = compileStringMatch(match.value);
+  const predicate = compileStringMatch(wanted);
   return {
     name,
     // An absent header counts as empty when the match is inverted (Istio's withoutHeaders).
