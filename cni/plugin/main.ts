@@ -2,7 +2,11 @@
 // node agent has to have enrolled it. No npm packages: the runtime starts this for every pod. It never changes
 // the result of the plugins before it.
 import { text } from 'node:stream/consumers';
-import { decideEligibility, DEFAULT_SELECTORS, type EnablementSelector } from '../rules/eligibility.ts';
+import {
+  decideEligibility,
+  DEFAULT_SELECTORS,
+  type EnablementSelector,
+} from '../rules/eligibility.ts';
 import { maskOf, type CniIpConfig } from '../rules/event.ts';
 import { callAgent } from './agent-call.ts';
 import { lookUpPod } from './api-lookup.ts';

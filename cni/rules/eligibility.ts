@@ -51,7 +51,10 @@ export const DEFAULT_SELECTORS: readonly EnablementSelector[] = [
 
 type Labels = Readonly<Record<string, string>>;
 
-function matchesRequirement(labels: Labels, { key, operator, values = [] }: SelectorRequirement): boolean {
+function matchesRequirement(
+  labels: Labels,
+  { key, operator, values = [] }: SelectorRequirement,
+): boolean {
   const value = labels[key];
   switch (operator) {
     case 'In':

@@ -168,6 +168,7 @@ export function buildRemovalRules(): string {
 export function policyRouting(action: 'add' | 'del'): { v4: string[]; v6: string[] } {
   const rule = `rule ${action} fwmark ${PROXY_CONNMARK}/${MARK_MASK} lookup ${ROUTE_TABLE} pref ${RULE_PRIORITY}`;
   const verb = action === 'add' ? 'replace' : 'del';
-  const route = (range: string): string => `route ${verb} local ${range} dev lo table ${ROUTE_TABLE}`;
+  const route = (range: string): string =>
+    `route ${verb} local ${range} dev lo table ${ROUTE_TABLE}`;
   return { v4: [rule, route('0.0.0.0/0')], v6: [rule, route('::/0')] };
 }
