@@ -2,6 +2,7 @@
 // command of the machine. Images are matched by name without registry, tag and digest.
 import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { appOfImage } from '../apps/images.ts';
 import type { Container } from './objects.ts';
 
 export interface Program {
@@ -54,7 +55,8 @@ export function resolveProgram(
 ):
   { readonly argv: readonly string[]; readonly env: Readonly<Record<string, string>> } | undefined {
   const { command = [], args = [] } = container;
-  const program = PROGRAMS[imageName(container.image ?? '')];
+  const name = imageName(container.image ?? '');
+  const program: Program | undefined = PROGRAMS[name] ?? appOfImage(name);
   const [first] = command;
   if (first !== undefined && (program === undefined || commandExists(first, path))) {
     return commandExists(first, path) ? { argv: [...command, ...args], env: {} } : undefined;
