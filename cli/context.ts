@@ -1,0 +1,40 @@
+// What every command needs: the cluster and the namespace. Without --kubeconfig and KUBECONFIG, a local cluster
+// running in this folder is used.
+import { existsSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { RestClient } from '../common/kube/rest-client.ts';
+
+export const LOCAL_KUBECONFIG = '.ambient/kubeconfig';
+
+export interface GlobalOptions {
+  readonly kubeconfig?: string;
+  readonly namespace?: string;
+}
+
+/** The kubeconfig to use; undefined leaves the choice to kubectl's rules. */
+export function kubeconfigPath(options: GlobalOptions): string | undefined {
+  if (options.kubeconfig !== undefined) return options.kubeconfig;
+  if (process.env['KUBECONFIG'] !== undefined) return undefined;
+  return existsSync(LOCAL_KUBECONFIG) ? LOCAL_KUBECONFIG : undefined;
+}
+
+/** Opens the cluster of the command's options. */
+export function openCluster(options: GlobalOptions): RestClient {
+  return RestClient.load(kubeconfigPath(options));
+}
+
+/** Starts a command that talks to a cluster. */
+export function clusterCommand(name: string, description: string): Command {
+  return new Command(name)
+    .description(description)
+    .option(
+      '--kubeconfig <file>',
+      'kubeconfig (default: $KUBECONFIG, a local cluster here, ~/.kube/config)',
+    )
+    .option('-n, --namespace <namespace>', 'namespace (default: "default")');
+}
+
+/** The `-o` option with the given formats. */
+export function outputOption(formats: readonly string[]): Option {
+  return new Option('-o, --output <format>', 'output format').choices([...formats]);
+}
