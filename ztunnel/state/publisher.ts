@@ -31,6 +31,8 @@ export class StatePublisher {
   readonly #services = new Set<string>();
   /** Services whose endpoints are wanted too. */
   readonly #expanded = new Set<string>();
+  /** Services that are a waypoint or gateway of something: expanded as soon as they are known. */
+  readonly #gateways = new Set<string>();
   /** Resource names the thread has. */
   readonly #sent = new Set<string>();
 
@@ -58,7 +60,7 @@ export class StatePublisher {
         this.#addService(
           collected,
           resource.service,
-          this.#expanded.has(key) || this.#isAddressed(resource.service),
+          this.#gateways.has(key) || this.#isAddressed(resource.service),
         );
       }
     }
@@ -72,7 +74,14 @@ export class StatePublisher {
     const collected = new Map<string, AddressResource>();
     const isReset = this.#addresses.size >= this.#maxAddresses && !this.#addresses.has(key);
     if (isReset) {
-      for (const set of [this.#addresses, this.#services, this.#expanded, this.#sent]) set.clear();
+      for (const set of [
+        this.#addresses,
+        this.#services,
+        this.#expanded,
+        this.#gateways,
+        this.#sent,
+      ])
+        set.clear();
       for (const workload of this.#store.workloads()) {
         if (this.#isLocal(workload)) this.#addWorkload(collected, workload);
       }
@@ -164,12 +173,12 @@ export class StatePublisher {
     }
     const key = `${gateway.namespace}/${gateway.hostname}`;
     this.#services.add(key);
+    this.#gateways.add(key);
     const service = this.#store.service(key);
     if (service !== undefined) {
       if (!this.#expanded.has(key)) this.#addService(collected, service, true);
       return;
     }
-    this.#expanded.delete(key);
     const found = this.#store.findGateway(gateway);
     if (found?.kind === 'workload') this.#addWorkload(collected, found.workload);
   }

@@ -1,0 +1,147 @@
+// The certificate cache against a fake clock.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { SecretManager } from '../../../../common/identity/secret-manager.ts';
+import type { WorkloadCertificate } from '../../../../common/identity/secret-manager.ts';
+import { FakeClock, settle } from '../../../support/fake-clock.ts';
+import { quietLogger } from '../../../support/quiet-logger.ts';
+
+const ID = 'spiffe://cluster.local/ns/default/sa/a';
+const HOUR_MS = 3_600_000;
+
+function setUp(): {
+  manager: SecretManager;
+  clock: FakeClock;
+  asked: string[];
+  issued: WorkloadCertificate[];
+  failNext: (error?: string) => void;
+  hold: () => () => void;
+} {
+  const clock = new FakeClock();
+  const asked: string[] = [];
+  const issued: WorkloadCertificate[] = [];
+  let error: string | undefined;
+  let gate: Promise<void> = Promise.resolve();
+  const manager = new SecretManager({
+    clock,
+    logger: quietLogger(),
+    random: () => 0.5,
+    onCertificate: (certificate) => issued.push(certificate),
+    fetch: async (identity) => {
+      asked.push(identity);
+      await gate;
+      if (error !== undefined) throw new Error(error);
+      const notBeforeMs = clock.now();
+      return {
+        identity,
+        certChainPem: '',
+        privateKeyPem: '',
+        rootsPem: '',
+        notBeforeMs,
+        notAfterMs: notBeforeMs + 24 * HOUR_MS,
+        serial: String(asked.length),
+      };
+    },
+  });
+  return {
+    manager,
+    clock,
+    asked,
+    issued,
+    failNext: (text) => {
+      error = text;
+    },
+    hold: () => {
+      let release: () => void = () => undefined;
+      gate = new Promise((resolve) => {
+        release = resolve;
+      });
+      return () => release();
+    },
+  };
+}
+
+describe('SecretManager', () => {
+  it('shares one fetch among all who wait', async () => {
+    const { manager, asked } = setUp();
+    const all = await Promise.all([manager.get(ID), manager.get(ID), manager.get(ID)]);
+    assert.equal(asked.length, 1);
+    assert.equal(new Set(all).size, 1);
+    manager.close();
+  });
+
+  it('renews before half life and tells the data threads', async () => {
+    const { manager, clock, asked, issued } = setUp();
+    await manager.get(ID);
+    await clock.advance(11 * HOUR_MS);
+    assert.equal(asked.length, 1);
+    await clock.advance(HOUR_MS);
+    assert.equal(asked.length, 2);
+    assert.equal(issued.length, 2);
+    assert.equal((await manager.get(ID)).serial, '2');
+    manager.close();
+  });
+
+  it('keeps the last good certificate while renewal fails', async () => {
+    const { manager, clock, asked, failNext } = setUp();
+    await manager.get(ID);
+    failNext('ca is down');
+    await clock.advance(20 * HOUR_MS);
+    assert.ok(asked.length > 5);
+    assert.equal((await manager.get(ID)).serial, '1');
+    assert.match(manager.states()[0]?.error ?? '', /ca is down/);
+    manager.close();
+  });
+
+  it('backs off after failures and starts over after a success', async () => {
+    const { manager, clock, failNext } = setUp();
+    failNext('no');
+    await assert.rejects(manager.get(ID), /no certificate for .*: no/);
+    assert.deepEqual(clock.delaysMs, [1000]);
+    await clock.advance(1000);
+    assert.deepEqual(clock.delaysMs, [2000]);
+    await clock.advance(2000);
+    assert.deepEqual(clock.delaysMs, [4000]);
+    failNext(undefined);
+    await clock.advance(4000);
+    failNext('again');
+    await clock.advance(12 * HOUR_MS);
+    assert.ok((clock.delaysMs[0] ?? 0) <= 150_000);
+    manager.close();
+  });
+
+  it('a request after a failure asks again at once', async () => {
+    const { manager, clock, asked, failNext } = setUp();
+    failNext('no');
+    await assert.rejects(manager.get(ID));
+    await assert.rejects(manager.get(ID));
+    assert.equal(asked.length, 1);
+    await clock.advance(300);
+    failNext(undefined);
+    assert.equal((await manager.get(ID)).serial, '2');
+    manager.close();
+  });
+
+  it('runs at most eight fetches at once', async () => {
+    const { manager, asked, hold } = setUp();
+    const release = hold();
+    for (let i = 0; i < 20; i++) manager.prefetch(`${ID}${i}`);
+    await settle();
+    assert.equal(asked.length, 8);
+    release();
+    await settle();
+    assert.equal(asked.length, 20);
+    manager.close();
+  });
+
+  it('a forgotten identity is not renewed and its waiters are told', async () => {
+    const { manager, clock, hold } = setUp();
+    const release = hold();
+    const waiting = manager.get(ID);
+    manager.forget(ID);
+    release();
+    await assert.rejects(waiting, /no longer needed/);
+    assert.deepEqual(manager.states(), []);
+    assert.deepEqual(clock.delaysMs, []);
+  });
+});

@@ -1,0 +1,167 @@
+// The delta xDS client: a playbook of pushes and answers, then a real gRPC server over TCP.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { create } from '@bufbuild/protobuf';
+import { DeltaClient, subscribeWith } from '../../../../common/xds/delta-client.ts';
+import type { DeltaClientOptions, StreamEnd } from '../../../../common/xds/delta-client.ts';
+import { DeltaDiscoveryResponseSchema } from '../../../../common/xds/gen/discovery_pb.ts';
+import type {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+} from '../../../../common/xds/gen/discovery_pb.ts';
+import { FakeClock, settle } from '../../../support/fake-clock.ts';
+import { quietLogger } from '../../../support/quiet-logger.ts';
+
+const TYPE = 'type.example/T';
+
+function push(
+  nonce: string,
+  resources: Record<string, string>,
+  removed: string[] = [],
+): DeltaDiscoveryResponse {
+  return create(DeltaDiscoveryResponseSchema, {
+    typeUrl: TYPE,
+    nonce,
+    removedResources: removed,
+    resources: Object.entries(resources).map(([name, value]) => ({
+      name,
+      version: `v-${value}`,
+      resource: { typeUrl: TYPE, value: Buffer.from(value) },
+    })),
+  });
+}
+
+interface Opened {
+  readonly sent: DeltaDiscoveryRequest[];
+  onResponse(response: DeltaDiscoveryResponse): void;
+  onEnd(end: StreamEnd): void;
+}
+
+function setUp(more: Partial<DeltaClientOptions> = {}): {
+  client: DeltaClient;
+  clock: FakeClock;
+  streams: Opened[];
+  applied: string[];
+  state: { gate: Promise<void>; synced: number };
+} {
+  const clock = new FakeClock();
+  const streams: Opened[] = [];
+  const applied: string[] = [];
+  const state = { gate: Promise.resolve(), synced: 0 };
+  const client = new DeltaClient({
+    nodeId: 'node',
+    nodeMetadata: { NAME: 'n' },
+    clock,
+    logger: quietLogger(),
+    onSynced: () => {
+      state.synced++;
+    },
+    subscriptions: [
+      subscribeWith(
+        TYPE,
+        (value) => {
+          const text = Buffer.from(value).toString();
+          if (text === 'bad') throw new Error('cannot read it');
+          return text;
+        },
+        async ({ upserts, removed }) => {
+          await state.gate;
+          for (const { name, resource } of upserts) applied.push(`${name}=${resource}`);
+          for (const name of removed) applied.push(`-${name}`);
+        },
+      ),
+    ],
+    openStream: (events) => {
+      const opened: Opened = { sent: [], ...events };
+      streams.push(opened);
+      return { send: (request) => opened.sent.push(request), close: () => undefined };
+    },
+    ...more,
+  });
+  return { client, clock, streams, applied, state };
+}
+
+describe('DeltaClient', () => {
+  it('subscribes by wildcard with its node, and acknowledges', async () => {
+    const { client, streams, applied, state } = setUp();
+    client.start();
+    const [stream] = streams;
+    assert.equal(stream?.sent[0]?.node?.id, 'node');
+    assert.deepEqual(stream?.sent[0]?.resourceNamesSubscribe, []);
+    stream?.onResponse(push('1', { a: '1' }));
+    await settle();
+    assert.deepEqual(applied, ['a=1']);
+    assert.partialDeepStrictEqual(stream?.sent[1], { typeUrl: TYPE, responseNonce: '1' });
+    assert.equal(stream?.sent[1]?.errorDetail, undefined);
+    assert.equal(stream?.sent[1]?.node, undefined);
+    assert.equal(state.synced, 1);
+    client.close();
+  });
+
+  it('acknowledges only after the push was applied', async () => {
+    const { client, streams, state } = setUp();
+    let open: () => void = () => undefined;
+    state.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    client.start();
+    streams[0]?.onResponse(push('1', { a: '1' }));
+    await settle();
+    assert.equal(streams[0]?.sent.length, 1);
+    open();
+    await settle();
+    assert.equal(streams[0].sent.length, 2);
+    client.close();
+  });
+
+  it('rejects only the bad resource, by name, and is not warm by it', async () => {
+    const { client, streams, applied, state } = setUp();
+    client.start();
+    streams[0]?.onResponse(push('1', { a: '1', b: 'bad' }));
+    await settle();
+    assert.deepEqual(applied, ['a=1']);
+    assert.equal(streams[0]?.sent[1]?.errorDetail?.message, 'b: cannot read it');
+    assert.equal(state.synced, 0);
+    streams[0].onResponse(push('2', { b: '2' }));
+    await settle();
+    assert.equal(state.synced, 1);
+    client.close();
+  });
+
+  it('echoes what it kept when it reconnects', async () => {
+    const { client, clock, streams } = setUp();
+    client.start();
+    streams[0]?.onResponse(push('1', { a: '1', b: 'bad', c: '3' }));
+    streams[0]?.onResponse(push('2', {}, ['c']));
+    await settle();
+    streams[0]?.onEnd({ reason: 'Reconnect', detail: '' });
+    await clock.advance(20);
+    assert.deepEqual(streams[1]?.sent[0]?.initialResourceVersions, { a: 'v-1' });
+    client.close();
+  });
+
+  it('ignores late events of an ended stream', async () => {
+    const { client, clock, streams, applied } = setUp();
+    client.start();
+    streams[0]?.onEnd({ reason: 'Error', detail: '' });
+    await clock.advance(20);
+    streams[0]?.onResponse(push('1', { a: '1' }));
+    await settle();
+    assert.deepEqual(applied, []);
+    client.close();
+  });
+
+  it('backs off while the server ends every stream at once', async () => {
+    const { client, clock, streams } = setUp();
+    client.start();
+    const waits: number[] = [];
+    for (let i = 0; i < 12; i++) {
+      streams.at(-1)?.onEnd({ reason: 'Complete', detail: '' });
+      waits.push(clock.delaysMs[0] ?? 0);
+      await clock.advance(clock.delaysMs[0] ?? 0);
+    }
+    assert.deepEqual(waits.slice(0, 4), [20, 40, 80, 160]);
+    assert.equal(waits.at(-1), 15_000);
+    client.close();
+  });
+});
