@@ -37,7 +37,7 @@ export function renderServerTable(
 
 function cellText(cell: unknown): string {
   if (cell === null || cell === undefined) return '<none>';
-  return typeof cell === 'object' ? JSON.stringify(cell) : String(cell);
+  return typeof cell === 'string' ? cell : JSON.stringify(cell);
 }
 
 async function get(words: readonly string[], options: GetOptions): Promise<void> {
