@@ -19,6 +19,8 @@ import { PodTunnels } from './pod-tunnels.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
 import { TunnelServer } from './tunnel-server.ts';
+import type { TunnelAddresses } from './tunnel-server.ts';
+import type { IdentityContexts } from '../identity/certificate-store.ts';
 
 const OUTBOUND_PORT = 15001;
 const PLAINTEXT_PORT = 15006;
@@ -45,7 +47,7 @@ export class PodProxy {
     this.#server = new TunnelServer(context, {
       contexts: () => this.#contexts(),
       onRequest: (request) => this.#onRequest(request),
-      onFailure: (stream, reason) => this.#onTunnelFailure(stream, reason),
+      onFailure: (addresses, err) => this.#onTunnelFailure(addresses, err),
     });
   }
 
@@ -139,7 +141,7 @@ export class PodProxy {
     for (const listener of this.#listeners.splice(0)) listener.close();
   }
 
-  async #contexts(): ReturnType<ConstructorParameters<typeof TunnelServer>[1]['contexts']> {
+  async #contexts(): Promise<IdentityContexts> {
     const workload = this.local.current ?? (await this.local.wait());
     if (workload === undefined) throw new StreamError('closed', 'no workload for this pod');
     return this.#context.certificates.get(workloadIdentity(workload));
@@ -152,10 +154,9 @@ export class PodProxy {
     });
   }
 
-  #onTunnelFailure(stream: TcpStream, err: unknown): void {
+  #onTunnelFailure(addresses: TunnelAddresses, err: unknown): void {
     const reason =
       err instanceof StreamError ? inboundFailureReason(err.reason) : 'certificate_unavailable';
-    const { peer, local } = stream;
     const workload = this.local.current;
     this.#context.recorder.refuse(
       {
@@ -168,8 +169,8 @@ export class PodProxy {
         service: undefined,
       },
       {
-        src: joinHostPort(peer.address, peer.port),
-        dst: joinHostPort(local.address, local.port),
+        src: joinHostPort(addresses.peerAddress, addresses.peerPort),
+        dst: joinHostPort(addresses.localAddress, addresses.localPort),
       },
       reason,
       err instanceof Error ? err.message : String(err),
