@@ -135,6 +135,12 @@ export class ZdsServer {
     await this.#addTo(newest, pod);
   }
 
+  /** Gives the pod to the newest proxy if that one connected while the pod was being joined. */
+  async ensure(pod: ZdsPod): Promise<void> {
+    const newest = this.#connections.at(-1);
+    if (newest !== undefined && !newest.known.has(pod.uid)) await this.#addTo(newest, pod);
+  }
+
   /** Takes the pod from every proxy. */
   async remove(uid: string): Promise<void> {
     await Promise.all(

@@ -1,0 +1,150 @@
+// Installs the plugin on the node: the program, a kubeconfig for it, its entry in the CNI configuration. Looks
+// again every two seconds and repairs what someone else changed; the token in the kubeconfig follows rotation.
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { sleep, type Clock } from '../../common/clock.ts';
+import { errorMessage } from '../../common/errors.ts';
+import type { Logger } from '../../common/telemetry/logger.ts';
+import type { AgentConfig } from './config.ts';
+import { chainEntry, isConfig, PLUGIN_TYPE, unchainEntry } from './conf-list.ts';
+import type { AgentMetrics } from './metrics.ts';
+
+const CHECK_MS = 2000;
+const PLUGIN_SCRIPT = join(import.meta.dirname, '..', 'plugin', 'main.ts');
+
+function readOrUndefined(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes through a temporary name when the content differs; true when it did. */
+function writeIfChanged(path: string, content: string, mode: number): boolean {
+  if (readOrUndefined(path) === content) return false;
+  const temporary = `${path}.tmp.${process.pid}`;
+  writeFileSync(temporary, content, { mode });
+  chmodSync(temporary, mode);
+  renameSync(temporary, path);
+  return true;
+}
+
+export class Installer {
+  readonly #config: AgentConfig;
+  readonly #logger: Logger;
+  readonly #metrics: AgentMetrics;
+  readonly #clock: Clock;
+  isInstalled = false;
+
+  constructor(config: AgentConfig, logger: Logger, metrics: AgentMetrics, clock: Clock) {
+    this.#config = config;
+    this.#logger = logger;
+    this.#metrics = metrics;
+    this.#clock = clock;
+  }
+
+  /** Installs, then repairs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        this.#install();
+      } catch (err) {
+        this.isInstalled = false;
+        this.#metrics.count('istio_cni_installs_total', 'result="FAILURE"');
+        this.#logger.warn({ err: errorMessage(err) }, 'plugin not installed');
+      }
+      this.#metrics.set('istio_cni_install_ready', this.isInstalled ? 1 : 0);
+      const delayMs = this.isInstalled ? CHECK_MS : CHECK_MS / 10;
+      await sleep(this.#clock, delayMs, signal).catch(() => undefined);
+    }
+  }
+
+  /** Takes everything off the node again. */
+  uninstall(): void {
+    const { netDir, binDir, runDir } = this.#config;
+    for (const name of readdirSync(netDir)) {
+      const path = join(netDir, name);
+      const text = readOrUndefined(path) ?? '';
+      const without = text.includes(PLUGIN_TYPE) ? unchainEntry(text) : undefined;
+      if (without !== undefined) writeIfChanged(path, without, statSync(path).mode & 0o777);
+    }
+    rmSync(join(runDir, 'istio-cni-kubeconfig'), { force: true });
+    rmSync(join(binDir, PLUGIN_TYPE), { force: true });
+    this.#logger.info({}, 'plugin removed from the node');
+  }
+
+  #install(): void {
+    const { netDir, binDir, runDir } = this.#config;
+    const name = this.#configFile();
+    if (name === undefined) {
+      this.isInstalled = false;
+      return;
+    }
+    for (const dir of [binDir, runDir]) mkdirSync(dir, { recursive: true });
+    const launcher = `#!/bin/sh\nexec '${process.execPath}' '${PLUGIN_SCRIPT}' "$@"\n`;
+    let changed = writeIfChanged(join(binDir, PLUGIN_TYPE), launcher, 0o755);
+    const kubeconfig = join(runDir, 'istio-cni-kubeconfig');
+    writeIfChanged(kubeconfig, this.#kubeconfig(), 0o600);
+    const path = join(netDir, name);
+    const chained = chainEntry(readFileSync(path, 'utf8'), this.#entry()) ?? '';
+    const target = path.replace(/\.conf$/, '.conflist');
+    changed = writeIfChanged(target, chained, statSync(path).mode & 0o777) || changed;
+    if (target !== path) rmSync(path);
+    if (changed) {
+      this.#metrics.count('istio_cni_installs_total', 'result="SUCCESS"');
+      this.#logger.info({ config: target }, 'plugin installed');
+    }
+    this.isInstalled = true;
+  }
+
+  #configFile(): string | undefined {
+    const { netDir, confName } = this.#config;
+    const usable = (name: string): boolean =>
+      /\.(conf|conflist)$/.test(name) && isConfig(readOrUndefined(join(netDir, name)) ?? '');
+    if (confName !== undefined) return usable(confName) ? confName : undefined;
+    return readdirSync(netDir).toSorted().find(usable);
+  }
+
+  #entry(): Readonly<Record<string, unknown>> {
+    const { eligibility, nodeRunDir, podNamespace } = this.#config;
+    return {
+      name: PLUGIN_TYPE,
+      type: PLUGIN_TYPE,
+      plugin_log_level: 'info',
+      cni_agent_run_dir: nodeRunDir,
+      ambient_enabled: true,
+      enablement_selectors: eligibility.selectors,
+      exclude_namespaces: eligibility.excludedNamespaces,
+      pod_namespace: podNamespace,
+      native_nftables: true,
+    };
+  }
+
+  /** JSON is YAML; the plugin has no YAML parser. */
+  #kubeconfig(): string {
+    const { serviceAccountDir, serviceHost = '', servicePort } = this.#config;
+    const host = serviceHost.includes(':') ? `[${serviceHost}]` : serviceHost;
+    const ca = readFileSync(join(serviceAccountDir, 'ca.crt')).toString('base64');
+    const token = readFileSync(join(serviceAccountDir, 'token'), 'utf8').trim();
+    const server = `https://${host}:${servicePort}`;
+    const config = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name: 'local', cluster: { server, 'certificate-authority-data': ca } }],
+      users: [{ name: PLUGIN_TYPE, user: { token } }],
+      contexts: [{ name: 'context', context: { cluster: 'local', user: PLUGIN_TYPE } }],
+      'current-context': 'context',
+    };
+    return JSON.stringify(config, null, 2) + '\n';
+  }
+}
