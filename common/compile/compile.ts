@@ -3,7 +3,16 @@
 import { create } from '@bufbuild/protobuf';
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import type { Authorization } from '../policy/gen/authorization_pb.ts';
-import { PeerAuthenticationSchema } from '../resources/gen/security_pb.ts';
+import { DestinationRuleSchema } from '../resources/gen/destination_rule_pb.ts';
+import { HTTPRouteSchema } from '../resources/gen/gateway_api_pb.ts';
+import {
+  PeerAuthenticationSchema,
+  type AuthorizationPolicy,
+} from '../resources/gen/security_pb.ts';
+import { VirtualServiceSchema } from '../resources/gen/virtual_service_pb.ts';
+import { validateDestinationRule } from '../resources/validate-destination-rule.ts';
+import { validateHttpRoute } from '../resources/validate-http-route.ts';
+import { validateVirtualService } from '../resources/validate-virtual-service.ts';
 import { validatePeerAuthentication } from '../resources/validate-peer-authentication.ts';
 import { readPolicies } from './authorization-policies.ts';
 import {
@@ -19,13 +28,19 @@ import {
   type Service,
   type Workload,
 } from '../workload/gen/workload_pb.ts';
-import { findEndpoints } from './endpoints.ts';
+import { findEndpoints, type Endpoints } from './endpoints.ts';
 import type { PodEntity } from './entities.ts';
 import { buildL4Policies, type SelectorPolicy } from './l4-authorization.ts';
 import { buildModel, selects, type MeshModel } from './mesh-model.ts';
 import { buildPeerPolicies } from './peer-authentication.ts';
 import { attachServices, buildServices } from './services.ts';
-import type { CompileInput, CompileOutput, ConfigObject } from './types.ts';
+import type { CompileInput, CompileOutput, ConfigObject, WaypointConfig } from './types.ts';
+import { DestinationRules } from './waypoint/destination-rules.ts';
+import { reportHttpRoutes } from './waypoint/http-route-report.ts';
+import { buildL7Policies } from './waypoint/l7-authorization.ts';
+import { VirtualServices } from './waypoint/virtual-services.ts';
+import { buildWaypoints } from './waypoint/waypoint-config.ts';
+import type { Attachment } from './waypoint-binding.ts';
 import { buildWorkloads } from './workloads.ts';
 
 /** Compiles everything; a malformed object yields a verdict and never removes another. */
@@ -46,14 +61,59 @@ export function compile(input: CompileInput): CompileOutput {
   const { workloads, bindings } = buildWorkloads(model, endpoints, policiesOf);
   const attachments = attachServices(model);
   const services = buildServices(model, attachments);
+  const waypoints = compileWaypoints(model, input, { policies, attachments, endpoints });
   const serviceBindings = [...attachments.values()].flatMap(({ binding }) => binding ?? []);
   return {
     addresses: addressMap(services, workloads),
     authorizations: authorizationMap([...l4.authorizations, ...peers.authorizations]),
-    waypoints: new Map(),
+    waypoints,
     verdicts: model.log.list(),
     bindings: [...serviceBindings, ...bindings],
   };
+}
+
+interface Compiled {
+  readonly policies: readonly Resource<AuthorizationPolicy>[];
+  readonly attachments: ReadonlyMap<string, Attachment>;
+  readonly endpoints: Endpoints;
+}
+
+function compileWaypoints(
+  model: MeshModel,
+  input: CompileInput,
+  { policies, attachments, endpoints }: Compiled,
+): Map<string, WaypointConfig> {
+  const virtualServices = new VirtualServices(
+    model,
+    readAll(model, 'VirtualService', input.virtualServices, [
+      VirtualServiceSchema,
+      validateVirtualService,
+    ]),
+  );
+  const rules = new DestinationRules(
+    model,
+    readAll(model, 'DestinationRule', input.destinationRules, [
+      DestinationRuleSchema,
+      validateDestinationRule,
+    ]),
+  );
+  const httpRoutes = readAll(model, 'HTTPRoute', input.httpRoutes, [
+    HTTPRouteSchema,
+    validateHttpRoute,
+  ]);
+  const waypoints = buildWaypoints({
+    model,
+    attachments,
+    endpoints,
+    rules,
+    virtualServices,
+    httpRoutes,
+    policies: buildL7Policies(model, policies, attachments),
+  });
+  virtualServices.report(attachments);
+  rules.report(attachments);
+  reportHttpRoutes(model, httpRoutes, attachments);
+  return waypoints;
 }
 
 function readAll<Desc extends DescMessage>(

@@ -53,6 +53,7 @@ const UNSUPPORTED: Readonly<Record<string, FieldNotes>> = {
     http2KeepAlive: 'HTTP/2 keepalive is not configurable',
   },
   [`${NETWORKING}.OutlierDetection`]: {
+    consecutiveErrors: 'removed by Istio; use consecutive5xxErrors',
     splitExternalLocalOriginErrors: 'local and remote errors are counted together',
     consecutiveLocalOriginFailures: 'local and remote errors are counted together',
     outlierDetectionHttpErrorCodes: 'error codes are not configurable',
