@@ -277,8 +277,9 @@ export class TcpStream implements Duplex {
 
   #noteSendError(): number {
     const code = errno();
+    // Non-blocking calls are not interrupted in practice; if one is, the next edge or turn retries.
     if (code === EAGAIN || code === EINTR) {
-      this.#writable = code === EINTR && this.#writable;
+      this.#writable = false;
       return 0;
     }
     this.#failWrite(reasonFromErrno(code, 'write'));

@@ -1,5 +1,6 @@
 // TLS as its users see it: contexts are built once per certificate, connections belong to one reactor thread.
 import type { Duplex } from '../reactor/duplex.ts';
+import type { SocketAddress } from '../reactor/socket-address.ts';
 
 /** PEM material of one identity. The private key never leaves memory and is never logged. */
 export interface TlsMaterial {
@@ -22,4 +23,7 @@ export type VerifyPeer = (uriSans: readonly string[]) => string | undefined;
 /** An established TLS connection; the peer is verified before it exists. */
 export interface TlsConnection extends Duplex {
   readonly peer: TlsPeer;
+  /** Addresses of the TCP connection below. */
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
 }

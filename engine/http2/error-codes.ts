@@ -1,0 +1,26 @@
+// HTTP/2 error codes (RFC 9113 section 7) and how they end a stream.
+import type { CloseReason } from '../reactor/duplex.ts';
+import { CLOSED_OK } from '../reactor/stream-error.ts';
+
+export const NO_ERROR = 0;
+export const PROTOCOL_ERROR = 1;
+export const INTERNAL_ERROR = 2;
+export const STREAM_CLOSED = 5;
+export const REFUSED_STREAM = 7;
+export const CANCEL = 8;
+export const ENHANCE_YOUR_CALM = 11;
+
+/** The reason for a stream closed by the peer with `errorCode`. */
+export function reasonFromErrorCode(errorCode: number, isComplete: boolean): CloseReason {
+  if (isComplete && errorCode === NO_ERROR) return CLOSED_OK;
+  switch (errorCode) {
+    case NO_ERROR:
+    case CANCEL:
+    case STREAM_CLOSED:
+      return { code: 'reset', detail: `stream reset by peer, code ${errorCode}` };
+    case REFUSED_STREAM:
+      return { code: 'refused', detail: 'stream refused by peer' };
+    default:
+      return { code: 'protocol', detail: `stream reset by peer, code ${errorCode}` };
+  }
+}

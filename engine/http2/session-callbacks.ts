@@ -1,0 +1,105 @@
+// The C callbacks of this thread and the session they answer for. nghttp2 calls back only from within a call on
+// a session, so the current session is a variable; calls nest when a tunnel carries another session.
+import { memcpy } from '../native/libc.ts';
+import { reserve, scratch } from '../native/memory.ts';
+import {
+  NGHTTP2_ERR_CALLBACK_FAILURE,
+  registerNghttp2,
+  type Nghttp2Callbacks,
+  type Nghttp2Thread,
+} from '../native/nghttp2.ts';
+
+/** The parts of nghttp2_frame that are read; one object, refilled for each frame. */
+export interface FrameView {
+  streamId: number;
+  type: number;
+  flags: number;
+  /** HEADERS: category; GOAWAY: last stream id. */
+  detail: number;
+}
+
+/** A session as the callbacks see it. Results are nghttp2's. */
+export interface SessionCallbacks {
+  onBeginHeaders(frame: FrameView): number;
+  onHeader(name: number, nameLength: number, value: number, valueLength: number): number;
+  onDataChunk(streamId: number, address: number, length: number): number;
+  onFrame(frame: FrameView): number;
+  onStreamClose(streamId: number, errorCode: number): number;
+  readData(streamId: number, length: number, flags: number): number;
+  sendData(frameHeader: number, length: number): number;
+}
+
+const FRAME_BYTES = 64;
+const CATEGORY_AT = 56;
+const LAST_STREAM_AT = 16;
+const FRAME_TYPE_HEADERS = 1;
+const frameOffset = reserve(FRAME_BYTES);
+const cellOffset = reserve(16);
+const frame: FrameView = { streamId: 0, type: 0, flags: 0, detail: 0 };
+
+let current: SessionCallbacks | undefined;
+let thrown: { error: unknown } | undefined;
+let thread: Nghttp2Thread | undefined;
+
+function readFrame(address: number): FrameView {
+  memcpy(scratch.address + frameOffset, address, FRAME_BYTES);
+  const { view } = scratch;
+  frame.streamId = view.getInt32(frameOffset + 8, true);
+  frame.type = view.getUint8(frameOffset + 12);
+  frame.flags = view.getUint8(frameOffset + 13);
+  const at = frame.type === FRAME_TYPE_HEADERS ? CATEGORY_AT : LAST_STREAM_AT;
+  frame.detail = view.getInt32(frameOffset + at, true);
+  return frame;
+}
+
+/** Runs one callback; what it throws is kept for the caller of nghttp2, and C sees a failure. */
+function guarded(call: (session: SessionCallbacks) => number): number {
+  if (current === undefined) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  try {
+    return call(current);
+  } catch (error) {
+    thrown ??= { error };
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+  }
+}
+
+const callbacks: Nghttp2Callbacks = {
+  onBeginHeaders: (address) => guarded((session) => session.onBeginHeaders(readFrame(address))),
+  onHeader: (name, nameLength, value, valueLength) =>
+    guarded((session) => session.onHeader(name, nameLength, value, valueLength)),
+  onDataChunk: (id, address, length) =>
+    guarded((session) => session.onDataChunk(id, address, length)),
+  onFrame: (address) => guarded((session) => session.onFrame(readFrame(address))),
+  onStreamClose: (id, errorCode) => guarded((session) => session.onStreamClose(id, errorCode)),
+  readData: (id, length, flags) => guarded((session) => session.readData(id, length, flags)),
+  sendData: (header, length) => guarded((session) => session.sendData(header, length)),
+};
+
+/** The registered callbacks, options and data provider of this thread. */
+export function nghttp2Thread(): Nghttp2Thread {
+  thread ??= registerNghttp2(
+    callbacks,
+    scratch.address + cellOffset,
+    () => Number(scratch.view.getBigUint64(cellOffset, true)),
+    (value) => {
+      scratch.view.setBigUint64(cellOffset, 0n, true);
+      scratch.view.setBigUint64(cellOffset + 8, value, true);
+    },
+  );
+  return thread;
+}
+
+/** Makes `session` current for calls into nghttp2; returns the one before, for `leave`. */
+export function enter(session: SessionCallbacks): SessionCallbacks | undefined {
+  const before = current;
+  current = session;
+  return before;
+}
+
+/** Ends `enter`; returns what a callback threw. */
+export function leave(before: SessionCallbacks | undefined): { error: unknown } | undefined {
+  current = before;
+  const result = thrown;
+  thrown = undefined;
+  return result;
+}

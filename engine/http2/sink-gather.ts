@@ -1,0 +1,55 @@
+// DATA on its way to sockets: pointers into the decrypted batch, gathered into one writev(2) for each stream and
+// batch. Must be flushed before the batch's memory is given back and before any handler runs.
+import { reserve, scratch } from '../native/memory.ts';
+import type { OwnedStream } from './http2-stream.ts';
+
+const MAX_PIECES = 64;
+// One gather list a thread: it is always flushed before anything that could nest.
+const iovOffset = reserve(MAX_PIECES * 16);
+
+/** Collects pieces for one stream at a time. */
+export class SinkGather {
+  #stream: OwnedStream | undefined;
+  #count = 0;
+  #total = 0;
+
+  add(stream: OwnedStream, address: number, length: number): void {
+    if (this.#stream !== stream || this.#count === MAX_PIECES) {
+      this.flush();
+      // The flush may have filled this stream's sink.
+      if (!stream.canSink()) {
+        stream.receive(address, length);
+        return;
+      }
+      this.#stream = stream;
+    }
+    setIov(iovOffset + this.#count * 16, address, length);
+    this.#count++;
+    this.#total += length;
+  }
+
+  flush(): void {
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    const total = this.#total;
+    const count = this.#count;
+    this.clear();
+    const { sink } = stream;
+    if (sink === undefined) return;
+    stream.noteSunk(total, sink.writeGathered(scratch.address + iovOffset, count, total));
+  }
+
+  clear(): void {
+    this.#stream = undefined;
+    this.#count = this.#total = 0;
+  }
+}
+
+/** Writes one struct iovec into scratch, without BigInt. */
+export function setIov(offset: number, address: number, length: number): void {
+  const { view } = scratch;
+  view.setUint32(offset, address >>> 0, true);
+  view.setUint32(offset + 4, Math.floor(address / 0x100000000), true);
+  view.setUint32(offset + 8, length, true);
+  view.setUint32(offset + 12, 0, true);
+}
