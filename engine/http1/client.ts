@@ -41,6 +41,7 @@ export class Http1ClientConnection implements DuplexHandler {
       onComplete: (trailers) => this.#onComplete(trailers),
     });
     duplex.handler = this;
+    duplex.resume();
   }
 
   /** Another exchange may start now. */

@@ -69,6 +69,7 @@ export function detectProtocol(
       events.onClose(reason);
     },
   };
+  duplex.resume();
 }
 
 /** Undefined while more bytes are needed. */

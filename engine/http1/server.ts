@@ -63,6 +63,7 @@ export class Http1ServerConnection implements DuplexHandler {
     this.#deadline = timers.now() + options.headTimeoutMs;
     this.#armTimer();
     duplex.handler = this;
+    duplex.resume();
   }
 
   /** No request is being served. */
