@@ -1,10 +1,10 @@
 // The kubelet of the local cluster: prepares the nodes' network, then runs one process in each node's netns.
 // Stops on SIGTERM or SIGINT and removes all it made; a killed run's leftovers are removed by the next start.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, mkdirSync, readlinkSync } from 'node:fs';
+import { mkdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorMessage, MeshError } from '../../common/errors.ts';
-import { loadAccess } from './api.ts';
+import { ApiClient, loadAccess } from './api.ts';
 import { cleanInstance } from './cleanup.ts';
 import { HELP, parseFlags, type KubeletConfig, type NodeConfig } from './config.ts';
 import { claimInstance, lockState, recordedInstance, type Instance } from './instance.ts';
@@ -12,6 +12,7 @@ import { log } from './log.ts';
 import { bridgeAddress, makeNodes, planNodes, type NodeNetwork } from './node-network.ts';
 import { startRelay } from './relay.ts';
 import { tryCommand } from './run-command.ts';
+import { Scheduler } from './scheduler.ts';
 
 const STOP_TIMEOUT_MS = 40_000;
 const RESTART_DELAY_MS = 1000;
@@ -115,10 +116,12 @@ async function run(config: KubeletConfig): Promise<void> {
     }
   });
   const nodes = planNodes(instance, config.nodes);
+  const end = new AbortController();
   let relay;
   try {
     await makeNodes(instance, config.stateDir, nodes, config.serviceCidr);
-    const { server } = loadAccess(config.kubeconfig);
+    const access = loadAccess(config.kubeconfig);
+    const { server } = access;
     const target = {
       host: server.hostname.replace(/^\[|\]$/g, ''),
       port: Number(server.port || 443),
@@ -128,13 +131,14 @@ async function run(config: KubeletConfig): Promise<void> {
       mkdirSync(join(config.stateDir, 'nodes', node.name), { recursive: true });
       processes.start(node, nodeConfig(config, instance, node, relay.port));
     }
-    chmodSync(config.stateDir, 0o755);
+    void new Scheduler(new ApiClient(access), config.nodes).run(end.signal);
     log.info(
       { instance: instance.number, nodes: nodes.map(({ netns }) => netns) },
       'nodes started',
     );
     log.info({ signal: await stopped }, 'stopping');
   } finally {
+    end.abort(new Error('the kubelet stops'));
     await processes.stop();
     relay?.server.close();
     await cleanInstance(config.stateDir, instance);

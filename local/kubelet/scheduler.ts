@@ -1,0 +1,168 @@
+// Binds pods to the nodes this kubelet plays: node selector and required node affinity (what DaemonSets use), then
+// the node with the fewest pods of the same owner, then the fewest pods. It gives way to any other scheduler: a
+// pod that is already bound is a conflict and left alone.
+import { errorMessage } from '../../common/errors.ts';
+import { ApiError, type ApiClient } from './api.ts';
+import { log } from './log.ts';
+import { objectKey, type KubeObject, type Pod } from './objects.ts';
+
+const RETRY_MS = 2000;
+
+interface Requirement {
+  readonly key: string;
+  readonly operator: string;
+  readonly values?: readonly string[];
+}
+
+interface NodeTerm {
+  readonly matchFields?: readonly Requirement[];
+  readonly matchExpressions?: readonly Requirement[];
+}
+
+interface SchedulingSpec {
+  readonly nodeSelector?: Readonly<Record<string, string>>;
+  readonly schedulerName?: string;
+  readonly affinity?: {
+    readonly nodeAffinity?: {
+      readonly requiredDuringSchedulingIgnoredDuringExecution?: {
+        readonly nodeSelectorTerms?: readonly NodeTerm[];
+      };
+    };
+  };
+}
+
+interface Owned {
+  readonly ownerReferences?: readonly { readonly uid: string; readonly controller?: boolean }[];
+}
+
+function matches(value: string | undefined, { operator, values = [] }: Requirement): boolean {
+  switch (operator) {
+    case 'In':
+      return value !== undefined && values.includes(value);
+    case 'NotIn':
+      return value === undefined || !values.includes(value);
+    case 'Exists':
+      return value !== undefined;
+    case 'DoesNotExist':
+      return value === undefined;
+    default:
+      return false;
+  }
+}
+
+/** Whether the pod may run on the node. Pure. */
+export function fitsNode(pod: Pod, node: KubeObject): boolean {
+  const { nodeSelector = {}, affinity } = pod.spec as SchedulingSpec;
+  const labels = node.metadata.labels ?? {};
+  if (Object.entries(nodeSelector).some(([key, value]) => labels[key] !== value)) return false;
+  const terms =
+    affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
+  if (terms === undefined) return true;
+  return terms.some(
+    ({ matchFields = [], matchExpressions = [] }) =>
+      matchFields.every((entry) => matches(node.metadata.name, entry)) &&
+      matchExpressions.every((entry) => matches(labels[entry.key], entry)),
+  );
+}
+
+function ownerOf(pod: Pod): string | undefined {
+  const { ownerReferences } = pod.metadata as Owned;
+  return ownerReferences?.find(({ controller }) => controller === true)?.uid;
+}
+
+/** The node a pod should go to; undefined when none fits. Pure. */
+export function chooseNode(
+  pod: Pod,
+  nodes: Iterable<KubeObject>,
+  pods: Iterable<Pod>,
+): string | undefined {
+  const owner = ownerOf(pod);
+  const all = [...pods];
+  const score = (name: string): number => {
+    const here = all.filter(({ spec }) => spec.nodeName === name);
+    const siblings = here.filter((other) => owner !== undefined && ownerOf(other) === owner);
+    return siblings.length * 1000 + here.length;
+  };
+  return [...nodes]
+    .filter((node) => fitsNode(pod, node))
+    .map(({ metadata: { name } }) => ({ name, score: score(name) }))
+    .toSorted((a, b) => a.score - b.score || a.name.localeCompare(b.name))[0]?.name;
+}
+
+export class Scheduler {
+  readonly #api: ApiClient;
+  readonly #ours: ReadonlySet<string>;
+  readonly #pods = new Map<string, Pod>();
+  readonly #nodes = new Map<string, KubeObject>();
+
+  /** `ours`: the only nodes pods are bound to. */
+  constructor(api: ApiClient, ours: readonly string[]) {
+    this.#api = api;
+    this.#ours = new Set(ours);
+  }
+
+  /** Binds pods until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([
+      this.#watch('/api/v1/nodes', this.#nodes, signal),
+      this.#watch('/api/v1/pods', this.#pods, signal),
+    ]);
+  }
+
+  #watch<T extends KubeObject>(
+    path: string,
+    into: Map<string, T>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const handlers = {
+      onSnapshot: (items: readonly T[]) => {
+        into.clear();
+        for (const item of items) into.set(objectKey(item), item);
+        this.#bindAll();
+      },
+      onApply: (item: T) => {
+        const isNew = !into.has(objectKey(item));
+        into.set(objectKey(item), item);
+        if (isNew) this.#bindAll();
+      },
+      onDelete: (item: T) => void into.delete(objectKey(item)),
+    };
+    return this.#api.watch<T>(path, handlers, signal);
+  }
+
+  #bindAll(): void {
+    for (const [key, pod] of this.#pods) {
+      const { nodeName = '' } = pod.spec;
+      const { schedulerName = 'default-scheduler' } = pod.spec as SchedulingSpec;
+      const isDone = nodeName !== '' || pod.metadata.deletionTimestamp !== undefined;
+      if (isDone || schedulerName !== 'default-scheduler') continue;
+      const nodes = [...this.#nodes.values()].filter(({ metadata }) =>
+        this.#ours.has(metadata.name),
+      );
+      const chosen = chooseNode(pod, nodes, this.#pods.values());
+      if (chosen === undefined) continue;
+      // Counted at once, so that the next pod of a burst goes elsewhere.
+      this.#pods.set(key, { ...pod, spec: { ...pod.spec, nodeName: chosen } });
+      void this.#bind(pod, chosen);
+    }
+  }
+
+  async #bind(pod: Pod, node: string): Promise<void> {
+    const { namespace = 'default', name, uid } = pod.metadata;
+    try {
+      await this.#api.create(`/api/v1/namespaces/${namespace}/pods/${name}/binding`, {
+        apiVersion: 'v1',
+        kind: 'Binding',
+        metadata: { name, namespace, uid },
+        target: { apiVersion: 'v1', kind: 'Node', name: node },
+      });
+    } catch (err) {
+      if (err instanceof ApiError && (err.status === 404 || err.status === 409)) return;
+      log.warn({ pod: `${namespace}/${name}`, err: errorMessage(err) }, 'pod not bound');
+      setTimeout(() => {
+        this.#pods.set(objectKey(pod), pod);
+        this.#bindAll();
+      }, RETRY_MS);
+    }
+  }
+}
