@@ -1,0 +1,38 @@
+// Which of a certificate's URI SANs are SPIFFE identities of Istio's form, spiffe://TD/ns/NS/sa/SA.
+
+const SCHEME = 'spiffe://';
+
+/** True for `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`; parts may be empty, as in Istio. */
+export function isWorkloadIdentity(uri: string): boolean {
+  if (!uri.startsWith(SCHEME)) return false;
+  const parts = uri.slice(SCHEME.length).split('/');
+  return parts.length === 5 && parts[1] === 'ns' && parts[3] === 'sa';
+}
+
+/** The peer's identity for policy and logs: its first SAN that is one. */
+export function firstIdentity(uriSans: readonly string[]): string | undefined {
+  return uriSans.find(isWorkloadIdentity);
+}
+
+/** Trust domain of an identity, or undefined if it is none. */
+export function trustDomainOf(uri: string): string | undefined {
+  return isWorkloadIdentity(uri) ? uri.slice(SCHEME.length).split('/')[0] : undefined;
+}
+
+/** Server side: some identity of the peer is in `trustDomain`. Undefined accepts, else the reason. */
+export function verifyTrustDomain(
+  trustDomain: string,
+  uriSans: readonly string[],
+): string | undefined {
+  if (uriSans.some((uri) => trustDomainOf(uri) === trustDomain)) return undefined;
+  return `no identity of trust domain ${trustDomain}`;
+}
+
+/** Client side: some identity of the peer is expected. An empty list accepts nobody. */
+export function verifyExpected(
+  expected: readonly string[],
+  uriSans: readonly string[],
+): string | undefined {
+  if (uriSans.some((uri) => isWorkloadIdentity(uri) && expected.includes(uri))) return undefined;
+  return `identity is ${firstIdentity(uriSans) ?? 'unknown'}, expected ${expected.join(' or ') || 'none'}`;
+}

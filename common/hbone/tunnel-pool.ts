@@ -1,0 +1,328 @@
+// The opening side of HBONE: tunnels share HTTP/2 connections. One pool belongs to one source (a pod); its key is
+// source identity, expected identities, address and port. One dial at a time for each key; others wait for it.
+import { connectHttp2 } from '../../engine/http2/http2-session.ts';
+import type { HeaderList, Http2Session, Http2SessionOptions } from '../../engine/http2/types.ts';
+import type { CloseReason, Duplex } from '../../engine/reactor/duplex.ts';
+import type { Reactor } from '../../engine/reactor/reactor.ts';
+import { StreamError } from '../../engine/reactor/stream-error.ts';
+import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
+import type { ReactorTimer } from '../../engine/reactor/timer-heap.ts';
+import { startTls } from '../../engine/tls/tls-connection.ts';
+import type { TlsContext } from '../../engine/tls/tls-context.ts';
+import { errorMessage } from '../errors.ts';
+import { firstIdentity, verifyExpected } from './peer-identity.ts';
+import { CLIENT_SESSION } from './settings.ts';
+import type { Tunnel, TunnelFailure, TunnelTarget } from './types.ts';
+
+const DEFAULT_MAX_STREAMS = 100;
+const DEFAULT_IDLE_MS = 5 * 60_000;
+const DEFAULT_MAX_CONNECTIONS = 5_000;
+// A stream the peer did not process (GOAWAY, REFUSED_STREAM) is safe to send again.
+const MAX_ATTEMPTS = 4;
+
+/** How a pool makes connections. */
+export interface HbonePoolOptions {
+  /** Makes the TCP connection: in the pod's network namespace, marked. Rejects with StreamError. */
+  readonly dial: (target: TunnelTarget, signal?: AbortSignal) => Promise<TcpStream>;
+  /** Client context of an identity; rejects or throws when there is no certificate. */
+  readonly context: (sourceIdentity: string) => TlsContext | Promise<TlsContext>;
+  /** Default 100; the peer's own limit counts too. */
+  readonly maxStreamsPerConnection?: number;
+  /** Connections without tunnels are closed after this. Default 5 min. */
+  readonly idleTimeoutMs?: number;
+  readonly handshakeTimeoutMs?: number;
+  readonly maxConnections?: number;
+  readonly session?: Http2SessionOptions;
+}
+
+interface PooledConnection {
+  readonly session: Http2Session;
+  readonly serverIdentity: string | undefined;
+  lastUsedMs: number;
+}
+
+interface PoolEntry {
+  readonly connections: PooledConnection[];
+  dialing: Promise<PooledConnection> | undefined;
+}
+
+/** True if `result` says why there is no tunnel. */
+export function isTunnelFailure(result: Tunnel | TunnelFailure): result is TunnelFailure {
+  return 'code' in result;
+}
+
+class TunnelError extends Error {
+  readonly failure: TunnelFailure;
+
+  constructor(failure: TunnelFailure) {
+    super(failure.detail);
+    this.failure = failure;
+  }
+}
+
+/** Pooled tunnels of one source. */
+export class HbonePool {
+  readonly #reactor: Reactor;
+  readonly #options: HbonePoolOptions;
+  readonly #entries = new Map<string, PoolEntry>();
+  #connectionCount = 0;
+  #sweepTimer: ReactorTimer | undefined;
+  #closed = false;
+
+  constructor(reactor: Reactor, options: HbonePoolOptions) {
+    this.#reactor = reactor;
+    this.#options = options;
+  }
+
+  /** Open connections; for metrics and tests. */
+  get connections(): number {
+    return this.#connectionCount;
+  }
+
+  /**
+   * Opens a tunnel. Never rejects. The tunnel's stream is paused: set `handler`, then `resume()`, or relay it.
+   * When `signal` aborts, the request is reset and the result is a `timeout` failure.
+   */
+  async connect(target: TunnelTarget, signal?: AbortSignal): Promise<Tunnel | TunnelFailure> {
+    for (let attempt = 1; ;) {
+      try {
+        const connection = await this.#connection(target, signal);
+        const result = await this.#request(connection, target, signal);
+        if (result === 'full') continue;
+        if (result !== 'retry') return result;
+        if (++attempt > MAX_ATTEMPTS) return { code: 'h2', detail: 'peer refuses streams' };
+      } catch (err) {
+        return failureOf(err);
+      }
+    }
+  }
+
+  async #connection(target: TunnelTarget, signal?: AbortSignal): Promise<PooledConnection> {
+    const key = poolKey(target);
+    for (;;) {
+      if (this.#closed) throw new TunnelError({ code: 'connect', detail: 'pool is closed' });
+      if (signal?.aborted === true) throw new TunnelError({ code: 'timeout', detail: 'aborted' });
+      const entry = this.#entry(key);
+      const usable = entry.connections.find((connection) => this.#hasRoom(connection));
+      if (usable !== undefined) return usable;
+      if (entry.dialing === undefined) return this.#dialFor(entry, target, key);
+      await abortable(entry.dialing, signal);
+    }
+  }
+
+  #hasRoom({ session }: PooledConnection): boolean {
+    const max = this.#options.maxStreamsPerConnection ?? DEFAULT_MAX_STREAMS;
+    return session.canOpenStream && session.activeStreams < max;
+  }
+
+  #entry(key: string): PoolEntry {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      entry = { connections: [], dialing: undefined };
+      this.#entries.set(key, entry);
+    }
+    return entry;
+  }
+
+  async #dialFor(entry: PoolEntry, target: TunnelTarget, key: string): Promise<PooledConnection> {
+    // Not the caller's signal: others wait for this dial too. It ends by its own time-outs.
+    const dialing = this.#dial(entry, target, key);
+    entry.dialing = dialing;
+    try {
+      return await dialing;
+    } finally {
+      entry.dialing = undefined;
+      if (entry.connections.length === 0) this.#entries.delete(key);
+    }
+  }
+
+  async #dial(entry: PoolEntry, target: TunnelTarget, key: string): Promise<PooledConnection> {
+    if (this.#connectionCount >= (this.#options.maxConnections ?? DEFAULT_MAX_CONNECTIONS)) {
+      throw new TunnelError({ code: 'limit', detail: 'too many pooled connections' });
+    }
+    this.#connectionCount++;
+    try {
+      const context = await this.#context(target.sourceIdentity);
+      const tcp = await this.#options.dial(target);
+      return await this.#establish(tcp, context, { entry, target, key });
+    } catch (err) {
+      this.#connectionCount--;
+      throw err;
+    }
+  }
+
+  async #context(identity: string): Promise<TlsContext> {
+    try {
+      return await this.#options.context(identity);
+    } catch (err) {
+      throw new TunnelError({ code: 'certificate', detail: errorMessage(err) });
+    }
+  }
+
+  async #establish(
+    tcp: TcpStream,
+    context: TlsContext,
+    at: { entry: PoolEntry; target: TunnelTarget; key: string },
+  ): Promise<PooledConnection> {
+    const { entry, target, key } = at;
+    const { handshakeTimeoutMs } = this.#options;
+    let refusal: string | undefined;
+    const tls = await startTls(tcp, context, {
+      ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutMs }),
+      verifyPeer: (uriSans) => (refusal = verifyExpected(target.expectedIdentities, uriSans)),
+    }).catch((err: unknown) => {
+      throw refusal === undefined ? err : new TunnelError({ code: 'identity', detail: refusal });
+    });
+    if (this.#closed) {
+      tls.reset();
+      throw new TunnelError({ code: 'connect', detail: 'pool is closed' });
+    }
+    const remove = (): void => this.#remove(key, entry, connection);
+    const session = connectHttp2(this.#reactor, tls, this.#options.session ?? CLIENT_SESSION, {
+      onGoaway: remove,
+      onClose: () => {
+        this.#connectionCount--;
+        remove();
+      },
+    });
+    const connection: PooledConnection = {
+      session,
+      serverIdentity: firstIdentity(tls.peer.uriSans),
+      lastUsedMs: this.#reactor.now(),
+    };
+    entry.connections.push(connection);
+    this.#entries.set(key, entry);
+    this.#scheduleSweep();
+    return connection;
+  }
+
+  #remove(key: string, entry: PoolEntry, connection: PooledConnection): void {
+    const at = entry.connections.indexOf(connection);
+    if (at >= 0) entry.connections.splice(at, 1);
+    const isUnused = entry.connections.length === 0 && entry.dialing === undefined;
+    if (isUnused && this.#entries.get(key) === entry) this.#entries.delete(key);
+  }
+
+  #request(
+    connection: PooledConnection,
+    target: TunnelTarget,
+    signal?: AbortSignal,
+  ): Promise<Tunnel | TunnelFailure | 'retry' | 'full'> {
+    // Another waiter may have taken the last stream.
+    if (!this.#hasRoom(connection)) return Promise.resolve('full');
+    connection.lastUsedMs = this.#reactor.now();
+    const { promise, resolve } = Promise.withResolvers<Tunnel | TunnelFailure | 'retry'>();
+    const onAbort = (): void => {
+      resolve({ code: 'timeout', detail: 'no answer to CONNECT' });
+      stream.reset();
+    };
+    const settle = (result: Tunnel | TunnelFailure | 'retry'): void => {
+      signal?.removeEventListener('abort', onAbort);
+      resolve(result);
+    };
+    const stream = connection.session.request(connectHeaders(target), false, {
+      onHeaders: (headers) => {
+        const status = Number(headers.find(([name]) => name === ':status')?.[1] ?? 0);
+        if (status >= 100 && status < 200) return;
+        settle(answer(stream, connection, headers, status));
+      },
+      onTrailers: () => undefined,
+    });
+    stream.handler = {
+      onData: () => undefined,
+      onEnd: () => undefined,
+      onDrain: () => undefined,
+      onClose: (reason) => settle(retryOrFailure(reason)),
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    return promise;
+  }
+
+  #scheduleSweep(): void {
+    if (this.#sweepTimer !== undefined) return;
+    const idleMs = this.#options.idleTimeoutMs ?? DEFAULT_IDLE_MS;
+    this.#sweepTimer = this.#reactor.after(Math.max(10, idleMs / 4), () => {
+      this.#sweepTimer = undefined;
+      this.#sweep(idleMs);
+      if (this.#entries.size > 0 && !this.#closed) this.#scheduleSweep();
+    });
+  }
+
+  #sweep(idleMs: number): void {
+    const now = this.#reactor.now();
+    for (const entry of this.#entries.values()) {
+      for (const connection of [...entry.connections]) {
+        if (connection.session.activeStreams > 0) connection.lastUsedMs = now;
+        else if (now - connection.lastUsedMs >= idleMs) connection.session.close('idle');
+      }
+    }
+  }
+
+  /** New tunnels use new connections (certificate or policy changed); existing tunnels go on. */
+  drain(): void {
+    for (const entry of this.#entries.values()) {
+      for (const { session } of entry.connections.splice(0)) session.drain();
+    }
+  }
+
+  /** Ends all connections and tunnels. */
+  close(detail: string): void {
+    this.#closed = true;
+    this.#sweepTimer?.cancel();
+    for (const entry of [...this.#entries.values()]) {
+      for (const { session } of [...entry.connections]) session.close(detail);
+    }
+    this.#entries.clear();
+  }
+}
+
+function poolKey(target: TunnelTarget): string {
+  const expected = [...target.expectedIdentities].sort().join(' ');
+  return `${target.sourceIdentity}|${expected}|${target.address}|${target.port}`;
+}
+
+function connectHeaders(target: TunnelTarget): HeaderList {
+  return [[':method', 'CONNECT'], [':authority', target.authority], ...target.headers];
+}
+
+function answer(
+  stream: Duplex,
+  connection: PooledConnection,
+  headers: HeaderList,
+  status: number,
+): Tunnel | TunnelFailure {
+  if (status !== 200) {
+    stream.reset();
+    return { code: 'status', detail: `http status: ${status}`, status };
+  }
+  return { stream, responseHeaders: headers, serverIdentity: connection.serverIdentity };
+}
+
+function retryOrFailure(reason: CloseReason): TunnelFailure | 'retry' {
+  if (reason.code === 'goaway' || reason.code === 'refused') return 'retry';
+  const code = reason.code === 'tls' || reason.code === 'timeout' ? reason.code : 'h2';
+  return { code, detail: reason.detail };
+}
+
+function failureOf(err: unknown): TunnelFailure {
+  if (err instanceof TunnelError) return err.failure;
+  if (!(err instanceof StreamError)) return { code: 'connect', detail: errorMessage(err) };
+  const { code, detail } = err.reason;
+  if (code === 'tls' || code === 'timeout' || code === 'limit') return { code, detail };
+  return { code: 'connect', detail };
+}
+
+async function abortable(wait: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined) {
+    await wait;
+    return;
+  }
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  const onAbort = (): void => resolve(undefined);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    await Promise.race([wait, promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

@@ -1,0 +1,193 @@
+// The accepting side of HBONE: TLS and HTTP/2 on accepted TCP connections; each CONNECT becomes a TunnelRequest.
+// What a request means (destination, policy) is decided by the proxy.
+import { serveHttp2 } from '../../engine/http2/http2-session.ts';
+import type {
+  HeaderList,
+  Http2Session,
+  Http2SessionOptions,
+  Http2Stream,
+  Http2StreamEvents,
+} from '../../engine/http2/types.ts';
+import type { CloseReason, Duplex } from '../../engine/reactor/duplex.ts';
+import type { SocketAddress } from '../../engine/reactor/socket-address.ts';
+import { StreamError } from '../../engine/reactor/stream-error.ts';
+import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
+import { startTls } from '../../engine/tls/tls-connection.ts';
+import type { TlsContext } from '../../engine/tls/tls-context.ts';
+import type { TlsConnection, VerifyPeer } from '../../engine/tls/types.ts';
+import { firstIdentity } from './peer-identity.ts';
+import { SERVER_SESSION } from './settings.ts';
+import type { TunnelRequest } from './types.ts';
+
+const STATUS_BAD_REQUEST = 400;
+const RST_NO_ERROR = 0;
+
+/** How tunnels are accepted. */
+export interface HboneServerOptions {
+  /** Context of the listener's identity now; undefined (no certificate yet) refuses the connection. */
+  readonly context: () => TlsContext | undefined;
+  /** Checks the client's URI SANs after its chain; see `verifyTrustDomain`. */
+  readonly verifyPeer?: VerifyPeer;
+  readonly onRequest: (request: TunnelRequest) => void;
+  /** A connection ended before TLS and HTTP/2 were up. */
+  readonly onRejected?: (reason: CloseReason, peer: SocketAddress) => void;
+  /** Default 10 s. */
+  readonly handshakeTimeoutMs?: number;
+  /** More connections than this at once are refused. Default 10,000. */
+  readonly maxConnections?: number;
+  readonly session?: Http2SessionOptions;
+}
+
+/** Accepts tunnels; one for each listener. */
+export class HboneServer {
+  readonly #options: HboneServerOptions;
+  readonly #sessions = new Set<Http2Session>();
+  #handshakes = 0;
+  #isDraining = false;
+
+  constructor(options: HboneServerOptions) {
+    this.#options = options;
+  }
+
+  /** Connections in service. */
+  get connections(): number {
+    return this.#sessions.size;
+  }
+
+  /** Takes over an accepted connection. */
+  accept(stream: TcpStream): void {
+    const peer = stream.peer;
+    const context = this.#options.context();
+    const refusal = this.#refusal(context);
+    if (context === undefined || refusal !== undefined) {
+      stream.reset();
+      this.#options.onRejected?.(refusal ?? { code: 'tls', detail: 'no certificate' }, peer);
+      return;
+    }
+    const { verifyPeer, handshakeTimeoutMs } = this.#options;
+    this.#handshakes++;
+    startTls(stream, context, {
+      ...(verifyPeer === undefined ? {} : { verifyPeer }),
+      ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutMs }),
+    }).then(
+      (connection) => {
+        this.#handshakes--;
+        this.#serve(connection, stream);
+      },
+      (err: unknown) => {
+        this.#handshakes--;
+        const reason: CloseReason =
+          err instanceof StreamError ? err.reason : { code: 'io', detail: String(err) };
+        this.#options.onRejected?.(reason, peer);
+      },
+    );
+  }
+
+  #refusal(context: TlsContext | undefined): CloseReason | undefined {
+    if (context === undefined) return { code: 'tls', detail: 'no certificate' };
+    const max = this.#options.maxConnections ?? 10_000;
+    if (this.#sessions.size + this.#handshakes >= max) {
+      return { code: 'limit', detail: 'too many connections' };
+    }
+    return undefined;
+  }
+
+  #serve(connection: TlsConnection, stream: TcpStream): void {
+    const session = serveHttp2(
+      stream.reactor,
+      connection,
+      this.#options.session ?? SERVER_SESSION,
+      {
+        onStream: (tunnel, headers) => this.#request(connection, tunnel, headers),
+        onGoaway: () => undefined,
+        onClose: () => void this.#sessions.delete(session),
+      },
+    );
+    this.#sessions.add(session);
+    if (this.#isDraining) session.drain();
+  }
+
+  #request(
+    connection: TlsConnection,
+    stream: Http2Stream,
+    headers: HeaderList,
+  ): Http2StreamEvents | undefined {
+    const method = headers.find(([name]) => name === ':method')?.[1];
+    const authority = headers.find(([name]) => name === ':authority')?.[1];
+    if (method !== 'CONNECT' || authority === undefined) {
+      refuse(stream, STATUS_BAD_REQUEST, []);
+      return undefined;
+    }
+    const request = new ServerTunnelRequest(connection, stream, authority, headers);
+    this.#options.onRequest(request);
+    return undefined;
+  }
+
+  /** Graceful: no new tunnels on existing connections. The owner has stopped accepting. */
+  drain(): void {
+    this.#isDraining = true;
+    for (const session of this.#sessions) session.drain();
+  }
+
+  /** Ends all connections now; tunnels are reset. */
+  close(detail: string): void {
+    this.#isDraining = true;
+    for (const session of [...this.#sessions]) session.close(detail);
+  }
+}
+
+function refuse(stream: Http2Stream, status: number, headers: HeaderList): void {
+  if (stream.isClosed) return;
+  stream.respond([[':status', String(status)], ...headers], true);
+  // The client may go on sending; nobody will read it.
+  stream.resetWith(RST_NO_ERROR);
+}
+
+class ServerTunnelRequest implements TunnelRequest {
+  readonly authority: string;
+  readonly headers: HeaderList;
+  readonly peerIdentity: string | undefined;
+  readonly peerAddress: string;
+  readonly peerPort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  onAbort: (() => void) | undefined;
+  readonly #stream: Http2Stream;
+  #isAnswered = false;
+
+  constructor(
+    connection: TlsConnection,
+    stream: Http2Stream,
+    authority: string,
+    headers: HeaderList,
+  ) {
+    this.authority = authority;
+    this.headers = headers;
+    this.peerIdentity = firstIdentity(connection.peer.uriSans);
+    this.peerAddress = connection.remote.address;
+    this.peerPort = connection.remote.port;
+    this.localAddress = connection.local.address;
+    this.localPort = connection.local.port;
+    this.#stream = stream;
+    stream.handler = {
+      onData: () => undefined,
+      onEnd: () => undefined,
+      onDrain: () => undefined,
+      onClose: () => {
+        if (!this.#isAnswered) this.onAbort?.();
+      },
+    };
+  }
+
+  accept(headers: HeaderList): Duplex {
+    this.#isAnswered = true;
+    this.#stream.respond([[':status', '200'], ...headers], false);
+    return this.#stream;
+  }
+
+  refuse(status: number, headers: HeaderList = []): void {
+    if (this.#isAnswered) return;
+    this.#isAnswered = true;
+    refuse(this.#stream, status, headers);
+  }
+}

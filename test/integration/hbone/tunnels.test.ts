@@ -1,0 +1,273 @@
+// HBONE between our own two ends: TCP -> tunnel -> TCP, with checksums, half-close, refusal, identities, pooling.
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import net from 'node:net';
+import { after, describe, it } from 'node:test';
+import { verifyTrustDomain } from '../../../common/hbone/peer-identity.ts';
+import { HbonePool, isTunnelFailure } from '../../../common/hbone/tunnel-pool.ts';
+import { HboneServer } from '../../../common/hbone/tunnel-server.ts';
+import type { TunnelRequest, TunnelTarget } from '../../../common/hbone/types.ts';
+import { http2SessionCount } from '../../../engine/http2/http2-session.ts';
+import { nativeQueueCount } from '../../../engine/reactor/bytes.ts';
+import type { CloseReason, RelayResult } from '../../../engine/reactor/duplex.ts';
+import { startRelay } from '../../../engine/reactor/relay.ts';
+import { openTcpListener } from '../../../engine/reactor/socket-options.ts';
+import { connectTcp } from '../../../engine/reactor/tcp-connect.ts';
+import { TcpListener } from '../../../engine/reactor/tcp-listener.ts';
+import { tlsConnectionCount } from '../../../engine/tls/tls-connection.ts';
+import { TlsContext } from '../../../engine/tls/tls-context.ts';
+import { TestAuthority, spiffe } from '../engine/certificates.ts';
+import { startReactor, until } from '../engine/support.ts';
+
+const reactor = startReactor();
+const authority = new TestAuthority();
+const client = authority.issue('client', spiffe('client'));
+const server = authority.issue('server', spiffe('server'));
+const clientContext = TlsContext.client(client);
+const serverContext = TlsContext.server(server);
+after(() => {
+  clientContext.close();
+  serverContext.close();
+  authority.remove();
+  reactor.close();
+});
+
+const counters = { addForward: (): void => undefined, addBackward: (): void => undefined };
+
+interface Exit {
+  readonly port: number;
+  readonly hbone: HboneServer;
+  readonly rejected: CloseReason[];
+  readonly results: RelayResult[];
+  close(): void;
+}
+
+/** An HBONE listener that relays to `authority`; ports 1 and 2 are refused and never answered. */
+function startExit(onRequest?: (request: TunnelRequest) => void): Exit {
+  const rejected: CloseReason[] = [];
+  const results: RelayResult[] = [];
+  const hbone = new HboneServer({
+    context: () => serverContext,
+    verifyPeer: (uris) => verifyTrustDomain('cluster.local', uris),
+    onRejected: (reason) => void rejected.push(reason),
+    onRequest:
+      onRequest ??
+      ((request) => {
+        const port = Number(request.authority.split(':')[1]);
+        if (port === 1) {
+          request.refuse(401);
+          return;
+        }
+        void connectTcp(reactor, { address: '127.0.0.1', port }).then(
+          (app) => {
+            const stream = request.accept([['baggage', 'service.name=app']]);
+            startRelay(stream, app, counters, (result) => void results.push(result));
+          },
+          () => request.refuse(503),
+        );
+      }),
+  });
+  const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
+  const listener = new TcpListener(reactor, bound.fd, (stream) => hbone.accept(stream));
+  return {
+    port: bound.port,
+    hbone,
+    rejected,
+    results,
+    close: () => {
+      listener.close();
+      hbone.close('test ends');
+    },
+  };
+}
+
+function newPool(options: { maxStreams?: number; idleMs?: number } = {}): HbonePool {
+  return new HbonePool(reactor, {
+    dial: ({ address, port }) => connectTcp(reactor, { address, port }),
+    context: () => clientContext,
+    maxStreamsPerConnection: options.maxStreams ?? 100,
+    idleTimeoutMs: options.idleMs ?? 300_000,
+  });
+}
+
+function target(exit: Exit, appPort: number, expected = [spiffe('server')]): TunnelTarget {
+  return {
+    address: '127.0.0.1',
+    port: exit.port,
+    authority: `127.0.0.1:${appPort}`,
+    headers: [['baggage', 'service.name=source']],
+    sourceIdentity: spiffe('client'),
+    expectedIdentities: expected,
+  };
+}
+
+/** A TCP listener that tunnels each connection to `appPort`. */
+function startEntry(
+  pool: HbonePool,
+  exit: Exit,
+  appPort: number,
+): { port: number; results: RelayResult[]; close(): void } {
+  const results: RelayResult[] = [];
+  const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
+  const listener = new TcpListener(reactor, bound.fd, (app) => {
+    void pool.connect(target(exit, appPort)).then((tunnel) => {
+      if (isTunnelFailure(tunnel)) {
+        app.reset();
+        return;
+      }
+      startRelay(app, tunnel.stream, counters, (result) => void results.push(result));
+    });
+  });
+  return { port: bound.port, results, close: () => listener.close() };
+}
+
+async function nodeServer(onSocket: (socket: net.Socket) => void): Promise<net.Server> {
+  const app = net.createServer({ allowHalfOpen: true }, onSocket);
+  app.listen(0, '127.0.0.1');
+  await once(app, 'listening');
+  return app;
+}
+
+function portOf(app: net.Server): number {
+  return (app.address() as net.AddressInfo).port;
+}
+
+describe('hbone', () => {
+  it('carries 100 MB both ways with checksums and half-close', async () => {
+    const app = await nodeServer((socket) => socket.pipe(socket));
+    const exit = startExit();
+    const pool = newPool();
+    const entry = startEntry(pool, exit, portOf(app));
+    const payload = randomBytes(100 * 1024 * 1024);
+    const hash = createHash('sha256');
+    const socket = net.connect({ host: '127.0.0.1', port: entry.port, allowHalfOpen: true });
+    socket.on('data', (chunk: Buffer) => hash.update(chunk));
+    socket.end(payload);
+    await once(socket, 'end');
+    assert.equal(hash.digest('hex'), createHash('sha256').update(payload).digest('hex'));
+    await until(() => entry.results.length === 1 && exit.results.length === 1, 'results');
+    assert.deepEqual(entry.results[0], {
+      forwardBytes: payload.length,
+      backwardBytes: payload.length,
+      reason: { code: 'ok', detail: '' },
+      failedSide: undefined,
+    });
+    assert.equal(exit.results[0]?.reason.code, 'ok');
+    entry.close();
+    pool.close('test ends');
+    exit.close();
+    app.close();
+  });
+
+  it('shares connections, dials once for many, and honours the stream limit', async () => {
+    const app = await nodeServer((socket) => socket.pipe(socket));
+    const exit = startExit();
+    const pool = newPool({ maxStreams: 50 });
+    const tunnels = await Promise.all(
+      Array.from({ length: 120 }, () => pool.connect(target(exit, portOf(app)))),
+    );
+    assert.ok(tunnels.every((tunnel) => !isTunnelFailure(tunnel)));
+    assert.equal(pool.connections, 3);
+    for (const tunnel of tunnels) if (!isTunnelFailure(tunnel)) tunnel.stream.reset();
+    pool.close('test ends');
+    exit.close();
+    app.close();
+  });
+
+  it('reports refusals with their status and the identity of the server', async () => {
+    const app = await nodeServer((socket) => socket.end());
+    const exit = startExit();
+    const pool = newPool();
+    const denied = await pool.connect(target(exit, 1));
+    assert.deepEqual(denied, { code: 'status', detail: 'http status: 401', status: 401 });
+    const tunnel = await pool.connect(target(exit, portOf(app)));
+    assert.ok(!isTunnelFailure(tunnel));
+    assert.equal(tunnel.serverIdentity, spiffe('server'));
+    assert.ok(tunnel.responseHeaders.some(([name]) => name === 'baggage'));
+    tunnel.stream.reset();
+    pool.close('test ends');
+    exit.close();
+    app.close();
+  });
+
+  it('refuses a server that is not expected, and any with an empty list', async () => {
+    const exit = startExit();
+    const pool = newPool();
+    for (const expected of [[spiffe('other')], []]) {
+      const result = await pool.connect(target(exit, 9, expected));
+      assert.ok(isTunnelFailure(result));
+      assert.equal(result.code, 'identity');
+    }
+    pool.close('test ends');
+    exit.close();
+  });
+
+  it('refuses a client of another authority', async () => {
+    const stranger = new TestAuthority();
+    const material = stranger.issue('client', spiffe('client'));
+    const context = TlsContext.client({ ...material, rootsPem: authority.rootsPem });
+    const exit = startExit();
+    const pool = new HbonePool(reactor, {
+      dial: ({ address, port }) => connectTcp(reactor, { address, port }),
+      context: () => context,
+    });
+    const result = await pool.connect(target(exit, 9));
+    assert.ok(isTunnelFailure(result));
+    assert.equal(result.code, 'tls');
+    await until(() => exit.rejected.length === 1, 'rejection');
+    assert.equal(exit.rejected[0]?.code, 'tls');
+    pool.close('test ends');
+    exit.close();
+    context.close();
+    stranger.remove();
+  });
+
+  it('tells a request that its client has gone', async () => {
+    let aborted = 0;
+    const requests: TunnelRequest[] = [];
+    const exit = startExit((request) => {
+      requests.push(request);
+      request.onAbort = () => aborted++;
+    });
+    const pool = newPool();
+    const result = pool.connect(target(exit, 9), AbortSignal.timeout(50));
+    const failure = await result;
+    assert.ok(isTunnelFailure(failure));
+    assert.equal(failure.code, 'timeout');
+    await until(() => aborted === 1, 'abort');
+    requests[0]?.refuse(503);
+    assert.equal(requests[0]?.peerIdentity, spiffe('client'));
+    pool.close('test ends');
+    exit.close();
+  });
+
+  it('moves to a new connection after GOAWAY, and closes idle ones', async () => {
+    const app = await nodeServer((socket) => socket.pipe(socket));
+    const exit = startExit();
+    const pool = newPool({ idleMs: 50 });
+    const first = await pool.connect(target(exit, portOf(app)));
+    assert.ok(!isTunnelFailure(first));
+    exit.hbone.drain();
+    await until(() => http2SessionCount() === 2, 'session');
+    first.stream.reset();
+    await until(() => http2SessionCount() === 0, 'drained');
+    exit.close();
+    const next = startExit();
+    const second = await pool.connect(target(next, portOf(app)));
+    assert.ok(!isTunnelFailure(second));
+    second.stream.reset();
+    await until(() => pool.connections === 0, 'idle connection closed');
+    pool.close('test ends');
+    next.close();
+    app.close();
+  });
+
+  it('holds nothing when all is closed', async () => {
+    await until(() => reactor.registered === 0, 'descriptors released');
+    await until(() => http2SessionCount() === 0, 'sessions released');
+    await until(() => tlsConnectionCount() === 0, 'connections released');
+    await until(() => reactor.timers === 0, 'timers released');
+    assert.equal(nativeQueueCount(), 0);
+  });
+});
