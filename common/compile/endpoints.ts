@@ -46,7 +46,9 @@ export function findEndpoints(model: MeshModel, slices: readonly EndpointSlice[]
   };
   const selector = new PodSelector(model);
   for (const service of model.services) {
-    for (const pod of selector.podsOf(service)) link(pod, service, podPorts(pod, service));
+    for (const pod of selector.podsOf(service)) {
+      model.log.guard('Pod', pod.pod, () => link(pod, service, podPorts(pod, service)));
+    }
   }
   const opaque = readSlices(model, slices, link);
   return { byPod, opaque, podsOf };

@@ -48,6 +48,8 @@ export function buildGateways(input: CompileInput, log: VerdictLog): Map<string,
   const gateways: GatewayEntity[] = [];
   for (const object of input.gateways ?? []) {
     log.guard('Gateway', object, () => {
+      // Istio's own kind of the same name describes gateways, never waypoints.
+      if (object.apiVersion?.startsWith('networking.istio.io/') === true) return;
       const gateway = readResource('Gateway', GatewaySchema, object);
       if (gateway.name === '' || !log.admit(gateway)) return;
       gateways.push(toEntity(gateway, object, classes, input.mesh.network));

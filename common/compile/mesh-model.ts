@@ -151,12 +151,16 @@ function readServices(input: CompileInput, log: VerdictLog): ServiceEntity[] {
 }
 
 function readPorts(service: Service): ServicePortEntity[] {
-  return (service.spec?.ports ?? []).filter(isRecord).map((port) => ({
+  return (service.spec?.ports ?? []).filter(isPort).map((port) => ({
     name: port.name ?? '',
     port: port.port,
     targetPort: port.targetPort,
     protocol: portProtocol(port),
   }));
+}
+
+function isPort(port: unknown): boolean {
+  return isRecord(port) && Number.isInteger(port['port']);
 }
 
 function clusterIps(service: Service): string[] {

@@ -38,10 +38,10 @@ export function formatProtoDuration(ms: number): string {
   return `${(ms / 1000).toFixed(9).replace(/\.?0+$/, '')}s`;
 }
 
-/** Milliseconds of a decoded duration message; 0 when it is unset. */
+/** Whole milliseconds of a decoded duration message; 0 when it is unset. */
 export function durationMs(
   duration: { readonly seconds: bigint; readonly nanos: number } | undefined,
 ): number {
   if (duration === undefined) return 0;
-  return Number(duration.seconds) * 1000 + duration.nanos / 1e6;
+  return Math.round(Number(duration.seconds) * 1000 + duration.nanos / 1e6);
 }

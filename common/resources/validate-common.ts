@@ -41,6 +41,6 @@ export function checkPercent(value: number | undefined, problems: Problems): voi
 /** At least one millisecond, and whole milliseconds. */
 export function checkDuration(duration: Duration | undefined, problems: Problems): void {
   if (duration === undefined) return;
-  const ms = durationMs(duration);
-  problems.check(ms >= 1 && Number.isInteger(ms), 'must be whole milliseconds, at least one');
+  const isWhole = duration.nanos % 1e6 === 0;
+  problems.check(durationMs(duration) >= 1 && isWhole, 'must be whole milliseconds, at least one');
 }

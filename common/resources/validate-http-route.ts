@@ -1,5 +1,6 @@
 // Checks of HTTPRoute that its CRD schema does not make by itself: regular expressions, headers, filters.
 import type { HTTPRoute, HTTPRouteFilter, HTTPRouteMatch } from './gen/gateway_api_pb.ts';
+import { durationMs } from './go-duration.ts';
 import type { Problems } from './problem.ts';
 import { checkHeaderName, checkHeaderValue, checkRegex } from './validate-common.ts';
 
@@ -18,6 +19,10 @@ export function validateHttpRoute(spec: HTTPRoute, problems: Problems): void {
     const at = problems.at('rules', index);
     rule.matches.forEach((match, place) => validateMatch(match, at.at('matches', place)));
     validateFilters(rule.filters, at.at('filters'));
+    const durations = { ...rule.timeouts, backoff: rule.retry?.backoff };
+    for (const key of ['request', 'backendRequest', 'backoff'] as const) {
+      at.at(key).check(durationMs(durations[key]) >= 0, 'must not be negative');
+    }
     rule.backendRefs.forEach((backend, place) => {
       const backendAt = at.at('backendRefs', place);
       backendAt.at('name').check(backend.name !== '', 'must not be empty');
