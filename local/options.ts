@@ -1,0 +1,92 @@
+// The flags of `npm start`, and the state directory they lead to.
+import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { MeshError } from '../common/errors.ts';
+
+export const REPOSITORY = join(import.meta.dirname, '..');
+
+export const HELP = `npm start -- [options]: the mesh and a sample application on this machine.
+
+  --empty          start the cluster and the mesh without the sample
+  --check          start, verify what the mesh promises, one line for each statement, stop; exit 0 or 1
+  --only A,B       with --check: only the statements whose names begin so
+  --no-install     do not install missing system packages, only say which
+  --api-port N     port of the Kubernetes API on 127.0.0.1 (default 16443, or a free one)
+  --ui-port N      port of the dashboard on 127.0.0.1 (default 15080, or a free one)
+  --state DIR      state, logs and kubeconfig (default .ambient)
+  --help
+
+Without root it runs in a user namespace of its own. Ctrl-C stops everything.`;
+
+export interface StartOptions {
+  readonly isEmpty: boolean;
+  readonly isCheck: boolean;
+  readonly only: readonly string[];
+  readonly mayInstall: boolean;
+  readonly apiPort: number;
+  readonly uiPort: number;
+  readonly stateDir: string;
+  /** Set in the process that was started again inside a user namespace; its listeners are inherited. */
+  readonly isInner: boolean;
+}
+
+function parsePort(name: string, text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
+  if (!(port >= 0 && port <= 65_535)) {
+    throw new MeshError('invalid_config', `--${name} must be a port, not "${text}"`);
+  }
+  return port;
+}
+
+/**
+ * The default state directory. A directory of another user is left alone, so that a root run and an ordinary one
+ * of the same clone do not trip over each other's files.
+ */
+export function defaultStateDir(uid: number): string {
+  const dir = join(REPOSITORY, '.ambient');
+  try {
+    if (lstatSync(dir).uid !== uid) return `${dir}-${uid}`;
+  } catch {
+    // It does not exist yet.
+  }
+  return dir;
+}
+
+/** Makes the state directory and its folder of logs. */
+export function makeStateDir(dir: string): void {
+  mkdirSync(join(dir, 'logs'), { recursive: true });
+  chmodSync(dir, 0o755);
+}
+
+/** Parses the command line; undefined asks for the help text. */
+export function parseOptions(args: readonly string[], uid: number): StartOptions | undefined {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      empty: { type: 'boolean', default: false },
+      check: { type: 'boolean', default: false },
+      only: { type: 'string', default: '' },
+      'no-install': { type: 'boolean', default: false },
+      'api-port': { type: 'string', default: '16443' },
+      'ui-port': { type: 'string', default: '15080' },
+      state: { type: 'string' },
+      inner: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) return undefined;
+  if (values.empty && values.check) {
+    throw new MeshError('invalid_config', '--check needs the sample: leave --empty out');
+  }
+  return {
+    isEmpty: values.empty,
+    isCheck: values.check,
+    only: values.only.split(',').filter((name) => name !== ''),
+    mayInstall: !values['no-install'],
+    apiPort: parsePort('api-port', values['api-port']),
+    uiPort: parsePort('ui-port', values['ui-port']),
+    stateDir: values.state === undefined ? defaultStateDir(uid) : resolve(values.state),
+    isInner: values.inner,
+  };
+}

@@ -1,0 +1,61 @@
+// Without root, everything runs inside a user namespace with network, mount and process namespaces of its own.
+// The listening sockets are opened outside and inherited, so that a browser and kubectl reach them.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { Server } from 'node:net';
+import { constants as os } from 'node:os';
+import { MeshError } from '../common/errors.ts';
+
+/** First inherited descriptor: the API's listener, then the dashboard's. */
+export const API_FD = 3;
+export const UI_FD = 4;
+
+const UNSHARE = ['-Urnm', '-pf', '--kill-child', '--propagation', 'slave'];
+const SETUP = `mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock &&
+ip link set lo up && exec "$@"`;
+
+/** Throws with the command to run where this user may not make user namespaces. */
+export function requireUserNamespaces(): void {
+  const tried = spawnSync('unshare', [...UNSHARE, 'true'], { encoding: 'utf8' });
+  if (tried.status === 0) return;
+  const reason =
+    tried.error === undefined ? tried.stderr.trim() : 'unshare (util-linux) is missing';
+  throw new MeshError(
+    'no_privileges',
+    `this needs root or a user namespace (${reason}). Run \`sudo npm start\`, or allow user namespaces:\n` +
+      '  sudo sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0',
+  );
+}
+
+/** The process that unshare started, as seen from outside; signals go to it. */
+function innerPid(child: ChildProcess): number | undefined {
+  if (child.pid === undefined) return undefined;
+  try {
+    const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8');
+    return Number(children.split(' ')[0]) || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Runs this program again inside; returns its exit code. The listeners must not be used here any more. */
+export function runInside(args: readonly string[], api: Server, ui: Server): Promise<number> {
+  const command = ['sh', '-c', SETUP, 'sh', process.execPath, ...args];
+  const child = spawn('unshare', [...UNSHARE, ...command], {
+    // Node takes anything with a handle here, servers too; its types do not say so.
+    stdio: ['inherit', 'inherit', 'inherit', api as never, ui as never],
+    detached: true,
+  });
+  api.close();
+  ui.close();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      const pid = innerPid(child);
+      if (pid !== undefined) process.kill(pid, signal);
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('exit', (code, signal) => resolve(code ?? 128 + os.signals[signal ?? 'SIGKILL']));
+  });
+}
