@@ -279,6 +279,8 @@ class OpensslConnection implements TlsConnection {
       let total = 0;
       ERR_clear_error();
       const before = BIO_number_read(this.#rbio);
+      // With bytes left over from the last batch a read may be short because OpenSSL's buffer was nearly full.
+      const hadLeftover = SSL_has_pending(this.#ssl) !== 0;
       while (total + RECORD_BYTES <= BLOCK_BYTES) {
         const length = SSL_read(this.#ssl, block.address + total, BLOCK_BYTES - total);
         if (length <= 0) {
@@ -287,7 +289,8 @@ class OpensslConnection implements TlsConnection {
         }
         total += length;
         if (SSL_has_pending(this.#ssl) === 0) {
-          if (BIO_number_read(this.#rbio) - before >= SHORT_READ_BYTES || this.#hasEnded) continue;
+          const fetched = BIO_number_read(this.#rbio) - before;
+          if (hadLeftover || fetched >= SHORT_READ_BYTES || this.#hasEnded) continue;
           this.#readable = false;
           break;
         }
