@@ -49,6 +49,8 @@ export class DataThread {
   static start(options: DataThreadOptions, events: DataThreadEvents): Promise<DataThread> {
     const worker = new Worker(new URL('./data-thread.ts', import.meta.url), {
       workerData: options,
+      // Descriptors of sockets and namespaces are made by the engine; Node must not count or close them.
+      trackUnmanagedFds: false,
     });
     const early: DataEvent[] = [];
     return new Promise((resolve, reject) => {

@@ -174,7 +174,7 @@ export class ConnectionRecorder {
         this.#table.add(this.#table.cell('istio_tcp_connections_failed', labels), 1);
       }
     }
-    const level = reason === undefined ? 'info' : 'error';
+    const level = reason === undefined || REASON_FLAGS[reason] === '-' ? 'info' : 'error';
     if (!this.#logger.isLevelEnabled(level)) return;
     const isOutbound = parties.direction === 'outbound';
     const fields = {

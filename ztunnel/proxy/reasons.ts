@@ -34,11 +34,12 @@ export const REASON_FLAGS = {
   connect_timeout: 'CONNECT',
   tunnel_refused: 'CONNECT',
   tunnel_failed: 'CONNECT',
-  upstream_reset: 'CONNECT',
-  downstream_reset: 'CONNECT',
   limit_exceeded: 'CONNECT',
   io_error: 'CONNECT',
-  // Not failures of the connection: cut by us.
+  // An application that resets its connection is not a failure of ours (Istio's ztunnel calls it success).
+  upstream_reset: '-',
+  downstream_reset: '-',
+  // Cut by us.
   drained: '-',
   pod_removed: '-',
 } as const satisfies Readonly<Record<string, ResponseFlag>>;
