@@ -1,0 +1,40 @@
+// All controllers of the cluster, in this process: started with what is stored, then told of every change.
+import type { Controller, ControllerContext } from './controller.ts';
+import { Bootstrap } from './bootstrap.ts';
+import type { ClusterFacts } from './bootstrap.ts';
+import { NamespaceController } from './namespace.ts';
+
+/** Runs the controllers. */
+export class Controllers {
+  readonly #context: ControllerContext;
+  readonly #bootstrap: Bootstrap;
+  readonly #controllers: readonly Controller[];
+  #stop: (() => void) | undefined;
+
+  constructor(context: ControllerContext, facts: ClusterFacts) {
+    this.#context = context;
+    this.#bootstrap = new Bootstrap(context, facts);
+    this.#controllers = [new NamespaceController(context, facts)];
+  }
+
+  /** Creates what every cluster has and starts to follow changes. */
+  start(): void {
+    const { store } = this.#context.lifecycle;
+    this.#stop = store.subscribe((event) => {
+      for (const controller of this.#controllers) controller.onEvent(event);
+    });
+    for (const bucket of store.buckets()) {
+      for (const object of store.values(bucket)) {
+        const revision = Number(object.metadata.resourceVersion);
+        const event = { type: 'ADDED', bucket, revision, object, previous: undefined } as const;
+        for (const controller of this.#controllers) controller.onEvent(event);
+      }
+    }
+    this.#bootstrap.run();
+  }
+
+  close(): void {
+    this.#stop?.();
+    for (const controller of this.#controllers) controller.close();
+  }
+}

@@ -1,0 +1,140 @@
+// Services: defaults, cluster address and node ports, and the checks of ports and addresses.
+import { dict, dicts, list, text } from '../objects.ts';
+import type { Dict, KubeObject } from '../objects.ts';
+import type { FieldProblem } from '../status-error.ts';
+import { allocateNodePort } from './ip-allocator.ts';
+import type { IpAllocator } from './ip-allocator.ts';
+import { required, unsupported, wrong } from './strategy.ts';
+import type { Strategy } from './strategy.ts';
+
+const TYPES = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
+const PROTOCOLS = ['SCTP', 'TCP', 'UDP'];
+
+const takesNodePort = (spec: Dict): boolean =>
+  spec['type'] === 'NodePort' || spec['type'] === 'LoadBalancer';
+
+function defaultPorts(spec: Dict): void {
+  for (const port of dicts(spec['ports'])) {
+    port['protocol'] ??= 'TCP';
+    port['targetPort'] ??= port['port'];
+    if (!takesNodePort(spec)) Reflect.deleteProperty(port, 'nodePort');
+  }
+}
+
+function defaultSpec(spec: Dict): void {
+  spec['type'] ??= 'ClusterIP';
+  spec['sessionAffinity'] ??= 'None';
+  if (spec['sessionAffinity'] === 'ClientIP') {
+    spec['sessionAffinityConfig'] ??= { clientIP: { timeoutSeconds: 10_800 } };
+  }
+  defaultPorts(spec);
+  if (spec['type'] === 'ExternalName') return;
+  spec['internalTrafficPolicy'] ??= 'Cluster';
+  spec['ipFamilyPolicy'] ??= 'SingleStack';
+  spec['ipFamilies'] ??= ['IPv4'];
+  if (takesNodePort(spec)) spec['externalTrafficPolicy'] ??= 'Cluster';
+  if (spec['type'] === 'LoadBalancer') spec['allocateLoadBalancerNodePorts'] ??= true;
+}
+
+function validatePorts(spec: Dict): FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  const ports = dicts(spec['ports']);
+  const isHeadless = spec['clusterIP'] === 'None' || spec['type'] === 'ExternalName';
+  if (ports.length === 0 && !isHeadless) problems.push(required('spec.ports'));
+  const names = new Set<string>();
+  for (const [index, port] of ports.entries()) {
+    const at = `spec.ports[${index}]`;
+    const name = text(port['name']);
+    if (name === '' && ports.length > 1) problems.push(required(`${at}.name`));
+    if (name !== '' && names.has(name)) {
+      problems.push({
+        reason: 'FieldValueInvalid',
+        field: `${at}.name`,
+        message: `Duplicate value: ${JSON.stringify(name)}`,
+      });
+    }
+    names.add(name);
+    const value = Number(port['port']);
+    if (!(Number.isInteger(value) && value >= 1 && value <= 65_535)) {
+      problems.push(
+        wrong(`${at}.port`, port['port'] ?? 0, 'must be between 1 and 65535, inclusive'),
+      );
+    }
+    if (!PROTOCOLS.includes(text(port['protocol']))) {
+      problems.push(unsupported(`${at}.protocol`, port['protocol'], PROTOCOLS));
+    }
+  }
+  return problems;
+}
+
+/** The strategy of services; `others` yields the stored ones. */
+export function serviceStrategy(
+  addresses: IpAllocator,
+  others: () => Iterable<KubeObject>,
+): Strategy {
+  const takenBy = (self: KubeObject): { ips: Set<string>; ports: Set<number> } => {
+    const ips = new Set<string>([addresses.at(1), addresses.at(10)]);
+    const ports = new Set<number>();
+    for (const other of others()) {
+      if (other.metadata.uid === self.metadata.uid) continue;
+      const spec = dict(other['spec']);
+      ips.add(text(spec['clusterIP']));
+      for (const port of dicts(spec['ports'])) ports.add(Number(port['nodePort'] ?? 0));
+    }
+    return { ips, ports };
+  };
+  const allocate = (object: KubeObject, spec: Dict, before: Dict | undefined): void => {
+    if (spec['type'] === 'ExternalName') return;
+    const taken = takenBy(object);
+    if (text(spec['clusterIP']) === '') {
+      spec['clusterIP'] = text(before?.['clusterIP']) || addresses.allocate(taken.ips);
+    }
+    spec['clusterIPs'] = [spec['clusterIP']];
+    if (!takesNodePort(spec) || spec['allocateLoadBalancerNodePorts'] === false) return;
+    for (const port of dicts(spec['ports'])) {
+      const kept = dicts(before?.['ports']).find(
+        (old) => old['port'] === port['port'] && old['protocol'] === port['protocol'],
+      );
+      port['nodePort'] ??= kept?.['nodePort'] ?? allocateNodePort(taken.ports);
+      taken.ports.add(Number(port['nodePort']));
+    }
+  };
+  return {
+    prepare(object, before) {
+      const spec = dict((object['spec'] ??= {}));
+      defaultSpec(spec);
+      allocate(object, spec, before === undefined ? undefined : dict(before['spec']));
+    },
+    validate(object, before) {
+      const spec = dict(object['spec']);
+      const problems = validatePorts(spec);
+      if (!TYPES.includes(text(spec['type']))) {
+        problems.push(unsupported('spec.type', spec['type'], TYPES));
+      }
+      const address = text(spec['clusterIP']);
+      const was = text(dict(before?.['spec'])['clusterIP']);
+      if (was !== '' && was !== address && address !== '') {
+        problems.push(wrong('spec.clusterIP', list(spec['clusterIPs']), 'field is immutable'));
+      } else if (was === '' && address !== '' && address !== 'None') {
+        problems.push(...validateAddress(address, object));
+      }
+      return problems;
+    },
+    initialStatus: () => ({ loadBalancer: {} }),
+  };
+
+  function validateAddress(address: string, object: KubeObject): FieldProblem[] {
+    if (!addresses.holds(address)) {
+      return [wrong('spec.clusterIPs', [address], 'the provided IP is not in the valid range')];
+    }
+    for (const other of others()) {
+      if (
+        other.metadata.uid !== object.metadata.uid &&
+        dict(other['spec'])['clusterIP'] === address
+      ) {
+        return [wrong('spec.clusterIPs', [address], 'provided IP is already allocated')];
+      }
+    }
+    return [];
+  }
+}
