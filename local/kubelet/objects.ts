@@ -199,7 +199,6 @@ export interface PodStatus {
   readonly conditions?: readonly Condition[];
   readonly containerStatuses?: readonly ContainerStatus[];
   readonly initContainerStatuses?: readonly ContainerStatus[];
-  readonly qosClass?: string;
 }
 
 export interface Pod extends KubeObject {

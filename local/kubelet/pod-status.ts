@@ -99,6 +99,5 @@ export function buildPodStatus(pod: Pod, state: PodState, old: PodStatus | undef
     conditions,
     ...(state.initContainers.length === 0 ? {} : { initContainerStatuses: state.initContainers }),
     containerStatuses: state.containers,
-    qosClass: 'BestEffort',
   };
 }

@@ -324,6 +324,7 @@ export class PodWorker {
         delayMs = 100;
       } catch (err) {
         if (err instanceof ApiError && (err.status === 404 || err.status === 409)) break;
+        log.warn({ namespace, pod: name, err: errorMessage(err) }, 'pod status not written');
         this.#isDirty = true;
         await sleep(systemClock, delayMs);
         delayMs = Math.min(delayMs * 2, 3000);
