@@ -42,6 +42,7 @@ interface PooledConnection {
 }
 
 interface PoolEntry {
+  readonly address: string;
   readonly connections: PooledConnection[];
   dialing: Promise<PooledConnection> | undefined;
 }
@@ -102,7 +103,7 @@ export class HbonePool {
     for (;;) {
       if (this.#closed) throw new TunnelError({ code: 'connect', detail: 'pool is closed' });
       if (signal?.aborted === true) throw new TunnelError({ code: 'timeout', detail: 'aborted' });
-      const entry = this.#entry(key);
+      const entry = this.#entry(key, target.address);
       const usable = entry.connections.find((connection) => this.#hasRoom(connection));
       if (usable !== undefined) return usable;
       if (entry.dialing === undefined) return this.#dialFor(entry, target, key);
@@ -115,10 +116,10 @@ export class HbonePool {
     return session.canOpenStream && session.activeStreams < max;
   }
 
-  #entry(key: string): PoolEntry {
+  #entry(key: string, address: string): PoolEntry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { connections: [], dialing: undefined };
+      entry = { address, connections: [], dialing: undefined };
       this.#entries.set(key, entry);
     }
     return entry;
@@ -261,6 +262,14 @@ export class HbonePool {
   /** New tunnels use new connections (certificate or policy changed); existing tunnels go on. */
   drain(): void {
     for (const entry of this.#entries.values()) {
+      for (const { session } of entry.connections.splice(0)) session.drain();
+    }
+  }
+
+  /** As `drain`, for connections to the addresses that `isStale` names: their workloads leave the mesh. */
+  drainAddresses(isStale: (address: string) => boolean): void {
+    for (const entry of this.#entries.values()) {
+      if (!isStale(entry.address)) continue;
       for (const { session } of entry.connections.splice(0)) session.drain();
     }
   }

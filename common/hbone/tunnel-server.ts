@@ -8,7 +8,8 @@ import type {
   Http2Stream,
   Http2StreamEvents,
 } from '../../engine/http2/types.ts';
-import type { CloseReason, Duplex } from '../../engine/reactor/duplex.ts';
+import type { CloseReason, Duplex, DuplexHandler } from '../../engine/reactor/duplex.ts';
+import type { Reactor } from '../../engine/reactor/reactor.ts';
 import type { SocketAddress } from '../../engine/reactor/socket-address.ts';
 import { StreamError } from '../../engine/reactor/stream-error.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
@@ -20,7 +21,10 @@ import { SERVER_SESSION } from './settings.ts';
 import type { TunnelRequest } from './types.ts';
 
 const STATUS_BAD_REQUEST = 400;
+/** Ends of a session that the owner is told of; a peer that closes or goes away is none. */
+const REPORTED: ReadonlySet<CloseReason['code']> = new Set(['tls', 'protocol', 'limit', 'timeout']);
 const RST_NO_ERROR = 0;
+const REFUSAL_GRACE_MS = 1000;
 
 /** How tunnels are accepted. */
 export interface HboneServerOptions {
@@ -29,7 +33,7 @@ export interface HboneServerOptions {
   /** Checks the client's URI SANs after its chain; see `verifyTrustDomain`. */
   readonly verifyPeer?: VerifyPeer;
   readonly onRequest: (request: TunnelRequest) => void;
-  /** A connection ended before TLS and HTTP/2 were up. */
+  /** A connection ended before TLS and HTTP/2 were up, or because the peer broke the protocol. */
   readonly onRejected?: (reason: CloseReason, peer: SocketAddress) => void;
   /** Default 10 s. */
   readonly handshakeTimeoutMs?: number;
@@ -98,9 +102,12 @@ export class HboneServer {
       connection,
       this.#options.session ?? SERVER_SESSION,
       {
-        onStream: (tunnel, headers) => this.#request(connection, tunnel, headers),
+        onStream: (tunnel, headers) => this.#request(stream.reactor, connection, tunnel, headers),
         onGoaway: () => undefined,
-        onClose: () => void this.#sessions.delete(session),
+        onClose: (reason) => {
+          this.#sessions.delete(session);
+          if (REPORTED.has(reason.code)) this.#options.onRejected?.(reason, connection.remote);
+        },
       },
     );
     this.#sessions.add(session);
@@ -108,6 +115,7 @@ export class HboneServer {
   }
 
   #request(
+    reactor: Reactor,
     connection: TlsConnection,
     stream: Http2Stream,
     headers: HeaderList,
@@ -115,10 +123,12 @@ export class HboneServer {
     const method = headers.find(([name]) => name === ':method')?.[1];
     const authority = headers.find(([name]) => name === ':authority')?.[1];
     if (method !== 'CONNECT' || authority === undefined) {
-      refuse(stream, STATUS_BAD_REQUEST, []);
+      refuse(reactor, stream, STATUS_BAD_REQUEST, []);
+      const detail = `request is not CONNECT: ${method ?? 'no method'}`;
+      this.#options.onRejected?.({ code: 'protocol', detail }, connection.remote);
       return undefined;
     }
-    const request = new ServerTunnelRequest(connection, stream, authority, headers);
+    const request = new ServerTunnelRequest({ reactor, connection, stream }, authority, headers);
     this.#options.onRequest(request);
     return undefined;
   }
@@ -136,12 +146,22 @@ export class HboneServer {
   }
 }
 
-function refuse(stream: Http2Stream, status: number, headers: HeaderList): void {
+function refuse(reactor: Reactor, stream: Http2Stream, status: number, headers: HeaderList): void {
   if (stream.isClosed) return;
   stream.respond([[':status', String(status)], ...headers], true);
-  // The client may go on sending; nobody will read it.
-  stream.resetWith(RST_NO_ERROR);
+  // What the client still sends is dropped; one that does not end its side is reset. Not at once: a reset
+  // overtakes the answer.
+  const timer = reactor.after(REFUSAL_GRACE_MS, () => stream.resetWith(RST_NO_ERROR));
+  stream.handler = { ...DISCARD, onClose: () => timer.cancel() };
+  stream.resume();
 }
+
+const DISCARD: DuplexHandler = {
+  onData: () => undefined,
+  onEnd: () => undefined,
+  onDrain: () => undefined,
+  onClose: () => undefined,
+};
 
 class ServerTunnelRequest implements TunnelRequest {
   readonly authority: string;
@@ -152,15 +172,17 @@ class ServerTunnelRequest implements TunnelRequest {
   readonly localAddress: string;
   readonly localPort: number;
   onAbort: (() => void) | undefined;
+  readonly #reactor: Reactor;
   readonly #stream: Http2Stream;
   #isAnswered = false;
 
   constructor(
-    connection: TlsConnection,
-    stream: Http2Stream,
+    on: { reactor: Reactor; connection: TlsConnection; stream: Http2Stream },
     authority: string,
     headers: HeaderList,
   ) {
+    const { reactor, connection, stream } = on;
+    this.#reactor = reactor;
     this.authority = authority;
     this.headers = headers;
     this.peerIdentity = firstIdentity(connection.peer.uriSans);
@@ -188,6 +210,6 @@ class ServerTunnelRequest implements TunnelRequest {
   refuse(status: number, headers: HeaderList = []): void {
     if (this.#isAnswered) return;
     this.#isAnswered = true;
-    refuse(this.#stream, status, headers);
+    refuse(this.#reactor, this.#stream, status, headers);
   }
 }
