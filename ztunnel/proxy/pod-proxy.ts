@@ -1,5 +1,8 @@
 // The proxy of one pod: listeners in the pod's network namespace, its tunnels, its connections.
+import { verifyTrustDomain } from '../../common/hbone/peer-identity.ts';
+import { HboneServer } from '../../common/hbone/tunnel-server.ts';
 import type { TunnelRequest } from '../../common/hbone/types.ts';
+import { errorMessage } from '../../common/errors.ts';
 import type { PodInfo } from '../../common/zds/codec.ts';
 import { joinHostPort } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
@@ -7,19 +10,18 @@ import type { Netns } from '../../engine/reactor/netns.ts';
 import { openTcpListener } from '../../engine/reactor/socket-options.ts';
 import { TcpListener } from '../../engine/reactor/tcp-listener.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
-import { StreamError } from '../../engine/reactor/stream-error.ts';
+import type { SocketAddress } from '../../engine/reactor/socket-address.ts';
 import type { PodDump } from '../messages.ts';
 import { ConnectionManager } from './connection-manager.ts';
 import { inboundFailureReason } from './failures.ts';
 import { checkPolicies, serveInbound } from './inbound.ts';
+import { sessionOptions } from './http2-options.ts';
 import { LocalWorkload } from './local-workload.ts';
 import { serveOutbound } from './outbound.ts';
 import { servePassthrough } from './passthrough.ts';
 import { PodTunnels } from './pod-tunnels.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
-import { TunnelServer } from './tunnel-server.ts';
-import type { TunnelAddresses } from './tunnel-server.ts';
 import type { IdentityContexts } from '../identity/certificate-store.ts';
 
 const OUTBOUND_PORT = 15001;
@@ -34,7 +36,7 @@ export class PodProxy {
   readonly connections = new ConnectionManager();
   readonly tunnels: PodTunnels;
   readonly #context: ProxyContext;
-  readonly #server: TunnelServer;
+  readonly #server: HboneServer;
   readonly #listeners: TcpListener[] = [];
   #isClosed = false;
 
@@ -44,10 +46,14 @@ export class PodProxy {
     this.netns = netns;
     this.local = new LocalWorkload(context.store, context.reactor, pod);
     this.tunnels = new PodTunnels(context, netns);
-    this.#server = new TunnelServer(context, {
-      contexts: () => this.#contexts(),
+    this.#server = new HboneServer({
+      context: () => this.#contexts()?.server,
+      verifyPeer: (uriSans) => verifyTrustDomain(this.#contexts()?.trustDomain ?? '', uriSans),
       onRequest: (request) => this.#onRequest(request),
-      onFailure: (addresses, err) => this.#onTunnelFailure(addresses, err),
+      onRejected: (reason, peer) => {
+        this.#onRejected(peer, inboundFailureReason(reason), reason.detail);
+      },
+      session: sessionOptions(context.config, true),
     });
   }
 
@@ -57,10 +63,7 @@ export class PodProxy {
     try {
       proxy.#listen(OUTBOUND_PORT, (stream) => serveOutbound(context, proxy, stream));
       proxy.#listen(PLAINTEXT_PORT, (stream) => servePassthrough(context, proxy, stream));
-      proxy.#listen(HBONE_PORT, (stream) => {
-        proxy.#server.accept(stream);
-        return Promise.resolve();
-      });
+      proxy.#listen(HBONE_PORT, (stream) => proxy.#acceptTunnels(stream));
     } catch (err) {
       proxy.close('pod_removed', 'listeners could not be opened');
       throw err;
@@ -141,10 +144,34 @@ export class PodProxy {
     for (const listener of this.#listeners.splice(0)) listener.close();
   }
 
-  async #contexts(): Promise<IdentityContexts> {
+  /** The pod's TLS contexts, if they are here. */
+  #contexts(): IdentityContexts | undefined {
+    const workload = this.local.current;
+    return workload && this.#context.certificates.current(workloadIdentity(workload));
+  }
+
+  async #acceptTunnels(stream: TcpStream): Promise<void> {
+    // A peer may come before our certificate: it waits, rather than being refused.
+    if (this.#contexts() === undefined) {
+      const { peer } = stream;
+      const problem = await this.#awaitContexts();
+      if (problem !== undefined) {
+        this.#onRejected(peer, 'certificate_unavailable', problem);
+        stream.reset();
+        return;
+      }
+    }
+    this.#server.accept(stream);
+  }
+
+  /** Resolves when the certificate is here, or with the reason why it is not. */
+  async #awaitContexts(): Promise<string | undefined> {
     const workload = this.local.current ?? (await this.local.wait());
-    if (workload === undefined) throw new StreamError('closed', 'no workload for this pod');
-    return this.#context.certificates.get(workloadIdentity(workload));
+    if (workload === undefined) return 'no workload for this pod';
+    return this.#context.certificates.get(workloadIdentity(workload)).then(
+      () => undefined,
+      (err: unknown) => errorMessage(err),
+    );
   }
 
   #onRequest(request: TunnelRequest): void {
@@ -154,9 +181,7 @@ export class PodProxy {
     });
   }
 
-  #onTunnelFailure(addresses: TunnelAddresses, err: unknown): void {
-    const reason =
-      err instanceof StreamError ? inboundFailureReason(err.reason) : 'certificate_unavailable';
+  #onRejected(peer: SocketAddress, reason: FailureReason, detail: string): void {
     const workload = this.local.current;
     this.#context.recorder.refuse(
       {
@@ -169,11 +194,11 @@ export class PodProxy {
         service: undefined,
       },
       {
-        src: joinHostPort(addresses.peerAddress, addresses.peerPort),
-        dst: joinHostPort(addresses.localAddress, addresses.localPort),
+        src: joinHostPort(peer.address, peer.port),
+        dst: joinHostPort(workload?.ips[0] ?? '', HBONE_PORT),
       },
       reason,
-      err instanceof Error ? err.message : String(err),
+      detail,
     );
   }
 }
