@@ -74,12 +74,17 @@ export class ContainerRunner {
     this.container = container;
     this.#policy = policy;
     this.#host = host;
-    this.done = this.#run();
+    this.done = this.#run().finally(() => {
+      this.isOver = true;
+    });
   }
 
   get pid(): number | undefined {
     return this.#state.running === undefined ? undefined : this.#child?.pid;
   }
+
+  /** True when it will not run again. */
+  isOver = false;
 
   get exitCode(): number | undefined {
     return this.#state.terminated?.exitCode;

@@ -10,6 +10,7 @@ import { openContext } from './node-context.ts';
 import { runNodeObject } from './node-object.ts';
 import { NodeServices } from './node-services.ts';
 import { PodSet } from './pod-set.ts';
+import { KubeletServer } from './server.ts';
 
 async function run(config: NodeConfig): Promise<void> {
   const context = openContext(config);
@@ -27,6 +28,8 @@ async function run(config: NodeConfig): Promise<void> {
   });
   const pods = new PodSet(context);
   const services = new NodeServices(context);
+  const server = new KubeletServer({ token: config.kubeletToken, pods });
+  await server.open(config.address, config.kubeletPort);
   const loops = [
     services.run(end.signal),
     runNodeObject(context, end.signal),
@@ -35,6 +38,7 @@ async function run(config: NodeConfig): Promise<void> {
   await stopped;
   end.abort(new Error('the node stops'));
   await pods.stop();
+  server.close();
   await Promise.all(loops);
   context.api.close();
 }
