@@ -104,9 +104,12 @@ export class DeltaSession {
     return this.#node;
   }
 
-  /** Handles a request. Throws `MeshError` when the stream must end. */
-  onRequest(request: DeltaDiscoveryRequest): void {
-    this.#node ??= nodeOf(request);
+  /** Handles a request; `onNode` is called once. Throws `MeshError` when the stream must end. */
+  onRequest(request: DeltaDiscoveryRequest, onNode?: (node: ClientNode) => void): void {
+    if (this.#node === undefined) {
+      this.#node = nodeOf(request);
+      onNode?.(this.#node);
+    }
     const known = this.#types.get(request.typeUrl);
     const state = known ?? this.#addType(request);
     const isAnswer = request.responseNonce !== '';
