@@ -18,6 +18,9 @@ import { run } from './tools.ts';
 export type MeshKind = 'across' | 'same_node' | 'waypoint';
 type NodeName = 'a' | 'b';
 
+// For profiling our proxies: BENCH_NODE_FLAGS='--cpu-prof --cpu-prof-dir=/tmp/profiles' npm run bench -- ...
+const NODE_FLAGS = (process.env['BENCH_NODE_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '');
+
 const SERVICE = 'bench/web.bench.svc.cluster.local';
 const WAYPOINT_SERVICE = 'bench/waypoint.bench.svc.cluster.local';
 const WAYPOINT_VIP = '10.96.99.10';
@@ -159,7 +162,7 @@ async function startZtunnel(
 ): Promise<ChildProcess> {
   const socketPath = join(topology.dir, `zds-${node}.sock`);
   const server = SeqpacketServer.listen(socketPath);
-  const child = topology.spawn(node, [process.execPath, 'ztunnel/main.ts'], {
+  const child = topology.spawn(node, [process.execPath, ...NODE_FLAGS, 'ztunnel/main.ts'], {
     ...env,
     NODE_NAME: `node-${node}`,
     INPOD_UDS: socketPath,
@@ -210,7 +213,7 @@ export function startMeshWaypoint(topology: Topology, root: CertFiles): ChildPro
       ],
     }),
   );
-  return topology.spawn('waypoint', [process.execPath, 'waypoint/main.ts'], {
+  return topology.spawn('waypoint', [process.execPath, ...NODE_FLAGS, 'waypoint/main.ts'], {
     ...proxyEnv(topology, root, 'waypoint'),
     LOCAL_L7_PATH: l7,
     POD_NAME: 'waypoint',
