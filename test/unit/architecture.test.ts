@@ -21,7 +21,7 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   'ajv-formats': ['local'],
   ws: ['local'],
   commander: ['cli'],
-  yaml: ['cli', 'local', 'common/kube', 'common/resources', 'common/workload'],
+  yaml: ['cli', 'local', 'common/kube', 'common/l7', 'common/resources', 'common/workload'],
   jose: ['waypoint'],
   '@bufbuild/cel': ['waypoint', 'local'],
   '@bufbuild/protobuf': ['common', 'controlplane', 'waypoint', 'ztunnel', 'cni'],

@@ -1,0 +1,191 @@
+// Puts the control thread together: xDS and local files, the waypoint's certificate, endpoints; and the data thread
+// they drive. The control plane is not needed once its state and a certificate are here.
+import { systemClock } from '../common/clock.ts';
+import { errorMessage, MeshError } from '../common/errors.ts';
+import { CaClient } from '../common/grpc/ca-client.ts';
+import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
+import { certificateFetcher } from '../common/identity/ca-fetch.ts';
+import type { SignRequest } from '../common/identity/ca-fetch.ts';
+import { fakeCaSigner } from '../common/identity/fake-ca.ts';
+import { SecretManager } from '../common/identity/secret-manager.ts';
+import { readLocalL7 } from '../common/l7/local-file.ts';
+import { createLoggerRoot, parseLevels } from '../common/telemetry/logger.ts';
+import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
+import { SeriesReader } from '../common/telemetry/series-table.ts';
+import { readLocalState } from '../common/workload/local-file.ts';
+import { DeltaClient } from '../common/xds/delta-client.ts';
+import { openTcpListener } from '../engine/reactor/socket-options.ts';
+import { openEndpoints } from './admin/endpoints.ts';
+import type { Config } from './config.ts';
+import { ownIdentity } from './config.ts';
+import { DataThread } from './data-handle.ts';
+import { ModelFeed } from './model-feed.ts';
+
+/** A running waypoint. */
+export interface App {
+  /** Port of the HBONE listener. */
+  readonly hbonePort: number;
+  /** Graceful shutdown: readiness fails, GOAWAY, what is in flight gets the deadline, then everything ends. */
+  drain(): Promise<void>;
+}
+
+/** Callbacks of {@link startApp}. */
+export interface AppEvents {
+  onQuit(): void;
+  /** The data plane has died; the process must end. */
+  onFatal(err: unknown): void;
+}
+
+interface Progress {
+  hasConfig: boolean;
+  hasCertificate: boolean;
+  isDraining: boolean;
+}
+
+/** Starts everything; rejects when a port is taken or the configuration cannot work. */
+export async function startApp(config: Config, events: AppEvents): Promise<App> {
+  const loggers = createLoggerRoot({ level: config.logLevel });
+  const logger = loggers.scope('app');
+  const reader = new SeriesReader();
+  const progress: Progress = { hasConfig: false, hasCertificate: false, isDraining: false };
+  const data = await DataThread.start(
+    { config },
+    { onEvent: (event) => reader.apply(event.message), onError: events.onFatal },
+  );
+  // Bound before anything is awaited from outside, so that a taken port is told at once.
+  const bound = openTcpListener({ address: config.listenAddress, port: config.hbonePort });
+  const secrets = createSecrets(config, loggers.scope('identity'), data, progress);
+  const endpoints = await openEndpoints({
+    config,
+    readers: [reader],
+    configDump: async () => ({
+      config: dumpConfig(config),
+      identity: ownIdentity(config),
+      certificates: secrets.states().map(({ identity, certificate, error }) => ({
+        identity,
+        serial: certificate?.serial ?? null,
+        notAfter:
+          certificate === undefined ? null : new Date(certificate.notAfterMs).toISOString(),
+        error: error ?? null,
+      })),
+      ...((await data.request({ kind: 'dump' })).dump as object),
+    }),
+    pending: () => pendingOf(progress),
+    describeLevels: () => loggers.describeLevels(),
+    setLevels: (levels) => setLevels(loggers, data, levels),
+    quit: events.onQuit,
+  });
+  const xds = await feed(config, loggers, data, () => {
+    progress.hasConfig = true;
+    logger.info({}, 'configuration is complete');
+  });
+  secrets.prefetch(ownIdentity(config));
+  await data.request({ kind: 'listen', fd: bound.fd });
+  logger.info({ gateway: config.gatewayName, port: bound.port }, 'waypoint started');
+  return {
+    hbonePort: bound.port,
+    drain: async () => {
+      progress.isDraining = true;
+      logger.info({ deadlineMs: config.drainDeadlineMs }, 'draining');
+      await data.request({ kind: 'drain', deadlineMs: config.drainDeadlineMs });
+      xds?.close();
+      secrets.close();
+      await endpoints.close();
+      await data.terminate();
+      logger.info({}, 'drained');
+      loggers.flush();
+    },
+  };
+}
+
+function pendingOf({ hasConfig, hasCertificate, isDraining }: Progress): string[] {
+  return [
+    ...(hasConfig ? [] : ['configuration']),
+    ...(hasCertificate ? [] : ['certificate']),
+    ...(isDraining ? ['draining'] : []),
+  ];
+}
+
+async function feed(
+  config: Config,
+  loggers: LoggerRoot,
+  data: DataThread,
+  onSynced: () => void,
+): Promise<DeltaClient | undefined> {
+  const model = new ModelFeed(data);
+  const { localXdsPath, localL7Path } = config;
+  if (localXdsPath !== undefined || localL7Path !== undefined) {
+    await model.applyLocal(
+      localXdsPath === undefined ? undefined : readLocalState(localXdsPath),
+      localL7Path === undefined ? [] : readLocalL7(localL7Path),
+    );
+  }
+  if (config.xds === undefined) {
+    onSynced();
+    return undefined;
+  }
+  const { podName, podNamespace, instanceIp } = config;
+  const xds = new DeltaClient({
+    nodeId: `waypoint~${instanceIp}~${podName}.${podNamespace}~${podNamespace}.svc.cluster.local`,
+    nodeMetadata: {
+      NAME: podName,
+      NAMESPACE: podNamespace,
+      SERVICE_ACCOUNT: config.serviceAccount,
+      GATEWAY_NAME: config.gatewayName,
+      NODE_NAME: config.nodeName,
+      CLUSTER_ID: config.clusterId,
+    },
+    subscriptions: model.subscriptions(),
+    openStream: deltaStreamOpener(config.xds),
+    clock: systemClock,
+    logger: loggers.scope('xds'),
+    onSynced,
+  });
+  xds.start();
+  return xds;
+}
+
+function createSecrets(
+  config: Config,
+  logger: Logger,
+  data: DataThread,
+  progress: Progress,
+): SecretManager {
+  return new SecretManager({
+    fetch: certificateFetcher({
+      sign: signerOf(config),
+      ttlSec: config.secretTtlSec,
+      isNodeProxy: false,
+    }),
+    clock: systemClock,
+    logger,
+    onCertificate: (certificate) => {
+      data.request({ kind: 'certificate', certificate }).then(
+        () => {
+          progress.hasCertificate = true;
+        },
+        (err: unknown) => logger.error({ err: errorMessage(err) }, 'certificate cannot be used'),
+      );
+    },
+  });
+}
+
+function signerOf(config: Config): SignRequest {
+  if (config.fakeCaRoot !== undefined) return fakeCaSigner(config.fakeCaRoot);
+  if (config.ca === undefined) throw new MeshError('invalid_config', 'no ca address');
+  const ca = new CaClient(config.ca);
+  return (request) => ca.sign(request);
+}
+
+function setLevels(loggers: LoggerRoot, data: DataThread, text: string): void {
+  const levels = parseLevels(text);
+  if (levels?.level !== undefined) loggers.setLevel(levels.level);
+  for (const [scope, level] of levels?.scopes ?? []) loggers.setLevel(level, scope);
+  data.request({ kind: 'logLevel', levels: text }).catch(() => undefined);
+}
+
+/** The configuration without what could be a secret. */
+function dumpConfig(config: Config): object {
+  const { xds, ca, ...rest } = config;
+  return { ...rest, xds: xds?.address ?? null, ca: ca?.address ?? null };
+}
