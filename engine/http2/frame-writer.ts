@@ -214,7 +214,8 @@ export class FrameWriter {
     if (stream.out.length > 0) {
       nghttp2_session_resume_data(this.#pointer, stream.id);
       this.#sendFrames();
-      if (stream.out.length > 0 || this.isBlocked) return this.#waitForWindow(stream);
+      if (this.isBlocked) return true;
+      if (stream.out.length > 0) return this.#waitForWindow(stream);
       if (BLOCK_BYTES - this.#used < FRAME_BYTES) return true;
     }
     const window = this.#windowOf(stream);

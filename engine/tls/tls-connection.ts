@@ -50,7 +50,8 @@ import { emptyWriteBio, shareWriteBio, writtenAddress, writtenBytes } from './wr
 
 const RECORD_BYTES = 16 * 1024;
 const READS_PER_TURN = 4;
-// Fewer bytes than this in one pass: every read(2) of it was short, so the socket is empty.
+// Fewer bytes than this in a pass that began with an empty buffer: its first read(2) asked for more and was short,
+// so the socket was empty then. (The rest of a record begun earlier is read without read-ahead.)
 const SHORT_READ_BYTES = 32 * 1024;
 const HIGH_WATER_BYTES = 64 * 1024;
 const DEFAULT_HANDSHAKE_MS = 10_000;
@@ -133,6 +134,8 @@ class OpensslConnection implements TlsConnection {
   #timer: ReactorTimer | undefined;
   #readable = true;
   #hasEnded: boolean;
+  /** OpenSSL held nothing, not even part of a record, after the last pass. */
+  #isBufferEmpty = false;
   #isPaused = true;
   #isQueued = false;
   #readEnded = false;
@@ -279,6 +282,7 @@ class OpensslConnection implements TlsConnection {
       let total = 0;
       ERR_clear_error();
       const before = BIO_number_read(this.#rbio);
+      const wasEmpty = this.#isBufferEmpty;
       // With bytes left over from the last batch a read may be short because OpenSSL's buffer was nearly full.
       const hadLeftover = SSL_has_pending(this.#ssl) !== 0;
       while (total + RECORD_BYTES <= BLOCK_BYTES) {

@@ -123,7 +123,11 @@ function startEntry(
 }
 
 async function nodeServer(onSocket: (socket: net.Socket) => void): Promise<net.Server> {
-  const app = net.createServer({ allowHalfOpen: true }, onSocket);
+  const app = net.createServer({ allowHalfOpen: true }, (socket) => {
+    // Tests reset tunnels on purpose.
+    socket.on('error', () => undefined);
+    onSocket(socket);
+  });
   app.listen(0, '127.0.0.1');
   await once(app, 'listening');
   return app;
