@@ -29,72 +29,56 @@ export interface App {
 
 /** Callbacks of {@link startApp}. */
 export interface AppEvents {
-  onQuit(): void;
+  readonly onQuit: () => void;
   /** The data plane has died; the process must end. */
-  onFatal(err: unknown): void;
+  readonly onFatal: (err: unknown) => void;
 }
 
 /** Starts everything; rejects when a port is taken or the configuration cannot work. */
 export async function startApp(config: Config, events: AppEvents): Promise<App> {
   const loggers = createLoggerRoot({ level: config.logLevel });
   const logger = loggers.scope('app');
-  const dataReader = new SeriesReader();
-  const controlReader = new SeriesReader();
+  const readers = { data: new SeriesReader(), control: new SeriesReader() };
   const metrics = new ControlMetrics(
-    new SeriesTable(CONTROL_FAMILIES, (message) => controlReader.apply(message)),
+    new SeriesTable(CONTROL_FAMILIES, (message) => readers.control.apply(message)),
     config.version,
   );
-  let model: MeshModel | undefined;
-  const data = await DataThread.start(
-    { config },
-    {
-      onEvent: (event) => {
-        if (event.kind === 'series') dataReader.apply(event.message);
-        else if (event.kind === 'lookup') reportFailure(logger, model?.answerLookup(event.key));
-        else answerCertificate(data, secrets, event.identity);
-      },
-      onError: events.onFatal,
-    },
-  );
-  const secrets = createSecrets(config, loggers.scope('identity'), data);
-  model = new MeshModel({ nodeName: config.nodeName, data, secrets });
+  const { data, secrets, model } = await startData(config, loggers, readers.data, events);
   const registry = createRegistry(data);
+  metrics.watch(registry);
   const zds = new ZdsClient({
     path: config.zdsPath,
     registry,
     clock: systemClock,
     logger: loggers.scope('inpod'),
   });
-  let isModelReady = false;
-  const pending = (): string[] => [
-    ...(isModelReady ? [] : ['state manager']),
-    ...(zds.isReady ? [] : ['workload proxy manager']),
-  ];
-  const known = model;
+  const ready = { isModelComplete: false };
   const endpoints = await openEndpoints({
     config,
-    readers: [dataReader, controlReader],
+    readers: [readers.data, readers.control],
     configDump: async () =>
       buildConfigDump({
         config,
-        store: known.store,
-        policies: known.policies,
+        store: model.store,
+        policies: model.policies,
         secrets: secrets.states(),
         pods: registry.states(),
         connections: (await data.request({ kind: 'dump' })).pods ?? [],
       }),
-    pending,
+    pending: () => [
+      ...(ready.isModelComplete ? [] : ['state manager']),
+      ...(zds.isReady ? [] : ['workload proxy manager']),
+    ],
     describeLevels: () => loggers.describeLevels(),
     setLevels: (levels) => setLevels(loggers, data, levels),
     quit: events.onQuit,
   });
-  metrics.watch(registry);
-  const startPods = (): void => {
-    isModelReady = true;
+  const onSynced = (): void => {
+    ready.isModelComplete = true;
     logger.info({}, 'state is complete, serving pods');
     reportFailure(logger, zds.run());
   };
-  const xds = await feedModel(config, loggers, { model, metrics, onSynced: startPods });
+  const xds = await feedModel(config, loggers, { model, metrics, onSynced });
   logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
   return {
     drain: async () => {
@@ -111,10 +95,47 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   };
 }
 
+interface DataParts {
+  readonly data: DataThread;
+  readonly secrets: SecretManager;
+  readonly model: MeshModel;
+}
+
+/** Starts the data thread and what answers its questions. */
+async function startData(
+  config: Config,
+  loggers: LoggerRoot,
+  reader: SeriesReader,
+  events: AppEvents,
+): Promise<DataParts> {
+  const logger = loggers.scope('app');
+  // The thread asks nothing before it has pods, and these exist only after this function.
+  const parts: Partial<DataParts> = {};
+  const data = await DataThread.start(
+    { config },
+    {
+      onEvent: (event) => {
+        if (event.kind === 'series') {
+          reader.apply(event.message);
+        } else if (event.kind === 'lookup') {
+          reportFailure(logger, parts.model?.answerLookup(event.key));
+        } else if (parts.secrets !== undefined) {
+          answerCertificate(data, parts.secrets, event.identity);
+        }
+      },
+      onError: events.onFatal,
+    },
+  );
+  const secrets = createSecrets(config, loggers.scope('identity'), data);
+  const model = new MeshModel({ nodeName: config.nodeName, data, secrets });
+  Object.assign(parts, { secrets, model });
+  return { data, secrets, model };
+}
+
 interface FeedTargets {
   readonly model: MeshModel;
   readonly metrics: ControlMetrics;
-  onSynced(): void;
+  readonly onSynced: () => void;
 }
 
 /** Loads the local file and starts xDS; either or both. */

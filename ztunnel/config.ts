@@ -67,6 +67,7 @@ export function readConfig(env: Env): Config {
     reader.problem('RUST_LOG', `is not a level list: "${level}"`);
   reader.oneOf('PROXY_MODE', ['shared'], 'shared');
   const config: Config = {
+    ...tunnelSettings(reader),
     nodeName: reader.string('NODE_NAME'),
     network: reader.string('NETWORK'),
     clusterId,
@@ -87,26 +88,8 @@ export function readConfig(env: Env): Config {
     adminPort: reader.integer('ADMIN_PORT', 15000, 0, 65535),
     statsPort: reader.integer('STATS_PORT', 15020, 0, 65535),
     readinessPort: reader.integer('READINESS_PORT', 15021, 0, 65535),
-    poolMaxStreams: reader.integer('POOL_MAX_STREAMS_PER_CONNECTION', 100, 1, 65535),
-    poolIdleMs: reader.durationMs('POOL_UNUSED_RELEASE_TIMEOUT', 300_000),
-    // The connection window is four times the stream's, so that one unread stream cannot starve the others.
-    streamWindowBytes: reader.integer('HTTP2_STREAM_WINDOW_SIZE', 4 << 20, 65535, 0x7fffffff),
-    connectionWindowBytes: reader.integer(
-      'HTTP2_CONNECTION_WINDOW_SIZE',
-      16 << 20,
-      65535,
-      0x7fffffff,
-    ),
-    frameBytes: reader.integer('HTTP2_FRAME_SIZE', 1 << 20, 16384, 0xffffff),
     terminationDeadlineMs: terminationDeadline(reader),
     sendsResponseBaggage: reader.boolean('ENABLE_RESPONSE_BAGGAGE', true),
-    keepaliveSec: reader.boolean('KEEPALIVE_ENABLED', true)
-      ? {
-          idle: reader.durationMs('KEEPALIVE_TIME', 180_000) / 1000,
-          interval: reader.durationMs('KEEPALIVE_INTERVAL', 180_000) / 1000,
-          probes: reader.integer('KEEPALIVE_RETRIES', 9, 1, 127),
-        }
-      : undefined,
     logLevel: level,
     version: reader.string('ISTIO_META_ISTIO_VERSION', 'unknown'),
     metadata: Object.fromEntries(
@@ -119,6 +102,39 @@ export function readConfig(env: Env): Config {
   };
   reader.finish();
   return Object.freeze(config);
+}
+
+type TunnelSettings = Pick<
+  Config,
+  | 'poolMaxStreams'
+  | 'poolIdleMs'
+  | 'streamWindowBytes'
+  | 'connectionWindowBytes'
+  | 'frameBytes'
+  | 'keepaliveSec'
+>;
+
+function tunnelSettings(reader: EnvReader): TunnelSettings {
+  return {
+    poolMaxStreams: reader.integer('POOL_MAX_STREAMS_PER_CONNECTION', 100, 1, 65535),
+    poolIdleMs: reader.durationMs('POOL_UNUSED_RELEASE_TIMEOUT', 300_000),
+    // The connection window is four times the stream's, so that one unread stream cannot starve the others.
+    streamWindowBytes: reader.integer('HTTP2_STREAM_WINDOW_SIZE', 4 << 20, 65535, 0x7fffffff),
+    connectionWindowBytes: reader.integer(
+      'HTTP2_CONNECTION_WINDOW_SIZE',
+      16 << 20,
+      65535,
+      0x7fffffff,
+    ),
+    frameBytes: reader.integer('HTTP2_FRAME_SIZE', 1 << 20, 16384, 0xffffff),
+    keepaliveSec: reader.boolean('KEEPALIVE_ENABLED', true)
+      ? {
+          idle: reader.durationMs('KEEPALIVE_TIME', 180_000) / 1000,
+          interval: reader.durationMs('KEEPALIVE_INTERVAL', 180_000) / 1000,
+          probes: reader.integer('KEEPALIVE_RETRIES', 9, 1, 127),
+        }
+      : undefined,
+  };
 }
 
 function controlPlane(

@@ -16,16 +16,21 @@ export type DataCommand = DataRequest extends infer R
 
 /** Callbacks of {@link DataThread}. */
 export interface DataThreadEvents {
-  onEvent(event: Event): void;
+  readonly onEvent: (event: Event) => void;
   /** The thread has died: the process cannot go on. */
-  onError(err: unknown): void;
+  readonly onError: (err: unknown) => void;
+}
+
+interface Waiter {
+  readonly resolve: (done: Done) => void;
+  readonly reject: (err: Error) => void;
 }
 
 /** One data thread. */
 export class DataThread {
   readonly #worker: Worker;
   readonly #wakeFd: number;
-  readonly #pending = new Map<number, { resolve(done: Done): void; reject(err: Error): void }>();
+  readonly #pending = new Map<number, Waiter>();
   #seq = 0;
   #isClosed = false;
 
@@ -54,7 +59,8 @@ export class DataThread {
     });
     const early: DataEvent[] = [];
     return new Promise((resolve, reject) => {
-      const onError = (err: unknown): void => reject(err as Error);
+      const onError = (err: unknown): void =>
+        reject(err instanceof Error ? err : new MeshError('data_thread_gone', String(err)));
       const onMessage = (event: DataEvent): void => {
         if (event.kind !== 'ready') {
           early.push(event);

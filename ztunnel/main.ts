@@ -17,20 +17,19 @@ function fail(err: unknown): never {
 
 async function run(): Promise<void> {
   const config = readConfig(process.env);
-  let app: App | undefined;
-  let isDraining = false;
+  const state: { app?: App; isDraining: boolean } = { isDraining: false };
   const shutDown = (): void => {
-    if (isDraining) return;
-    isDraining = true;
-    if (app === undefined) process.exit(0);
-    app.drain().then(() => process.exit(0), fail);
+    if (state.isDraining) return;
+    state.isDraining = true;
+    if (state.app === undefined) process.exit(0);
+    state.app.drain().then(() => process.exit(0), fail);
   };
   process.on('SIGTERM', shutDown);
   process.on('SIGINT', () => {
-    if (isDraining) process.exit(0);
+    if (state.isDraining) process.exit(0);
     shutDown();
   });
-  app = await startApp(config, { onQuit: shutDown, onFatal: fail });
+  state.app = await startApp(config, { onQuit: shutDown, onFatal: fail });
 }
 
 const [command = 'proxy'] = process.argv.slice(2);

@@ -98,6 +98,11 @@ export interface DeltaClientOptions {
 const FIRST_DELAY_MS = 20;
 const MAX_DELAY_MS = 15_000;
 
+/** A late event of an earlier stream finds `isCurrent` false. */
+interface StreamState {
+  isCurrent: boolean;
+}
+
 interface TypeState {
   readonly subscription: DeltaSubscription;
   /** Name to version of everything taken and not removed. */
@@ -138,19 +143,17 @@ export class DeltaClient {
   start(): void {
     if (this.#isClosed) return;
     // A late event of an earlier stream must not touch a newer one.
-    let isCurrent = true;
-    let hasEnded = false;
+    const state = { isCurrent: true };
     const stream = this.#options.openStream({
       onResponse: (response) => {
-        if (isCurrent) this.#onResponse(response, () => isCurrent);
+        if (state.isCurrent) this.#onResponse(response, state);
       },
       onEnd: (end) => {
-        isCurrent = false;
-        hasEnded = true;
+        state.isCurrent = false;
         this.#onEnd(end);
       },
     });
-    if (hasEnded) return;
+    if (!this.#isOpen(state)) return;
     this.#stream = stream;
     let isFirst = true;
     for (const [typeUrl, state] of this.#types) {
@@ -177,7 +180,12 @@ export class DeltaClient {
     this.#stream = undefined;
   }
 
-  #onResponse(response: DeltaDiscoveryResponse, isCurrent: () => boolean): void {
+  /** Whether the stream has survived its opening; a method, because the callback changes it. */
+  #isOpen(state: StreamState): boolean {
+    return state.isCurrent;
+  }
+
+  #onResponse(response: DeltaDiscoveryResponse, stream: StreamState): void {
     this.#delayMs = 0;
     const { typeUrl, nonce } = response;
     const state = this.#types.get(typeUrl);
@@ -190,12 +198,12 @@ export class DeltaClient {
       .then(() => this.#apply(state, response))
       .then(
         (rejected) => {
-          if (isCurrent()) this.#answer(state, nonce, rejected);
+          if (stream.isCurrent) this.#answer(state, nonce, rejected);
         },
         (err: unknown) => {
           const reason = errorMessage(err);
           this.#options.logger.error({ typeUrl, err: reason }, 'xds push could not be applied');
-          if (isCurrent()) this.#answer(state, nonce, [{ name: '*', reason }]);
+          if (stream.isCurrent) this.#answer(state, nonce, [{ name: '*', reason }]);
         },
       );
   }

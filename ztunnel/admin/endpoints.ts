@@ -24,7 +24,7 @@ export interface EndpointSources {
   pending(): readonly string[];
   describeLevels(): string;
   setLevels(levels: string): void;
-  quit(): void;
+  readonly quit: () => void;
 }
 
 /** Opens all endpoints. */

@@ -16,8 +16,8 @@ export interface IdentityContexts {
 }
 
 interface Waiter {
-  resolve(contexts: IdentityContexts): void;
-  reject(err: Error): void;
+  readonly resolve: (contexts: IdentityContexts) => void;
+  readonly reject: (err: Error) => void;
 }
 
 const WAIT_MS = 10_000;

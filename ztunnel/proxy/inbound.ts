@@ -2,6 +2,7 @@
 // identity, the application is dialled from the client's address, 200, relay, one result.
 import { evaluatePolicies, policiesFor } from '../../common/policy/evaluate.ts';
 import type { ConnectionFacts, PolicyVerdict } from '../../common/policy/evaluate.ts';
+import { decodeBaggage, decodeForwardedHost } from '../../common/hbone/baggage.ts';
 import type { TunnelRequest } from '../../common/hbone/types.ts';
 import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
@@ -19,7 +20,7 @@ import type { LocalWorkload } from './local-workload.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
-import { buildBaggage, parseBaggage, parseForwardedHost } from './tunnel-headers.ts';
+import { buildBaggage } from './tunnel-headers.ts';
 
 /** The pod's parts that inbound needs. */
 export interface InboundPod {
@@ -50,9 +51,10 @@ export async function serveInbound(
   request: TunnelRequest,
 ): Promise<void> {
   const startedMs = Date.now();
-  let isGone = false;
+  const state = { isGone: false };
+  const isGone = (): boolean => state.isGone;
   request.onAbort = () => {
-    isGone = true;
+    state.isGone = true;
   };
   const workload = pod.local.current ?? (await pod.local.wait());
   const addresses = {
@@ -64,7 +66,7 @@ export async function serveInbound(
     const detail = `no workload for ${pod.local.pod.namespace}/${pod.local.pod.name}`;
     const parties = partiesOf(context, request, undefined, undefined);
     context.recorder.refuse(parties, addresses, 'unknown_destination', detail);
-    if (!isGone) request.refuse(503);
+    if (!isGone()) request.refuse(503);
     return;
   }
   const pending = context.resolve(workload.network, request.peerAddress);
@@ -78,14 +80,14 @@ export async function serveInbound(
   if (decision.kind === 'refuse') {
     const parties = partiesOf(context, request, workload, undefined);
     context.recorder.refuse(parties, addresses, decision.reason, decision.detail);
-    if (!isGone) request.refuse(decision.status);
+    if (!isGone()) request.refuse(decision.status);
     return;
   }
   const service = forwardedService(context, request, workload) ?? decision.service;
   const parties = partiesOf(context, request, workload, service);
   const connection = context.recorder.open(parties, addresses, startedMs);
   const run = new InboundConnection(context, pod, request, connection);
-  await run.serve(workload, decision.port, () => isGone);
+  await run.serve(workload, decision.port, isGone);
 }
 
 /** One accepted CONNECT. Registered before its policy check, so that a change in between is not missed. */
@@ -166,7 +168,7 @@ class InboundConnection {
       direction: 'inbound',
       dump: {
         src: joinHostPort(peerAddress, peerPort),
-        originalDst: parseForwardedHost(headers) ?? null,
+        originalDst: decodeForwardedHost(headers) ?? null,
         actualDst: joinHostPort(localAddress, port),
         protocol: 'HBONE',
       },
@@ -201,7 +203,7 @@ function forwardedService(
   request: TunnelRequest,
   workload: Workload,
 ): Service | undefined {
-  const host = parseForwardedHost(request.headers);
+  const host = decodeForwardedHost(request.headers);
   if (host === undefined) return undefined;
   for (const key of Object.keys(workload.services)) {
     if (!key.endsWith(`/${host}`)) continue;
@@ -221,7 +223,7 @@ function partiesOf(
   return {
     direction: 'inbound',
     source,
-    sourceBaggage: source === undefined ? parseBaggage(request.headers) : undefined,
+    sourceBaggage: source === undefined ? decodeBaggage(request.headers) : undefined,
     sourceIdentity: request.peerIdentity,
     destination: workload,
     destinationIdentity: workload && workloadIdentity(workload),

@@ -6,7 +6,7 @@ import type { DuplexHandler } from '../../engine/reactor/duplex.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
-import { ConnectionManager } from './connection-manager.ts';
+import type { ConnectionManager } from './connection-manager.ts';
 import type { ConnectionAddresses } from './connection-result.ts';
 import { DialError, dialUpstream } from './dial.ts';
 import type { DialedUpstream, TunnelOpener } from './dial.ts';
@@ -37,9 +37,10 @@ export async function serveOutbound(
   const { address: ip, port } = stream.originalDst();
   const { peer } = stream;
   const addresses = { src: joinHostPort(peer.address, peer.port), dst: joinHostPort(ip, port) };
-  let isGone = false;
+  const state = { isGone: false };
+  const isGone = (): boolean => state.isGone;
   stream.handler = closeWatcher(() => {
-    isGone = true;
+    state.isGone = true;
   });
   const source = pod.local.current ?? (await pod.local.wait());
   if (source === undefined) {
@@ -64,7 +65,7 @@ export async function serveOutbound(
       destination: { ip, port },
       netns: pod.netns,
       tunnels: pod.tunnels,
-      isAbandoned: () => isGone,
+      isAbandoned: isGone,
     });
   } catch (err) {
     recordFailedDial(context, source, addresses, startedMs, err);
@@ -72,7 +73,7 @@ export async function serveOutbound(
     return;
   }
   const parts = { stream, upstream, source, addresses, startedMs };
-  if (isGone) abandon(context, parts);
+  if (isGone()) abandon(context, parts);
   else relayOutbound(context, pod, parts);
 }
 

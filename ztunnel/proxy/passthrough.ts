@@ -1,10 +1,12 @@
 // Inbound plaintext of a pod, taken by the redirect to 15006: policies decide without an identity (so STRICT mutual
 // TLS refuses here), then the original destination is dialled from the client's address.
+import type { ConnectionFacts } from '../../common/policy/evaluate.ts';
 import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
+import type { ConnectionDump } from '../messages.ts';
 import { keepaliveOf } from './dial.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import { checkPolicies } from './inbound.ts';
@@ -55,46 +57,39 @@ export async function servePassthrough(
   await relayPlaintext(context, pod, { stream, workload, connection, destination: { ip, port } });
 }
 
-interface PlaintextRelay {
+interface PlaintextParts {
   readonly stream: TcpStream;
   readonly workload: Workload;
   readonly connection: OpenConnection;
   readonly destination: OriginalDst;
 }
 
+/** What policy changes and shutdown do to a connection in any of its states. */
+interface AbortState {
+  outcome?: { reason: FailureReason; detail: string; policy?: string | undefined };
+  abortRelay?: (detail: string) => void;
+}
+
 async function relayPlaintext(
   context: ProxyContext,
   pod: InboundPod,
-  { stream, workload, connection, destination }: PlaintextRelay,
+  parts: PlaintextParts,
 ): Promise<void> {
-  const { ip, port } = destination;
-  const { peer } = stream;
-  const facts = {
-    sourceIdentity: undefined,
-    sourceIp: parseIp(peer.address) ?? NO_IP,
-    destinationIp: parseIp(ip) ?? NO_IP,
-    destinationPort: port,
-  };
-  let aborted: { reason: FailureReason; detail: string; policy?: string | undefined } | undefined;
-  let abortRelay: ((detail: string) => void) | undefined;
-  const dst = joinHostPort(ip, port);
+  const { stream, workload, connection, destination } = parts;
+  const state: AbortState = {};
+  const facts = factsOf(stream, destination);
   const unregister = pod.connections.register({
     direction: 'inbound',
-    dump: {
-      src: joinHostPort(peer.address, peer.port),
-      originalDst: null,
-      actualDst: dst,
-      protocol: 'TCP',
-    },
+    dump: dumpOf(stream, destination),
     facts,
     abort: (reason, detail, policy) => {
-      aborted = { reason, detail, policy };
-      abortRelay?.(detail);
+      state.outcome = { reason, detail, policy };
+      state.abortRelay?.(detail);
     },
   });
   const fail = (reason: FailureReason, detail: string, policy?: string): void => {
     unregister();
-    connection.finish(aborted ?? { reason, detail, policy });
+    connection.finish(state.outcome ?? { reason, detail, policy });
     stream.reset();
   };
   const verdict = checkPolicies(context, workload, facts);
@@ -104,32 +99,59 @@ async function relayPlaintext(
   }
   let app: TcpStream;
   try {
-    app = await connectTcp(context.reactor, {
-      address: ip,
-      port,
-      mark: context.config.packetMark,
-      ...(pod.netns === undefined ? {} : { netns: pod.netns }),
-      ...(context.config.isSourcePreserved && peer.address !== ip
-        ? { sourceAddress: peer.address }
-        : {}),
-      ...keepaliveOf(context),
-    });
+    app = await dialOriginal(context, pod, stream, destination);
   } catch (err) {
     const failure = describeTunnelFailure(err);
     fail(failure.reason, failure.detail);
     return;
   }
-  // Read again through the type checker's back: the closure above sets it while the dial waits.
-  if ((aborted as unknown) !== undefined) {
+  if (state.outcome !== undefined || stream.isClosed) {
     app.reset();
-    fail('policy_changed', 'aborted while dialling');
+    fail('downstream_reset', 'closed while connecting');
     return;
   }
   const relay = startRelay(stream, app, connection, (result) => {
     unregister();
-    connection.finish(aborted ?? relayOutcome(result));
+    connection.finish(state.outcome ?? relayOutcome(result));
   });
-  abortRelay = (detail) => relay.abort(detail);
+  state.abortRelay = (detail) => relay.abort(detail);
+}
+
+function dialOriginal(
+  context: ProxyContext,
+  pod: InboundPod,
+  stream: TcpStream,
+  { ip, port }: OriginalDst,
+): Promise<TcpStream> {
+  const source = stream.peer.address;
+  const isSpoofed = context.config.isSourcePreserved && source !== ip;
+  return connectTcp(context.reactor, {
+    address: ip,
+    port,
+    mark: context.config.packetMark,
+    ...(pod.netns === undefined ? {} : { netns: pod.netns }),
+    ...(isSpoofed ? { sourceAddress: source } : {}),
+    ...keepaliveOf(context),
+  });
+}
+
+function factsOf(stream: TcpStream, { ip, port }: OriginalDst): ConnectionFacts {
+  return {
+    sourceIdentity: undefined,
+    sourceIp: parseIp(stream.peer.address) ?? NO_IP,
+    destinationIp: parseIp(ip) ?? NO_IP,
+    destinationPort: port,
+  };
+}
+
+function dumpOf(stream: TcpStream, { ip, port }: OriginalDst): ConnectionDump {
+  const { address, port: peerPort } = stream.peer;
+  return {
+    src: joinHostPort(address, peerPort),
+    originalDst: null,
+    actualDst: joinHostPort(ip, port),
+    protocol: 'TCP',
+  };
 }
 
 function partiesOf(

@@ -1,7 +1,7 @@
 // Istio's TCP labels (ztunnel-spec 8.1), in Istio's order. Missing values are `unknown`.
 import type { Service, Workload } from '../../common/workload/model.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
-import type { Baggage } from './tunnel-headers.ts';
+import type { Baggage } from '../../common/hbone/baggage.ts';
 
 /** What labels and access lines say of a connection. */
 export interface ConnectionParties {
@@ -28,12 +28,12 @@ export function trafficLabels(parties: ConnectionParties, flag: string): Label[]
   const labels: Label[] = [
     ['reporter', parties.direction === 'outbound' ? 'source' : 'destination'],
     ['source_workload', known(source?.workloadName ?? baggage?.workloadName)],
-    ['source_canonical_service', known(source?.canonicalName ?? baggage?.serviceName)],
-    ['source_canonical_revision', known(source?.canonicalRevision ?? baggage?.revision)],
+    ['source_canonical_service', known(source?.canonicalName ?? baggage?.canonicalName)],
+    ['source_canonical_revision', known(source?.canonicalRevision ?? baggage?.canonicalRevision)],
     ['source_workload_namespace', known(source?.namespace ?? baggage?.namespace)],
     ['source_principal', known(parties.sourceIdentity)],
     ['source_app', known(source?.canonicalName ?? baggage?.workloadName)],
-    ['source_version', known(source?.canonicalRevision ?? baggage?.revision)],
+    ['source_version', known(source?.canonicalRevision ?? baggage?.canonicalRevision)],
     ['source_cluster', known(source?.clusterId ?? baggage?.clusterId)],
     ['destination_service', known(service?.hostname)],
     ['destination_service_namespace', known(service?.namespace)],
