@@ -1,7 +1,7 @@
 // The local cluster as the start sees it: the API server and the kubelet as supervised children, the manifests, the
 // waiting until everything is ready, and the stop in the opposite order.
 import { randomBytes } from 'node:crypto';
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { KINDS } from '../common/kube/resource.ts';
 import { ChildProgram } from './child-program.ts';
@@ -49,6 +49,8 @@ export class Cluster {
     const { stateDir, apiPort, signal, onFatal } = this.#options;
     const token = randomBytes(16).toString('hex');
     const data = join(stateDir, 'apiserver');
+    const tokenFile = join(stateDir, 'kubelet-token');
+    writeFileSync(tokenFile, token, { mode: 0o600 });
     progress.step('Kubernetes API');
     // What an earlier run stored is about pods that are gone.
     for (const path of [data, this.kubeconfig]) rmSync(path, { recursive: true, force: true });
@@ -57,9 +59,9 @@ export class Cluster {
       script: 'local/apiserver/main.ts',
       args: [
         ...['--data', data, '--listen', `127.0.0.1:${apiPort}`],
-        ...['--service-cidr', SERVICE_CIDR, '--kubeconfig', this.kubeconfig],
+        ...['--service-cidr', SERVICE_CIDR, '--kubeconfig-out', this.kubeconfig],
+        ...['--kubelet-token', tokenFile],
       ],
-      env: { KUBELET_TOKEN: token },
       stateDir,
       stopMs: API_STOP_MS,
       onGiveUp: onFatal,

@@ -1,5 +1,27 @@
-// The statements in the order they are verified: those that only look come first, those that disturb come last.
+// The statements in the order they are verified: those that only look come first, those that kill come last.
+import { encryption } from './encryption.ts';
+import { identity } from './identity.ts';
+import { joinLeave } from './join-leave.ts';
+import { kills } from './kill.ts';
+import { l4Deny } from './l4-deny.ts';
+import { l7Deny } from './l7-deny.ts';
+import { metrics } from './metrics.ts';
+import { optOut } from './opt-out.ts';
 import { probes } from './probes.ts';
+import { split } from './split.ts';
 import type { Statement } from './statement.ts';
+import { strict } from './strict.ts';
 
-export const STATEMENTS: readonly Statement[] = [probes];
+export const STATEMENTS: readonly Statement[] = [
+  encryption,
+  identity,
+  joinLeave,
+  l4Deny,
+  split,
+  l7Deny,
+  optOut,
+  strict,
+  metrics,
+  probes,
+  ...kills,
+];
