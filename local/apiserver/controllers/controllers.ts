@@ -2,7 +2,15 @@
 import type { Controller, ControllerContext } from './controller.ts';
 import { Bootstrap } from './bootstrap.ts';
 import type { ClusterFacts } from './bootstrap.ts';
+import { DaemonSetController } from './daemon-set.ts';
+import { DeploymentController } from './deployment.ts';
+import { EndpointSliceController } from './endpoint-slice.ts';
+import { EventExpiry } from './events.ts';
+import { GarbageCollector } from './garbage-collector.ts';
 import { NamespaceController } from './namespace.ts';
+import { NodeLifecycle } from './node-lifecycle.ts';
+import { ReplicaSetController } from './replica-set.ts';
+import { Scheduler } from './scheduler.ts';
 
 /** Runs the controllers. */
 export class Controllers {
@@ -14,7 +22,17 @@ export class Controllers {
   constructor(context: ControllerContext, facts: ClusterFacts) {
     this.#context = context;
     this.#bootstrap = new Bootstrap(context, facts);
-    this.#controllers = [new NamespaceController(context, facts)];
+    this.#controllers = [
+      new GarbageCollector(context),
+      new NamespaceController(context, facts),
+      new DeploymentController(context),
+      new ReplicaSetController(context),
+      new DaemonSetController(context),
+      new Scheduler(context),
+      new EndpointSliceController(context),
+      new NodeLifecycle(context),
+      new EventExpiry(context),
+    ];
   }
 
   /** Creates what every cluster has and starts to follow changes. */

@@ -1,0 +1,95 @@
+// ReplicaSets: as many active pods as wanted, and their counts in status.
+import { controllerOf, dict, field, number, text } from '../objects.ts';
+import type { KubeObject } from '../objects.ts';
+import { BUCKETS } from '../registry/builtin.ts';
+import { keyOf } from '../storage/store.ts';
+import type { StoreEvent } from '../storage/store.ts';
+import { WorkQueue, builtin, splitKey } from './controller.ts';
+import type { Controller, ControllerContext } from './controller.ts';
+import {
+  availableInMs,
+  createPod,
+  deletePod,
+  isActive,
+  isDeleting,
+  isReady,
+  podsOf,
+} from './pods.ts';
+
+const BURST = 50;
+
+/** Keeps ReplicaSets at their size. */
+export class ReplicaSetController implements Controller {
+  readonly #context: ControllerContext;
+  readonly #queue: WorkQueue;
+
+  constructor(context: ControllerContext) {
+    this.#context = context;
+    this.#queue = new WorkQueue(context, (key) => this.#sync(key));
+  }
+
+  onEvent({ bucket, object }: StoreEvent): void {
+    const { namespace, name } = object.metadata;
+    if (bucket === BUCKETS.replicaSets) this.#queue.add(keyOf(namespace, name));
+    if (bucket !== BUCKETS.pods) return;
+    const owner = controllerOf(object);
+    if (owner?.kind === 'ReplicaSet') this.#queue.add(keyOf(namespace, owner.name));
+  }
+
+  close(): void {
+    this.#queue.close();
+  }
+
+  #sync(key: string): void {
+    const { namespace, name } = splitKey(key);
+    const set = this.#context.lifecycle.store.get(BUCKETS.replicaSets, namespace, name);
+    if (set === undefined) return;
+    const pods = podsOf(this.#context, set).filter(isActive);
+    const wanted = number(field(set, 'spec', 'replicas'), 1);
+    // Status first: it describes what was found, and the changes below lead here again.
+    this.#updateStatus(key, set, pods);
+    if (isDeleting(set)) return;
+    const missing = wanted - pods.length;
+    for (let index = 0; index < Math.min(missing, BURST); index += 1) {
+      createPod(this.#context, set);
+    }
+    if (missing > BURST) this.#queue.add(key);
+    if (missing < 0) {
+      for (const pod of pods.sort(byWorth).slice(0, -missing)) deletePod(this.#context, set, pod);
+    }
+  }
+
+  #updateStatus(key: string, set: KubeObject, pods: readonly KubeObject[]): void {
+    const { lifecycle, clock } = this.#context;
+    const minReadySec = number(field(set, 'spec', 'minReadySeconds'), 0);
+    const waits = pods.map((pod) => availableInMs(pod, minReadySec, clock.now()));
+    const soonest = waits.filter((wait) => wait !== undefined && wait > 0).sort()[0];
+    if (soonest !== undefined) this.#queue.addLater(key, soonest);
+    const resource = builtin(this.#context, BUCKETS.replicaSets);
+    lifecycle.modify(
+      resource,
+      set,
+      (copy) => {
+        const before = dict(copy['status']);
+        copy['status'] = {
+          ...before,
+          replicas: pods.length,
+          fullyLabeledReplicas: pods.length,
+          readyReplicas: pods.filter(isReady).length,
+          availableReplicas: waits.filter((wait) => wait === 0).length,
+          observedGeneration: set.metadata.generation,
+        };
+      },
+      'status',
+    );
+  }
+}
+
+/** Pods that are missed least come first: unassigned, not ready, young. */
+export function byWorth(a: KubeObject, b: KubeObject): number {
+  const rank = (pod: KubeObject): number =>
+    text(field(pod, 'spec', 'nodeName')) === '' ? 0 : isReady(pod) ? 2 : 1;
+  const difference = rank(a) - rank(b);
+  if (difference !== 0) return difference;
+  return a.metadata.creationTimestamp > b.metadata.creationTimestamp ? -1 : 1;
+}
