@@ -28,7 +28,9 @@ export class VerdictLog {
       ...entry,
       ...(generation === undefined ? {} : { generation }),
     };
-    const key = `${kind}/${namespace}/${name}|${entry.field}|${entry.enforcedAt}|${entry.reason}|${entry.waypoint ?? ''}|${entry.message}`;
+    const { field, enforcedAt, reason, waypoint = '', message } = entry;
+    const parts = [kind, namespace, name, field, enforcedAt, reason, waypoint, message];
+    const key = parts.join('\0');
     this.#verdicts.set(key, verdict);
   }
 

@@ -28,14 +28,19 @@ export function parseGoDurationMs(text: string): number | undefined {
     nanos += Number(amount) * (NANOS_PER_UNIT[unit] ?? Number.NaN);
     rest = rest.slice(whole.length);
   } while (rest.length > 0);
-  const ms = nanos / 1e6;
+  // To the microsecond: doubles cannot hold the nanoseconds of weeks.
+  const ms = Math.round(nanos / 1e3) / 1e3;
   if (!Number.isFinite(ms)) return undefined;
   return negative ? -ms : ms;
 }
 
 /** Milliseconds as proto JSON writes a duration. */
 export function formatProtoDuration(ms: number): string {
-  return `${(ms / 1000).toFixed(9).replace(/\.?0+$/, '')}s`;
+  const size = Math.abs(ms);
+  const seconds = Math.trunc(size / 1000);
+  const nanos = Math.round((size - seconds * 1000) * 1e6);
+  const fraction = nanos === 0 ? '' : `.${String(nanos).padStart(9, '0')}`;
+  return `${ms < 0 ? '-' : ''}${seconds}${fraction}s`;
 }
 
 /** Whole milliseconds of a decoded duration message; 0 when it is unset. */
