@@ -2,7 +2,8 @@
 // metrics. On a terminal it is rewritten in place; elsewhere a line is printed now and then.
 import { sleep, systemClock } from '../common/clock.ts';
 import type { ClusterApi } from './cluster-api.ts';
-import { buckets, quantile, scrapeProxies, sum, type ProxyMetrics } from './scrape.ts';
+import { buckets, quantile, sum } from '../common/telemetry/samples.ts';
+import { scrapeProxies, type ProxyMetrics } from './scrape.ts';
 
 const PERIOD_MS = 2000;
 const PERIOD_WITHOUT_TERMINAL_MS = 30_000;

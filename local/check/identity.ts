@@ -46,7 +46,7 @@ function serverCertificate(pod: Pod): Promise<X509Certificate> {
       found = socket.getPeerX509Certificate();
       socket.destroy();
     });
-    socket.on('error', (err) => {
+    socket.on('error', (err: Error) => {
       if (found === undefined) reject(err);
     });
     socket.on('close', () => {

@@ -9,9 +9,9 @@ const RECOVERY_MS = 10_000;
 
 interface Kill {
   readonly what: string;
-  victims(bench: Bench): Promise<readonly Pod[]>;
+  readonly victims: (bench: Bench) => Promise<readonly Pod[]>;
   /** The pod that sends, and what it asks. */
-  client(bench: Bench): Promise<Pod>;
+  readonly client: (bench: Bench) => Promise<Pod>;
   readonly url: string;
 }
 

@@ -1,7 +1,8 @@
 // The L4 policy on ratings refuses the load client, and the refusal is counted and logged with its policy. Control:
 // without the policy the same request succeeds, and with it another client still does.
 import { KINDS } from '../../common/kube/resource.ts';
-import { sum, type ProxyMetrics } from '../scrape.ts';
+import { sum } from '../../common/telemetry/samples.ts';
+import type { ProxyMetrics } from '../scrape.ts';
 import { require, type Bench } from './bench.ts';
 import { sampleObject, without } from './policies.ts';
 import type { Statement } from './statement.ts';

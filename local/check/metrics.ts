@@ -1,6 +1,7 @@
 // L4 metrics at the node proxies and L7 metrics at the waypoint, with Istio's names and labels, growing with the
 // traffic. Control: the counts before the requests.
-import { sum, type ProxyMetrics, type Sample } from '../scrape.ts';
+import { sum, type Sample } from '../../common/telemetry/samples.ts';
+import type { ProxyMetrics } from '../scrape.ts';
 import { require } from './bench.ts';
 import type { Statement } from './statement.ts';
 

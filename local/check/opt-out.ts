@@ -1,6 +1,7 @@
 // A workload that did not opt in is not touched by the waypoint: the L7 policy does not hold there, and the waypoint
 // counts no request of it. Control: the same path of a service that did opt in is refused and counted.
-import { sum, type ProxyMetrics } from '../scrape.ts';
+import { sum } from '../../common/telemetry/samples.ts';
+import type { ProxyMetrics } from '../scrape.ts';
 import { require } from './bench.ts';
 import type { Statement } from './statement.ts';
 
