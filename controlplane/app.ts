@@ -19,6 +19,7 @@ import { RootDistributor } from './ca/root-distributor.ts';
 import { loadRoot } from './ca/root-store.ts';
 import { keepServerCertificate, serverNames } from './ca/server-certificate.ts';
 import type { Config } from './config.ts';
+import { dashboardPages } from './dashboard/dashboard.ts';
 import { debugPages } from './debug-pages.ts';
 import { FIELD_MANAGER, WaypointDeployer } from './deploy/waypoint-deployer.ts';
 import { openHttpServer } from './http-server.ts';
@@ -260,6 +261,12 @@ class ControlPlane implements App {
         this.#setGauges();
         return { type: 'text/plain; version=0.0.4', body: await this.#counters.render() };
       },
+      ...dashboardPages({
+        clock: systemClock,
+        rootNamespace: this.#config.mesh.rootNamespace,
+        pods: () => this.#watch.objects('pods'),
+        verdicts: () => this.#model.output?.verdicts ?? [],
+      }),
       ...debugPages({
         output: () => this.#model.output,
         clients: () => this.#discovery?.clients ?? [],

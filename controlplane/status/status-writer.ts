@@ -1,7 +1,7 @@
 // Writes verdicts where users look: conditions in the objects' status, and an event for what nobody enforces. Only
 // differences are written; conditions of other controllers are kept, and ours that no longer apply removed. A
 // write names the version it was computed from, so that two writers cannot undo each other.
-import type { Clock } from '../../common/clock.ts';
+import type { Clock, Timer } from '../../common/clock.ts';
 import {
   MESH_ACCEPTED,
   ROUTE_CONTROLLER,
@@ -11,7 +11,7 @@ import {
   buildStatus,
 } from '../../common/compile/status.ts';
 import type { Condition, ParentStatus, StatusUpdate } from '../../common/compile/status.ts';
-import type { CompileInput, CompileOutput } from '../../common/compile/types.ts';
+import type { CompileInput, CompileOutput, Verdict } from '../../common/compile/types.ts';
 import { isKubeStatus } from '../../common/kube/client.ts';
 import type { KubeClient } from '../../common/kube/client.ts';
 import type { EventRecorder } from '../../common/kube/events.ts';
@@ -37,6 +37,7 @@ const WRITTEN: readonly WatchedName[] = [
   'peerAuthentications',
   'httpRoutes',
 ];
+const EVENT_AFTER_MS = 10_000;
 const NO_UPDATE = { conditions: [], parents: [] } as const;
 
 type Timed<T> = T & { readonly lastTransitionTime?: string };
@@ -68,6 +69,9 @@ export class StatusWriter {
   readonly #options: StatusWriterOptions;
   readonly #queue: KeyedQueue;
   #wanted: ReadonlyMap<string, StatusUpdate> = new Map();
+  /** Verdicts of no effect, by their text, with the time they were first seen. */
+  #lossSince: ReadonlyMap<string, { readonly verdict: Verdict; readonly atMs: number }> = new Map();
+  #eventTimer: Timer | undefined;
 
   constructor(options: StatusWriterOptions) {
     this.#options = options;
@@ -88,11 +92,12 @@ export class StatusWriter {
         if (this.#patchFor(name, `${kind}/${key}`) !== undefined) this.#queue.add(`${kind}/${key}`);
       }
     }
-    void this.#recordEvents(output);
+    this.#watchLosses(output.verdicts.filter(({ enforcedAt }) => enforcedAt === 'nowhere'));
   }
 
   close(): void {
     this.#queue.close();
+    this.#eventTimer?.cancel();
   }
 
   async #write(key: string): Promise<void> {
@@ -131,9 +136,26 @@ export class StatusWriter {
     return { metadata: { resourceVersion: object.metadata?.resourceVersion }, status };
   }
 
-  async #recordEvents(output: CompileOutput): Promise<void> {
-    for (const verdict of output.verdicts) {
-      if (verdict.enforcedAt !== 'nowhere') continue;
+  /** A policy often comes before its pods: only what stays without effect for a while is an event. */
+  #watchLosses(losses: readonly Verdict[]): void {
+    const { clock } = this.#options;
+    const since = this.#lossSince;
+    this.#lossSince = new Map(
+      losses.map((verdict) => {
+        const key = JSON.stringify(verdict);
+        return [key, since.get(key) ?? { verdict, atMs: clock.now() }];
+      }),
+    );
+    this.#eventTimer?.cancel();
+    if (losses.length > 0) {
+      this.#eventTimer = clock.after(EVENT_AFTER_MS, () => void this.#recordEvents());
+    }
+  }
+
+  async #recordEvents(): Promise<void> {
+    const now = this.#options.clock.now();
+    for (const { verdict, atMs } of this.#lossSince.values()) {
+      if (now - atMs < EVENT_AFTER_MS) continue;
       const found = this.#find(`${verdict.kind}/${verdict.namespace}/${verdict.name}`);
       if (found === undefined) continue;
       await this.#options.events.record({
@@ -142,7 +164,7 @@ export class StatusWriter {
         type: 'Warning',
         reason: verdict.reason,
         action: 'Compile',
-        note: `${verdict.field}: ${verdict.message}`,
+        note: verdict.message,
       });
     }
   }
