@@ -26,6 +26,27 @@ function metric(pod: string, name: string, labels: readonly string[]): number {
     .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
 }
 
+/** Sum of a metric over both node proxies. */
+function total(name: string, labels: readonly string[]): number {
+  const path = 'jsonpath={.items[*].metadata.name}';
+  const args = ['get', 'pods', '-n', 'istio-system', '-l', 'app=ztunnel', '-o', path];
+  const pods = cluster.must(args).split(' ');
+  assert.equal(pods.length, 2, 'one node proxy for each node');
+  return pods.reduce((sum, pod) => sum + metric(pod, name, labels), 0);
+}
+
+/** Puts a deployment's pods on a node. */
+function pin(deployment: string, node: string): void {
+  const nodeSelector = { 'kubernetes.io/hostname': node };
+  const patch = JSON.stringify({ spec: { template: { spec: { nodeSelector } } } });
+  cluster.must(['patch', 'deploy', '-n', 'bookinfo', deployment, '-p', patch]);
+}
+
+function nodeOf(selector: string): string {
+  const path = 'jsonpath={.items[0].spec.nodeName}';
+  return cluster.must(['get', 'pods', '-n', 'bookinfo', '-l', selector, '-o', path]);
+}
+
 describe(
   'the mesh on a real api server',
   { skip: !hasRealApiServer() && 'set KUBECONFIG or AMBIENT_KUBE' },
@@ -47,6 +68,8 @@ describe(
       rollout('istio-system', 'ds/istio-cni-node');
       rollout('istio-system', 'ds/ztunnel');
       cluster.must(['apply', '-k', 'manifests/samples']);
+      pin('curl', 'ambient-a');
+      pin('ratings-v1', 'ambient-b');
       rollout('bookinfo', 'deploy/ratings-v1');
       rollout('bookinfo', 'deploy/curl');
       cluster.must([
@@ -81,6 +104,19 @@ describe(
         },
         () => seen,
       );
+      assert.notEqual(nodeOf('app=curl'), nodeOf('app=ratings'), 'the pods are on different nodes');
+      const labels = [
+        'source_workload="curl"',
+        'destination_workload="ratings-v1"',
+        'connection_security_policy="mutual_tls"',
+      ];
+      for (const reporter of ['source', 'destination']) {
+        const opened = total('istio_tcp_connections_opened_total', [
+          ...labels,
+          `reporter="${reporter}"`,
+        ]);
+        assert.ok(opened > 0, `the ${reporter} counts a connection over mutual tls`);
+      }
     });
 
     it('shows the L4 deny in both node proxies', async () => {
@@ -102,36 +138,14 @@ describe(
           ? undefined
           : true,
       );
-      const pods = cluster
-        .must([
-          'get',
-          'pods',
-          '-n',
-          'istio-system',
-          '-l',
-          'app=ztunnel',
-          '-o',
-          'jsonpath={.items[*].metadata.name}',
-        ])
-        .split(' ');
-      assert.equal(pods.length, 2);
-      const labels = ['destination_workload="ratings-v1"'];
-      const failed = (reporter: string, flag: string): number =>
-        pods.reduce(
-          (sum, pod) =>
-            sum +
-            metric(pod, 'istio_tcp_connections_failed_total', [
-              ...labels,
-              `reporter="${reporter}"`,
-              flag,
-            ]),
-          0,
-        );
+      const labels = ['source_workload="curl"', 'destination_workload="ratings-v1"'];
+      const failed = (more: readonly string[]): number =>
+        total('istio_tcp_connections_failed_total', [...labels, ...more]);
       assert.ok(
-        failed('destination', 'response_flags="DENY"') > 0,
+        failed(['reporter="destination"', 'response_flags="DENY"']) > 0,
         'the destination counts the deny',
       );
-      assert.ok(failed('source', 'response_flags=') > 0, 'the source counts the failure');
+      assert.ok(failed(['reporter="source"']) > 0, 'the source counts the failure');
     });
   },
 );

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const API_PORT = '26443';
+const API_PORT = '26843';
 const BUILD_TIMEOUT_MS = 40 * 60_000;
 
 /** What ran: exit code and both outputs. */
