@@ -283,8 +283,8 @@ class OpensslConnection implements TlsConnection {
       ERR_clear_error();
       const before = BIO_number_read(this.#rbio);
       const wasEmpty = this.#isBufferEmpty;
-      // With bytes left over from the last batch a read may be short because OpenSSL's buffer was nearly full.
-      const hadLeftover = SSL_has_pending(this.#ssl) !== 0;
+      // Count of bytes fetched when OpenSSL's buffer was last seen empty between two records.
+      let emptyAt = wasEmpty ? before : -1;
       while (total + RECORD_BYTES <= BLOCK_BYTES) {
         const length = SSL_read(this.#ssl, block.address + total, BLOCK_BYTES - total);
         if (length <= 0) {
@@ -292,13 +292,14 @@ class OpensslConnection implements TlsConnection {
           break;
         }
         total += length;
-        if (SSL_has_pending(this.#ssl) === 0) {
-          const fetched = BIO_number_read(this.#rbio) - before;
-          if (hadLeftover || fetched >= SHORT_READ_BYTES || this.#hasEnded) continue;
-          this.#readable = false;
-          break;
-        }
+        emptyAt = -1;
+        if (SSL_has_pending(this.#ssl) !== 0) continue;
+        emptyAt = BIO_number_read(this.#rbio);
+        if (!wasEmpty || this.#hasEnded || emptyAt - before >= SHORT_READ_BYTES) continue;
+        this.#readable = false;
+        break;
       }
+      this.#isBufferEmpty = emptyAt === BIO_number_read(this.#rbio);
       this.#drain();
       const failure = this.#noteReadError(error);
       if (total > 0 && !this.#closed) this.handler.onData(block.address, total);
