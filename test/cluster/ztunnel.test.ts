@@ -1,0 +1,261 @@
+// Two node proxies as processes, pods as network namespaces, a control plane over gRPC: what a user relies on.
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import { once } from 'node:events';
+import { after, before, describe, it } from 'node:test';
+import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
+import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
+import { parseIp } from '../../common/workload/ip.ts';
+import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+
+const mesh = new NetnsMesh();
+const PODS = [
+  { name: 'client', ip: '10.77.0.1', node: 'a' },
+  { name: 'intruder', ip: '10.77.0.2', node: 'a' },
+  { name: 'server', ip: '10.77.0.3', node: 'b' },
+  { name: 'second', ip: '10.77.0.4', node: 'b' },
+  { name: 'outside', ip: '10.77.0.5', node: 'none' },
+];
+const VIP = '10.96.0.1';
+const WEB = 'default/web.default.svc.cluster.local';
+const bytesOf = (ip: string): Uint8Array => parseIp(ip) ?? new Uint8Array();
+
+async function publish(name: string, protocol: TunnelProtocol, inWeb: boolean): Promise<void> {
+  const pod = PODS.find((one) => one.name === name);
+  assert.ok(pod);
+  const ports = { ports: [{ servicePort: 80, targetPort: 8080 }] };
+  await mesh.putAddress(name, {
+    type: {
+      case: 'workload',
+      value: {
+        uid: name,
+        name,
+        namespace: 'default',
+        serviceAccount: name,
+        addresses: [bytesOf(pod.ip)],
+        tunnelProtocol: protocol,
+        node: pod.node,
+        workloadName: name,
+        canonicalName: name,
+        canonicalRevision: 'v1',
+        services: inWeb ? { [WEB]: ports } : {},
+      },
+    },
+  } as Parameters<typeof mesh.putAddress>[1]);
+}
+
+before(async () => {
+  await mesh.start();
+  for (const pod of PODS) mesh.addPod(pod);
+  await mesh.putAddress(WEB, {
+    type: {
+      case: 'service',
+      value: {
+        name: 'web',
+        namespace: 'default',
+        hostname: 'web.default.svc.cluster.local',
+        addresses: [{ network: '', address: bytesOf(VIP) }],
+        ports: [{ servicePort: 80, targetPort: 8080 }],
+      },
+    },
+  } as Parameters<typeof mesh.putAddress>[1]);
+  await mesh.serve('server');
+  await mesh.serve('second');
+  await mesh.startNode('a');
+  await mesh.startNode('b');
+  for (const name of ['client', 'intruder', 'server', 'second']) {
+    await publish(name, TunnelProtocol.HBONE, name === 'server');
+    await mesh.enrol(name);
+  }
+});
+
+after(() => mesh.close());
+
+describe('ztunnel', () => {
+  it('carries a connection over mutual TLS and keeps the source address', async () => {
+    const { status, stdout } = await mesh.ask('client', '10.77.0.3');
+    assert.equal(stdout, 'server saw 10.77.0.1: hello\n');
+    assert.equal(status, 0);
+    const labels = ['connection_security_policy="mutual_tls"', 'destination_workload="server"'];
+    await eventually('both sides have counted', async () => {
+      const opened = 'istio_tcp_connections_closed_total';
+      const source = await mesh.metric('a', opened, 'reporter="source"', ...labels);
+      const destination = await mesh.metric('b', opened, 'reporter="destination"', ...labels);
+      return source === 1 && destination === 1;
+    });
+    const principal = 'source_principal="spiffe://cluster.local/ns/default/sa/client"';
+    assert.equal(await mesh.metric('b', 'istio_tcp_received_bytes_total', principal), 6);
+    assert.equal(await mesh.metric('b', 'istio_tcp_sent_bytes_total', principal), 28);
+    const line = /\{[^\n]*"message":"connection complete"[^\n]*/.exec(mesh.log('b'))?.[0] ?? '{}';
+    assert.partialDeepStrictEqual(JSON.parse(line), {
+      'src.identity': 'spiffe://cluster.local/ns/default/sa/client',
+      'src.workload': 'client',
+      'dst.hbone_addr': '10.77.0.3:8080',
+      'dst.workload': 'server',
+      'dst.service': 'web.default.svc.cluster.local',
+      direction: 'inbound',
+      bytes_sent: 28,
+      bytes_recv: 6,
+    });
+  });
+
+  it('balances a service by its virtual address', async () => {
+    const { stdout } = await mesh.ask('client', VIP, 80);
+    assert.equal(stdout, 'server saw 10.77.0.1: hello\n');
+    const service = 'destination_service="web.default.svc.cluster.local"';
+    assert.ok((await mesh.metric('a', 'istio_tcp_connections_opened_total', service)) >= 1);
+  });
+
+  it('serves plaintext from outside the mesh, and counts it as such', async () => {
+    const { stdout } = await mesh.ask('outside', '10.77.0.3');
+    assert.equal(stdout, 'server saw 10.77.0.5: hello\n');
+    const unknown = 'connection_security_policy="unknown"';
+    assert.ok((await mesh.metric('b', 'istio_tcp_connections_opened_total', unknown)) >= 1);
+  });
+
+  it('a deny policy refuses new connections and ends running ones', async () => {
+    const running = mesh.client('intruder', '10.77.0.3', 8080);
+    running.stdin?.write('one\n');
+    assert.ok(running.stdout);
+    await once(running.stdout, 'data');
+    await mesh.putPolicy('default/deny', {
+      name: 'deny',
+      namespace: 'default',
+      scope: Scope.NAMESPACE,
+      action: Action.DENY,
+      rules: [
+        {
+          clauses: [
+            {
+              matches: [
+                {
+                  principals: [
+                    {
+                      matchType: { case: 'exact', value: 'cluster.local/ns/default/sa/intruder' },
+                    },
+                  ],
+                },
+              ],
+            },
+          ],
+        },
+      ],
+    } as Parameters<typeof mesh.putPolicy>[1]);
+    const [code] = (await once(running, 'close')) as [number | null];
+    assert.equal(code, 3);
+    const { status, stdout } = await mesh.ask('intruder', '10.77.0.3');
+    assert.deepEqual([status, stdout], [3, '']);
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
+    const failed = 'istio_tcp_connections_failed_total';
+    await eventually(
+      'the denials are counted',
+      async () =>
+        (await mesh.metric('b', failed, 'response_flags="DENY"', 'source_workload="intruder"')) >=
+        2,
+    );
+    assert.match(mesh.log('b'), /"policy":"default\/deny"/);
+    await mesh.putPolicy('default/deny', undefined);
+    assert.equal((await mesh.ask('intruder', '10.77.0.3')).status, 0);
+  });
+
+  it('a policy on identities refuses plaintext (strict mutual TLS)', async () => {
+    await mesh.putPolicy('default/strict', {
+      name: 'strict',
+      namespace: 'default',
+      scope: Scope.NAMESPACE,
+      action: Action.DENY,
+      rules: [
+        {
+          clauses: [
+            { matches: [{ notPrincipals: [{ matchType: { case: 'presence', value: {} } }] }] },
+          ],
+        },
+      ],
+    } as Parameters<typeof mesh.putPolicy>[1]);
+    assert.equal((await mesh.ask('outside', '10.77.0.3')).status, 3);
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
+    await mesh.putPolicy('default/strict', undefined);
+  });
+
+  it('garbage on 15008 hurts nobody and has a reason', async () => {
+    const garbage = mesh.client('outside', '10.77.0.3', 15008);
+    garbage.stdin?.write('GET / HTTP/1.1\r\n\r\n');
+    await once(garbage, 'close');
+    await eventually(
+      'it is counted',
+      async () =>
+        (await mesh.metric('b', 'ambient_connections_refused_total', 'reason="tls_failure"')) >= 1,
+    );
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
+  });
+
+  it('a pod leaves and joins without a failed connection', async () => {
+    const failures: string[] = [];
+    let isDone = false;
+    const load = (async () => {
+      while (!isDone) {
+        const { status, stderr } = await mesh.ask('client', '10.77.0.4');
+        if (status !== 0) failures.push(stderr);
+      }
+    })();
+    await publish('second', TunnelProtocol.NONE, false);
+    await mesh.unenrol('second');
+    const { stdout } = await mesh.ask('client', '10.77.0.4');
+    assert.equal(stdout, 'second saw 10.77.0.1: hello\n');
+    await mesh.enrol('second');
+    await publish('second', TunnelProtocol.HBONE, false);
+    await mesh.ask('client', '10.77.0.4');
+    isDone = true;
+    await load;
+    assert.deepEqual(failures, []);
+  });
+
+  it('a killed proxy is replaced, and a connect waits for it', async () => {
+    await mesh.endProxy('b', 'SIGKILL');
+    const asked = mesh.ask('client', '10.77.0.3');
+    await mesh.startProxy('b');
+    const { status, stdout } = await asked;
+    assert.deepEqual([status, stdout], [0, 'server saw 10.77.0.1: hello\n']);
+  });
+
+  it('shows workloads, certificates and connections in its dump', async () => {
+    const running = mesh.client('client', '10.77.0.3', 8080);
+    running.stdin?.write('one\n');
+    assert.ok(running.stdout);
+    await once(running.stdout, 'data');
+    const dump = await mesh.configDump('a');
+    running.stdin?.end();
+    assert.partialDeepStrictEqual(dump['workloadState'], {
+      client: {
+        state: 'Up',
+        info: { name: 'client', namespace: 'default', serviceAccount: 'client' },
+        connections: {
+          outbound: [
+            { originalDst: '10.77.0.3:8080', actualDst: '10.77.0.3:15008', protocol: 'HBONE' },
+          ],
+        },
+      },
+    });
+    const text = JSON.stringify(dump);
+    assert.ok(text.includes('"identity":"spiffe://cluster.local/ns/default/sa/client"'));
+    assert.ok(!text.includes('PRIVATE KEY'));
+  });
+
+  it('drains: a running connection may end by itself, and the process exits 0', async () => {
+    const running = mesh.client('client', '10.77.0.3', 8080);
+    running.stdin?.write('one\n');
+    assert.ok(running.stdout);
+    await once(running.stdout, 'data');
+    const ended = mesh.endProxy('a', 'SIGTERM');
+    await eventually('draining has begun', () => mesh.log('a').includes('"draining"'));
+    running.stdin?.end('two\n');
+    const [code] = (await once(running, 'close')) as [number | null];
+    assert.equal(code, 0);
+    assert.equal(await ended, 0);
+  });
+
+  it('leaves no listener behind', () => {
+    const socket = connect({ host: '127.0.0.1', port: 15008 });
+    return once(socket, 'error').then(() => undefined);
+  });
+});

@@ -1,0 +1,399 @@
+// A small mesh for cluster tests (root): pods as network namespaces on a bridge, ZDS and the control plane in this
+// process, node proxies as real processes. Nothing of it touches the host's own network.
+import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { systemClock } from '../../common/clock.ts';
+import { openGrpcServer } from '../../common/grpc/server.ts';
+import type { GrpcServer } from '../../common/grpc/server.ts';
+import { CertificateAuthority, createRoot } from '../../common/identity/ca.ts';
+import { parseCsr } from '../../common/identity/csr.ts';
+import { AUTHORIZATION_TYPE_URL } from '../../common/policy/decode.ts';
+import { AuthorizationSchema } from '../../common/policy/gen/authorization_pb.ts';
+import { ADDRESS_TYPE_URL } from '../../common/workload/decode.ts';
+import { AddressSchema } from '../../common/workload/gen/workload_pb.ts';
+import { DeltaServer } from '../../common/xds/delta-server.ts';
+import type { ServedResource } from '../../common/xds/delta-server.ts';
+import { decodeAck, encodeRequest } from '../../common/zds/codec.ts';
+import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
+import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
+
+/** A pod of the test. */
+export interface TestPod {
+  readonly name: string;
+  readonly ip: string;
+  readonly node: string;
+}
+
+/** Result of a client run to its end. */
+export interface ClientResult {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(command: string, args: readonly string[], input?: string): string {
+  const result = spawnSync(command, args, { encoding: 'utf8', input });
+  if (result.status !== 0) {
+    throw new Error(`${command} ${args.join(' ')}: ${result.error?.message ?? result.stderr}`);
+  }
+  return result.stdout;
+}
+
+const RULES = `
+table inet test {
+  chain mangle-pre { type filter hook prerouting priority -150;
+    meta mark & 0xfff == 0x539 ct mark set 0x111
+  }
+  chain mangle-out { type route hook output priority -150;
+    ct mark & 0xfff == 0x111 meta mark set ct mark
+  }
+  chain nat-pre { type nat hook prerouting priority -100;
+    ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 redirect to :15006
+  }
+  chain nat-out { type nat hook output priority -100;
+    meta l4proto tcp meta mark & 0xfff == 0x111 accept
+    ip daddr != 127.0.0.1 oifname "lo" accept
+    ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 redirect to :15001
+  }
+}
+`;
+
+/** One node's proxy and its ZDS server. */
+interface TestNode {
+  readonly name: string;
+  readonly ports: { readonly admin: number; readonly stats: number; readonly readiness: number };
+  readonly zds: SeqpacketServer;
+  session: SeqpacketSocket | undefined;
+  process: ChildProcess | undefined;
+  log: string;
+}
+
+export class NetnsMesh {
+  readonly #prefix = `zt${process.pid}`;
+  readonly #dir = mkdtempSync(join(tmpdir(), 'ambient-test-'));
+  readonly #namespaces: string[] = [];
+  readonly #children: ChildProcess[] = [];
+  readonly #nodes = new Map<string, TestNode>();
+  readonly #pods = new Map<string, TestPod>();
+  readonly #meshed = new Set<string>();
+  readonly #resources = new Map<string, Map<string, ServedResource>>([
+    [ADDRESS_TYPE_URL, new Map()],
+    [AUTHORIZATION_TYPE_URL, new Map()],
+  ]);
+  #generation = 1;
+  readonly #xds: DeltaServer;
+  #grpc: GrpcServer | undefined;
+
+  constructor() {
+    this.#xds = new DeltaServer({
+      snapshotOf: (typeUrl) => {
+        const resources = this.#resources.get(typeUrl);
+        return resources && { generation: this.#generation, resources: new Map(resources) };
+      },
+    });
+  }
+
+  /** Starts the control plane and the bridge. */
+  async start(): Promise<void> {
+    const ca = new CertificateAuthority(createRoot('cluster.local', systemClock), systemClock);
+    this.#grpc = await openGrpcServer({
+      address: '127.0.0.1:0',
+      handlers: {
+        authenticate: () => Promise.resolve(undefined),
+        openStream: (_caller, _peer, send) => {
+          const session = this.#xds.open(send);
+          return {
+            onRequest: (request) => session.onRequest(request),
+            onEnd: () => this.#xds.remove(session),
+          };
+        },
+        sign: (_caller, { csrPem, ttlSec }) => {
+          const { publicKeyDer, uriSans } = parseCsr(csrPem);
+          return Promise.resolve(ca.issueWorkload(publicKeyDer, uriSans[0] ?? '', ttlSec));
+        },
+      },
+    });
+    this.#addNamespace('net');
+    this.#ip('net', 'link', 'add', 'br0', 'type', 'bridge');
+    this.#ip('net', 'link', 'set', 'br0', 'up');
+  }
+
+  #ns(name: string): string {
+    return `${this.#prefix}-${name}`;
+  }
+
+  #addNamespace(name: string): void {
+    run('ip', ['netns', 'add', this.#ns(name)]);
+    this.#namespaces.push(this.#ns(name));
+    this.#ip(name, 'link', 'set', 'lo', 'up');
+  }
+
+  #ip(name: string, ...args: string[]): void {
+    run('ip', ['-n', this.#ns(name), ...args]);
+  }
+
+  /** Makes a pod's namespace and address. */
+  addPod(pod: TestPod): void {
+    const { name, ip } = pod;
+    this.#pods.set(name, pod);
+    this.#addNamespace(name);
+    const link = ['link', 'add', 'eth0', 'netns', this.#ns(name), 'type', 'veth'];
+    run('ip', [...link, 'peer', 'name', `p-${name}`, 'netns', this.#ns('net')]);
+    this.#ip('net', 'link', 'set', `p-${name}`, 'master', 'br0', 'up');
+    this.#ip(name, 'addr', 'add', `${ip}/24`, 'dev', 'eth0');
+    this.#ip(name, 'link', 'set', 'eth0', 'up');
+    this.#ip(name, 'route', 'add', 'default', 'dev', 'eth0');
+    const rule = ['rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100'];
+    this.#ip(name, ...rule);
+    this.#ip(name, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100');
+  }
+
+  /** Starts the line server in a pod. */
+  async serve(name: string, port = 8080): Promise<void> {
+    const child = this.#inPod(name, ['test/support/line-server.ts', name, String(port)]);
+    await new Promise<void>((resolve, reject) => {
+      child.stdout?.once('data', () => resolve());
+      child.once('exit', () => reject(new Error(`line server in ${name} ended`)));
+    });
+  }
+
+  /** Runs the line client in a pod; without input the caller writes to `stdin`. */
+  client(name: string, host: string, port: number): ChildProcess {
+    return this.#inPod(name, ['test/support/line-client.ts', host, String(port)]);
+  }
+
+  /** Sends one line and reads to the end. */
+  async ask(name: string, host: string, port = 8080): Promise<ClientResult> {
+    const child = this.client(name, host, port);
+    let stdout = '';
+    let stderr = '';
+    child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stdin?.end('hello\n');
+    const status = await new Promise<number | null>((resolve) => child.on('close', resolve));
+    return { status, stdout, stderr };
+  }
+
+  #inPod(name: string, args: readonly string[]): ChildProcess {
+    const argv = ['netns', 'exec', this.#ns(name), process.execPath, ...args];
+    const child = spawn('ip', argv, { stdio: ['pipe', 'pipe', 'pipe'] });
+    child.stdin.on('error', () => undefined);
+    this.#children.push(child);
+    return child;
+  }
+
+  /** Starts a node's proxy and waits until it is ready. */
+  async startNode(name: string): Promise<void> {
+    const zds = SeqpacketServer.listen(join(this.#dir, `${name}.sock`));
+    const ports = {
+      admin: await freePort(),
+      stats: await freePort(),
+      readiness: await freePort(),
+    };
+    const node: TestNode = { name, ports, zds, session: undefined, process: undefined, log: '' };
+    this.#nodes.set(name, node);
+    this.#serveZds(node).catch((err: unknown) => {
+      node.log += `zds: ${String(err)}\n`;
+    });
+    await this.startProxy(name);
+  }
+
+  /** (Re)starts the proxy process of a node. */
+  async startProxy(name: string): Promise<void> {
+    const node = this.#node(name);
+    const address = `http://127.0.0.1:${this.#grpc?.port ?? 0}`;
+    const child = spawn(process.execPath, ['ztunnel/main.ts'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        PATH: process.env['PATH'],
+        NODE_NAME: name,
+        XDS_ADDRESS: address,
+        CA_ADDRESS: address,
+        INPOD_UDS: node.zds.path,
+        ADMIN_PORT: String(node.ports.admin),
+        STATS_PORT: String(node.ports.stats),
+        READINESS_PORT: String(node.ports.readiness),
+        CONNECTION_TERMINATION_DEADLINE: '3s',
+      },
+    });
+    node.process = child;
+    const keep = (chunk: Buffer): void => {
+      node.log += chunk.toString();
+    };
+    child.stdout.on('data', keep);
+    child.stderr.on('data', keep);
+    await eventually(`proxy of ${name} is ready`, async () => {
+      const answer = await fetch(`http://127.0.0.1:${node.ports.readiness}/healthz/ready`);
+      return answer.status === 200;
+    });
+  }
+
+  /** Sends a signal to a node's proxy; resolves with its exit code. */
+  async endProxy(name: string, signal: NodeJS.Signals): Promise<number | null> {
+    const { process: child } = this.#node(name);
+    if (child?.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
+    const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
+    child.kill(signal);
+    return ended;
+  }
+
+  log(name: string): string {
+    return this.#node(name).log;
+  }
+
+  /** Sum of the samples of a metric whose labels contain all the given texts. */
+  async metric(node: string, metric: string, ...labels: string[]): Promise<number> {
+    const answer = await fetch(`http://127.0.0.1:${this.#node(node).ports.stats}/metrics`);
+    const lines = (await answer.text()).split('\n');
+    return lines
+      .filter((line) => line.startsWith(`${metric}{`) && labels.every((one) => line.includes(one)))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+  }
+
+  async configDump(node: string): Promise<Record<string, unknown>> {
+    const answer = await fetch(`http://127.0.0.1:${this.#node(node).ports.admin}/config_dump`);
+    return (await answer.json()) as Record<string, unknown>;
+  }
+
+  /** Hands a pod to its node's proxy and writes the redirect rules. */
+  async enrol(name: string): Promise<void> {
+    const pod = this.#pod(name);
+    this.#meshed.add(name);
+    const node = this.#node(pod.node);
+    if (node.session !== undefined) await this.#sendAdd(node.session, pod);
+    run('ip', ['netns', 'exec', this.#ns(name), 'nft', '-f', '-'], RULES);
+  }
+
+  /** Takes a pod away from its proxy, rules first. */
+  async unenrol(name: string): Promise<void> {
+    const pod = this.#pod(name);
+    this.#meshed.delete(name);
+    run('ip', ['netns', 'exec', this.#ns(name), 'nft', 'delete', 'table', 'inet', 'test']);
+    await this.#exchange(this.#node(pod.node).session, encodeRequest({ kind: 'del', uid: name }));
+  }
+
+  async #serveZds(node: TestNode): Promise<void> {
+    for (;;) {
+      const socket = await node.zds.accept();
+      if (socket === undefined) return;
+      await socket.receive(); // hello
+      for (const name of this.#meshed) {
+        const pod = this.#pod(name);
+        if (pod.node === node.name) await this.#sendAdd(socket, pod);
+      }
+      await this.#exchange(socket, encodeRequest({ kind: 'snapshotSent' }));
+      node.session = socket;
+    }
+  }
+
+  async #sendAdd(socket: SeqpacketSocket, pod: TestPod): Promise<void> {
+    const fd = openSync(`/run/netns/${this.#ns(pod.name)}`, 'r');
+    const info = { name: pod.name, namespace: 'default', serviceAccount: pod.name };
+    const packet = encodeRequest({ kind: 'add', uid: pod.name, pod: info });
+    try {
+      await this.#exchange(socket, packet, [fd]);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async #exchange(
+    socket: SeqpacketSocket | undefined,
+    packet: Uint8Array,
+    fds: readonly number[] = [],
+  ): Promise<void> {
+    socket?.send(packet, fds);
+    const answer = await socket?.receive();
+    const error = answer === undefined ? 'session ended' : decodeAck(answer.data);
+    if (error !== undefined) throw new Error(`zds: ${error}`);
+  }
+
+  /** Publishes an Address resource and waits for all proxies to acknowledge. */
+  async putAddress(
+    name: string,
+    init: Parameters<typeof create<typeof AddressSchema>>[1],
+  ): Promise<void> {
+    await this.#put(ADDRESS_TYPE_URL, name, toBinary(AddressSchema, create(AddressSchema, init)));
+  }
+
+  /** Publishes a policy; undefined removes it. */
+  async putPolicy(
+    name: string,
+    init: Parameters<typeof create<typeof AuthorizationSchema>>[1] | undefined,
+  ): Promise<void> {
+    const value = init && toBinary(AuthorizationSchema, create(AuthorizationSchema, init));
+    await this.#put(AUTHORIZATION_TYPE_URL, name, value);
+  }
+
+  async #put(typeUrl: string, name: string, value: Uint8Array | undefined): Promise<void> {
+    this.#generation++;
+    if (value === undefined) this.#resources.get(typeUrl)?.delete(name);
+    else
+      this.#resources.get(typeUrl)?.set(name, { name, version: String(this.#generation), value });
+    this.#xds.publish();
+    const isAcked = await this.#xds.whenAcked(typeUrl, this.#generation, AbortSignal.timeout(5000));
+    if (!isAcked) throw new Error(`${name} was not acknowledged`);
+  }
+
+  #pod(name: string): TestPod {
+    const pod = this.#pods.get(name);
+    if (pod === undefined) throw new Error(`no pod ${name}`);
+    return pod;
+  }
+
+  #node(name: string): TestNode {
+    const node = this.#nodes.get(name);
+    if (node === undefined) throw new Error(`no node ${name}`);
+    return node;
+  }
+
+  async close(): Promise<void> {
+    for (const name of this.#nodes.keys()) await this.endProxy(name, 'SIGKILL');
+    for (const { zds, session } of this.#nodes.values()) {
+      session?.close();
+      zds.close();
+    }
+    for (const child of this.#children) child.kill('SIGKILL');
+    await this.#grpc?.close();
+    for (const name of this.#namespaces) spawnSync('ip', ['netns', 'del', name]);
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' ? (address?.port ?? 0) : 0));
+    });
+  });
+}
+
+/** Polls until the check holds; the last error is in the message when it never does. */
+export async function eventually(
+  claim: string,
+  check: () => boolean | Promise<boolean>,
+  timeoutMs = 15_000,
+): Promise<void> {
+  const until = Date.now() + timeoutMs;
+  let last: unknown;
+  while (Date.now() < until) {
+    try {
+      if (await check()) return;
+      last = undefined;
+    } catch (err) {
+      last = err;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(
+    `not within ${timeoutMs} ms: ${claim}${last === undefined ? '' : ` (${String(last)})`}`,
+  );
+}
