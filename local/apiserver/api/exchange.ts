@@ -47,7 +47,11 @@ export async function readDocument(request: IncomingMessage): Promise<unknown> {
   const type = contentType(request);
   const body = await readBody(request);
   if (body.length === 0) return undefined;
-  if (type.includes('protobuf') || type.includes('cbor')) {
+  if (type === 'application/vnd.kubernetes.protobuf') {
+    const { decodeProtobuf } = await import('../schema/protobuf.ts');
+    return decodeProtobuf(body);
+  }
+  if (type.includes('cbor')) {
     throw new StatusError(
       415,
       'UnsupportedMediaType',
@@ -93,7 +97,7 @@ export function sendText(
   if (exchange.warnings.length > 0) {
     headers['warning'] = exchange.warnings.map((text) => `299 - ${JSON.stringify(text)}`);
   }
-  const accepts = String(request.headers['accept-encoding'] ?? '').includes('gzip');
+  const accepts = (request.headers['accept-encoding'] ?? '').toString().includes('gzip');
   if (!accepts || json.length < GZIP_MIN_BYTES) {
     response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(json) });
     response.end(json);

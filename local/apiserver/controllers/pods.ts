@@ -141,7 +141,8 @@ export function setCondition(conditions: unknown, next: Dict, now: string): Dict
   const before = all.find((item) => item['type'] === next['type']);
   const isSame = ['status', 'reason', 'message'].every((name) => before?.[name] === next[name]);
   if (before !== undefined && isSame) return all;
-  const moved = before?.['status'] === next['status'] ? before['lastTransitionTime'] : now;
+  const isSteady = before !== undefined && before['status'] === next['status'];
+  const moved = isSteady ? before['lastTransitionTime'] : now;
   const entry = { ...next, lastUpdateTime: now, lastTransitionTime: moved ?? now };
   return before === undefined
     ? [...all, entry]

@@ -50,7 +50,6 @@ admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding validatingadmis
 apiextensions.k8s.io/v1 CustomResourceDefinition customresourcedefinitions crd,crds C status api-extensions
 `;
 
-/** The kinds whose objects have a desired state that counts generations. */
 function parseLine(line: string): Resource {
   const [groupVersion = '', kind = '', resource = '', short = '', scope = '', subs = '', category] =
     line.split(' ');
@@ -73,7 +72,10 @@ function parseLine(line: string): Resource {
     scale: subresources.includes('scale')
       ? { spec: '.spec.replicas', status: '.status.replicas', selector: undefined }
       : undefined,
-    schema: builtinSchema(kind),
+    // Built when first asked for, to start quickly.
+    get schema() {
+      return builtinSchema(groupVersion.replace(/^\//, ''), kind);
+    },
     isCustom: false,
     columns: undefined,
   };
