@@ -6,9 +6,10 @@ import { parseArgs } from 'node:util';
 const HELP = `load [options] URL...
   --rate N        requests a second (default 5)
   --count N       stop after N requests (default: until SIGTERM)
-  --concurrency N at most so many at once; without --rate-limit they follow at once (default 8)
-  --fast          do not keep to the rate
+  --concurrency N at most so many at once with --fast (default 8)
+  --fast          as fast as the answers come, instead of at a rate
   --close         a new connection for each request
+  --no-retry      a kept connection that breaks is a failure too (default: asked again, as HTTP clients do)
   --header K:V    send this header (may be repeated)
   --match REGEX   count answers by the first group of this expression in the body
   --report N      print a line of JSON every N seconds`;
@@ -21,6 +22,7 @@ const { values, positionals } = parseArgs({
     concurrency: { type: 'string', default: '8' },
     fast: { type: 'boolean', default: false },
     close: { type: 'boolean', default: false },
+    'no-retry': { type: 'boolean', default: false },
     header: { type: 'string', multiple: true, default: [] },
     match: { type: 'string' },
     report: { type: 'string' },
@@ -93,7 +95,7 @@ async function once(url: string): Promise<void> {
   const start = performance.now();
   inFlight++;
   try {
-    const { status, body } = await ask(url, true);
+    const { status, body } = await ask(url, !values['no-retry']);
     add(report.statuses, String(status));
     if (pattern !== undefined) add(report.matches, pattern.exec(body)?.[1] ?? '-');
     if (status >= 500) fail(`status ${status}: ${body.slice(0, 120)}`);

@@ -39,7 +39,13 @@ async function readRoot(bench: Bench): Promise<string> {
 function serverCertificate(pod: Pod): Promise<X509Certificate> {
   const host = pod.status?.podIP ?? '';
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port: 15008, rejectUnauthorized: false, ALPNProtocols: ['h2'] });
+    const socket = connect({
+      host,
+      port: 15008,
+      servername: '',
+      rejectUnauthorized: false,
+      ALPNProtocols: ['h2'],
+    });
     socket.setTimeout(5000, () => socket.destroy(new Error('no handshake in time')));
     let found: X509Certificate | undefined;
     socket.once('secureConnect', () => {

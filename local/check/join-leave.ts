@@ -33,8 +33,8 @@ export const joinLeave: Statement = {
     await setEnrolled(bench, true);
     await expectPlain(bench, lab, false);
     const loads = [
-      bench.startLoad(lab.client, ['--rate', '50', `${SERVER_URL}/get`]),
-      bench.startLoad(lab.client, ['--rate', '30', '--close', `${SERVER_URL}/get`]),
+      bench.startLoad(lab.client, ['--rate', '50', '--no-retry', `${SERVER_URL}/get`]),
+      bench.startLoad(lab.client, ['--rate', '30', '--close', '--no-retry', `${SERVER_URL}/get`]),
     ];
     await bench.sleep(1000);
     await setEnrolled(bench, false);
