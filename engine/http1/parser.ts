@@ -46,6 +46,8 @@ export interface Http1Head {
   readonly keepsAlive: boolean;
   /** Framed by chunks or by a length; a response without either lasts until the end. */
   readonly isFramed: boolean;
+  /** The whole message has arrived: its end follows in the same turn. */
+  readonly isComplete: boolean;
 }
 
 /** What a message consists of, in order. Callbacks may close the parser. */
@@ -248,6 +250,8 @@ export class Http1Parser {
       headers,
       keepsAlive,
       isFramed: (flags & (FLAG_CHUNKED | FLAG_CONTENT_LENGTH)) !== 0,
+      // The parser pauses at a message's end, so that is the last span when it is there.
+      isComplete: this.#spans.values[this.#spans.used - 3] === SPAN_COMPLETE,
     });
   }
 }

@@ -170,7 +170,8 @@ export class Http1ServerConnection implements DuplexHandler {
 
   #onHead(head: Http1Head): void {
     this.#deadline = Infinity;
-    this.#isRequestDone = false;
+    // An answer given before the body was delivered need not close the connection when the body is here anyway.
+    this.#isRequestDone = head.isComplete;
     this.#isLast = !head.keepsAlive;
     const request = requestHead(head);
     if ('problem' in request) {

@@ -16,6 +16,8 @@ import { RequestBody } from './request-body.ts';
 import { failureRow, grpcMessage, grpcStatusOf, replyFor } from './respond.ts';
 import type { FailureCode, LocalReply } from './respond.ts';
 
+const NO_BODY = new Uint8Array(0);
+
 /** What runs upstream for an exchange. */
 export interface UpstreamWork {
   /** The downstream can take more of the response. */
@@ -129,25 +131,30 @@ export class Exchange implements DuplexHandler, HttpStreamEvents {
     const body = typeof text === 'string' ? Buffer.from(text, 'utf8') : text;
     const headers: Header[] = [...(reply.headers ?? [])];
     if (this.isGrpc) {
-      const status = reply.grpcStatus ?? grpcStatusOf(reply.status);
-      this.grpcStatus = status;
-      headers.push(['content-type', 'application/grpc'], ['grpc-status', String(status)]);
+      this.grpcStatus = reply.grpcStatus ?? grpcStatusOf(reply.status);
+      headers.push(['content-type', 'application/grpc']);
+      headers.push(['grpc-status', String(this.grpcStatus)]);
       if (body.length > 0) headers.push(['grpc-message', grpcMessage(Buffer.from(body).toString())]);
-      this.#respond(200, headers, true);
-    } else {
-      if (body.length > 0 && !headers.some(([name]) => name === 'content-type')) {
-        headers.push(['content-type', 'text/plain']);
-      }
-      headers.push(['content-length', String(body.length)]);
-      const hasBody = body.length > 0 && this.method !== 'HEAD';
-      this.#respond(reply.status, headers, !hasBody);
-      if (hasBody) {
-        this.bytesSent += body.length;
-        this.downstream.writeBytes(body);
-        this.downstream.end();
-      }
+      this.#replyWith(200, headers, NO_BODY);
+      return;
     }
+    if (body.length > 0 && !headers.some(([name]) => name === 'content-type')) {
+      headers.push(['content-type', 'text/plain']);
+    }
+    headers.push(['content-length', String(body.length)]);
+    this.#replyWith(reply.status, headers, this.method === 'HEAD' ? NO_BODY : body);
+  }
+
+  /** Counted and logged first: sending the last byte may end the stream, and the caller may ask for the metrics. */
+  #replyWith(status: number, headers: Header[], body: Uint8Array): void {
+    this.status = status;
+    this.bytesSent += body.length;
+    this.#hasResponded = true;
     this.finish();
+    this.#respond(status, headers, body.length === 0);
+    if (body.length === 0) return;
+    this.downstream.writeBytes(body);
+    this.downstream.end();
   }
 
   /** Passes a response's head on. `ops` are applied in order. */

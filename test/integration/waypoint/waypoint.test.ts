@@ -307,7 +307,7 @@ describe('waypoint: failures', () => {
     it(`answers ${status} for ${name}`, async () => {
       const response = await waypoint.request({ path: target });
       assert.equal(response.status, status);
-      assert.equal(response.headers.server, 'istio-envoy');
+      assert.equal(response.headers['server'], 'istio-envoy');
       if (body !== '') assert.equal(response.body.toString(), body);
       const line = await accessLine(`"path":"${target}"`);
       assert.equal(line['response_code'], status);
