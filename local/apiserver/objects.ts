@@ -91,9 +91,10 @@ export function field(value: unknown, ...path: string[]): unknown {
   return at;
 }
 
-/** Reads an object's member as a type the caller vouches for: bodies were defaulted and validated before. */
-export function view<T>(object: KubeObject, member: string): T {
-  return (object[member] ?? {}) as T;
+/** A scalar as text; empty when it is none. */
+export function scalarText(value: unknown): string {
+  if (typeof value === 'string') return value;
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
 }
 
 /** A deep copy of plain JSON. */

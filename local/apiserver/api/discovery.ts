@@ -202,7 +202,7 @@ export class Discovery {
   /** Answers `/api`, `/apis` and the paths up to a group's version. */
   handle(exchange: Exchange): void {
     const path = exchange.url.pathname.replace(/\/$/, '');
-    const accept = String(exchange.request.headers.accept ?? '');
+    const accept = exchange.request.headers.accept ?? '';
     const form = /v=(v2beta1|v2);as=APIGroupDiscoveryList/.exec(accept.replaceAll(' ', ''))?.[1];
     if (form !== undefined && (path === '/api' || path === '/apis')) {
       const json = this.#document(`${path} ${form}`, () => {

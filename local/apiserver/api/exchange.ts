@@ -97,7 +97,7 @@ export function sendText(
   if (exchange.warnings.length > 0) {
     headers['warning'] = exchange.warnings.map((text) => `299 - ${JSON.stringify(text)}`);
   }
-  const accepts = (request.headers['accept-encoding'] ?? '').toString().includes('gzip');
+  const accepts = (request.headers['accept-encoding'] ?? '').includes('gzip');
   if (!accepts || json.length < GZIP_MIN_BYTES) {
     response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(json) });
     response.end(json);

@@ -352,7 +352,7 @@ function checkType(resource: Resource, body: Dict): void {
   throw new StatusError(
     400,
     'BadRequest',
-    `${String(kind)} in version ${JSON.stringify(apiVersion)} cannot be handled as a ${resource.kind}: the request is for ${apiVersionOf(resource)}`,
+    `${JSON.stringify(kind)} in version ${JSON.stringify(apiVersion)} cannot be handled as a ${resource.kind}: the request is for ${apiVersionOf(resource)}`,
   );
 }
 

@@ -22,7 +22,7 @@ export interface Representation {
 
 /** The first representation of the Accept header that this server has. */
 export function representationOf(exchange: Exchange): Representation {
-  for (const option of String(exchange.request.headers.accept ?? '').split(',')) {
+  for (const option of (exchange.request.headers.accept ?? '').split(',')) {
     const as = /;\s*as=(\w+)/.exec(option)?.[1];
     const version = /;\s*v=(\w+)/.exec(option)?.[1] ?? 'v1';
     if (!option.includes('json') && !option.includes('*')) continue;

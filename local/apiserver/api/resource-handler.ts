@@ -62,16 +62,20 @@ export async function handleResource(
   const resource = context.registry.find(path.group, path.version, path.resource);
   if (resource === undefined) throw unknownPath();
   if (path.namespace !== undefined && !resource.namespaced) throw unknownPath();
-  if (path.name === undefined) return await handleCollection(context, exchange, resource, path);
+  if (path.name === undefined) {
+    await handleCollection(context, exchange, resource, path);
+    return;
+  }
   if (resource.namespaced && path.namespace === undefined) throw unknownPath();
   const at = { namespace: path.namespace, name: path.name };
   if (path.subresource === undefined || path.subresource === 'status') {
-    return await handleObject(context, exchange, resource, {
+    await handleObject(context, exchange, resource, {
       ...at,
       subresource: path.subresource,
     });
+    return;
   }
-  return await handleSubresource(context, exchange, resource, path);
+  await handleSubresource(context, exchange, resource, path);
 }
 
 async function handleCollection(
@@ -220,7 +224,8 @@ async function handleSubresource(
   const current = requireObject(context.lifecycle.store, resource, at);
   const key = `${resource.bucket}/${path.subresource ?? ''}`;
   if (path.subresource === 'scale' && resource.scale !== undefined) {
-    return await handleScale(context, exchange, resource, current);
+    await handleScale(context, exchange, resource, current);
+    return;
   }
   switch (key) {
     case '/serviceaccounts/token': {
@@ -234,28 +239,18 @@ async function handleSubresource(
     case '/pods/log':
       context.kubelets.logs(exchange, current);
       return;
-    case '/pods/binding':
-      return await bindPod(context, exchange, resource, current);
-    case '/pods/eviction': {
-      const body = await readObject(exchange.request);
-      const grace = dict(body['deleteOptions'])['gracePeriodSeconds'];
-      const request = {
-        policy: '',
-        dryRun: exchange.query.get('dryRun') === 'All',
-        ...(grace === undefined ? {} : { graceSec: number(grace, 30) }),
-      };
-      deleteObject(context, resource, current, request);
-      sendJson(exchange, 201, {
-        kind: 'Status',
-        apiVersion: 'v1',
-        metadata: {},
-        status: 'Success',
-      });
+    case '/pods/binding': {
+      await bindPod(context, exchange, resource, current);
       return;
     }
+    case '/pods/eviction':
+      await evictPod(context, exchange, resource, current);
+      return;
     case '/pods/ephemeralcontainers':
-    case '/pods/resize':
-      return await handleObject(context, exchange, resource, { ...at, subresource: undefined });
+    case '/pods/resize': {
+      await handleObject(context, exchange, resource, { ...at, subresource: undefined });
+      return;
+    }
     case '/namespaces/finalize': {
       const body = await readObject(exchange.request);
       const object = context.lifecycle.update(resource, current, body, writeOptions(exchange));
@@ -269,6 +264,22 @@ async function handleSubresource(
     default:
       throw unknownPath();
   }
+}
+
+async function evictPod(
+  context: ResourceContext,
+  exchange: Exchange,
+  resource: Resource,
+  pod: KubeObject,
+): Promise<void> {
+  const body = await readObject(exchange.request);
+  const grace = dict(body['deleteOptions'])['gracePeriodSeconds'];
+  deleteObject(context, resource, pod, {
+    policy: '',
+    dryRun: exchange.query.get('dryRun') === 'All',
+    ...(grace === undefined ? {} : { graceSec: number(grace, 30) }),
+  });
+  sendJson(exchange, 201, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success' });
 }
 
 async function bindPod(

@@ -1,5 +1,5 @@
 // The scale subresource (autoscaling/v1 Scale) of built-in and custom resources.
-import { clone, dict, isDict, number } from '../objects.ts';
+import { clone, dict, isDict, number, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
 import type { Resource } from '../registry/resource.ts';
 import { badRequest, conflict } from '../status-error.ts';
@@ -19,7 +19,7 @@ export function readScale(resource: Resource, object: KubeObject): Dict {
       ? Object.entries(labels)
           .map(([key, value]) => `${key}=${String(value)}`)
           .join(',')
-      : String(evaluatePath(paths.selector, object)[0] ?? '');
+      : text(evaluatePath(paths.selector, object)[0]);
   return {
     kind: 'Scale',
     apiVersion: 'autoscaling/v1',

@@ -12,7 +12,7 @@ export function servedAs(resource: Resource, object: KubeObject): KubeObject {
   const apiVersion = apiVersionOf(resource);
   if (object.apiVersion === apiVersion) return object;
   let versions = cache.get(object);
-  if (versions === undefined) cache.set(object, (versions = new Map()));
+  if (versions === undefined) cache.set(object, (versions = new Map<string, KubeObject>()));
   let served = versions.get(apiVersion);
   if (served === undefined) {
     served = object.kind === 'Event' ? convertEvent(object, apiVersion) : { ...object, apiVersion };

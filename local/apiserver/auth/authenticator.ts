@@ -44,7 +44,7 @@ function bearerOf(request: IncomingMessage): string {
   const header = request.headers.authorization ?? '';
   if (header.startsWith('Bearer ')) return header.slice('Bearer '.length).trim();
   // Browsers cannot set headers on a WebSocket, so its token comes as a subprotocol.
-  const protocols = String(request.headers['sec-websocket-protocol'] ?? '').split(',');
+  const protocols = (request.headers['sec-websocket-protocol'] ?? '').split(',');
   const prefix = 'base64url.bearer.authorization.k8s.io.';
   const found = protocols.map((name) => name.trim()).find((name) => name.startsWith(prefix));
   if (found === undefined) throw unauthorized();

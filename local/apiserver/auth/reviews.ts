@@ -32,27 +32,7 @@ export function requestToken(
     );
   }
   const lifeSec = Math.min(asked, MAX_LIFE_SEC);
-  const bound = dict(spec['boundObjectRef']);
-  let pod: KubeObject | undefined;
-  if (bound['kind'] === 'Pod') {
-    const name = text(bound['name']);
-    pod = store.get(BUCKETS.pods, namespace, name);
-    if (pod === undefined) throw notFound({ group: '', resource: 'pods' }, name);
-    if (text(bound['uid']) !== '' && bound['uid'] !== pod.metadata.uid) {
-      throw conflict(
-        { group: '', resource: 'pods' },
-        name,
-        'the UID in the bound object reference does not match the UID in record',
-      );
-    }
-    if (dict(pod['spec'])['serviceAccountName'] !== account.metadata.name) {
-      throw badRequest(
-        'cannot bind token for this service account to a pod running with a different one',
-      );
-    }
-  } else if (bound['kind'] !== undefined) {
-    throw badRequest(`cannot bind token to object of type ${text(bound['kind'])}`);
-  }
+  const pod = boundPod(store, account, dict(spec['boundObjectRef']));
   const nodeName = text(dict(pod?.['spec'])['nodeName']);
   const node = nodeName === '' ? undefined : store.get(BUCKETS.nodes, undefined, nodeName);
   const subject = {
@@ -78,6 +58,28 @@ export function requestToken(
     },
     status: { token, expirationTimestamp: timestamp(clock.now() + lifeSec * 1000) },
   };
+}
+
+/** The pod a token is to be bound to; undefined when it is bound to nothing. */
+function boundPod(store: Store, account: KubeObject, bound: Dict): KubeObject | undefined {
+  if (bound['kind'] === undefined) return undefined;
+  if (bound['kind'] !== 'Pod') {
+    throw badRequest(`cannot bind token to object of type ${text(bound['kind'])}`);
+  }
+  const pods = { group: '', resource: 'pods' };
+  const name = text(bound['name']);
+  const pod = store.get(BUCKETS.pods, account.metadata.namespace, name);
+  if (pod === undefined) throw notFound(pods, name);
+  if (text(bound['uid']) !== '' && bound['uid'] !== pod.metadata.uid) {
+    const why = 'the UID in the bound object reference does not match the UID in record';
+    throw conflict(pods, name, why);
+  }
+  if (dict(pod['spec'])['serviceAccountName'] !== account.metadata.name) {
+    throw badRequest(
+      'cannot bind token for this service account to a pod running with a different one',
+    );
+  }
+  return pod;
 }
 
 /** Answers a TokenReview. */

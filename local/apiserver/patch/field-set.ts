@@ -95,7 +95,7 @@ export function encodeFields(paths: Iterable<string>): Dict {
     for (const step of path.split(SEPARATOR)) {
       const next = node[step];
       if (isDict(next)) node = next;
-      else node = (node[step] = {}) as Dict;
+      else node = node[step] = {};
     }
   }
   return root;

@@ -1,5 +1,5 @@
 // Columns of built-in kinds. Those in `wide` are shown by `-o wide`; cells are in the order columns, then wide.
-import { dict, dicts, field, list, number, text } from '../objects.ts';
+import { dict, dicts, field, list, number, scalarText, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
 import { age, duration } from './age.ts';
 import { podCells } from './pod-printer.ts';
@@ -90,7 +90,7 @@ function eventCells(object: KubeObject): unknown[] {
 }
 
 function slicePorts(object: KubeObject): string {
-  const ports = dicts(object['ports']).map((port) => String(port['port'] ?? '*'));
+  const ports = dicts(object['ports']).map((port) => scalarText(port['port'] ?? '*'));
   return ports.length === 0 ? '<unset>' : ports.join(',');
 }
 
@@ -300,8 +300,8 @@ export const PRINTERS: Readonly<Record<string, Printer>> = {
     wide: [],
     cells: (object) => [
       object.metadata.name,
-      String(spec(object)['minAvailable'] ?? 'N/A'),
-      String(spec(object)['maxUnavailable'] ?? 'N/A'),
+      scalarText(spec(object)['minAvailable'] ?? 'N/A'),
+      scalarText(spec(object)['maxUnavailable'] ?? 'N/A'),
       count(status(object)['disruptionsAllowed']),
       ageOf(object),
     ],

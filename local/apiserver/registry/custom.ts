@@ -1,7 +1,6 @@
 // From a CustomResourceDefinition (apiextensions.k8s.io/v1) to the resources it serves.
 import { dict, dicts, field, list, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
-import type { Schema } from '../schema/schema.ts';
 import { bucketOf } from './resource.ts';
 import type { Column, Resource, ScalePaths } from './resource.ts';
 
@@ -42,7 +41,7 @@ export function resourcesOfDefinition(definition: KubeObject): Resource[] {
       subresources,
       bucket: bucketOf(group, resource),
       scale: scalePaths(version),
-      schema: dict(field(version, 'schema', 'openAPIV3Schema')) as Schema,
+      schema: dict(field(version, 'schema', 'openAPIV3Schema')),
       isCustom: true,
       columns: dicts(version['additionalPrinterColumns']).map(columnOf),
     });

@@ -67,43 +67,73 @@ function validatePorts(spec: Dict): FieldProblem[] {
   return problems;
 }
 
-/** The strategy of services; `others` yields the stored ones. */
-export function serviceStrategy(
+type Others = () => Iterable<KubeObject>;
+
+interface Taken {
+  readonly ips: Set<string>;
+  readonly ports: Set<number>;
+}
+
+function takenByOthers(addresses: IpAllocator, others: Others, self: KubeObject): Taken {
+  const ips = new Set<string>([addresses.at(1), addresses.at(10)]);
+  const ports = new Set<number>();
+  for (const other of others()) {
+    if (other.metadata.uid === self.metadata.uid) continue;
+    const spec = dict(other['spec']);
+    ips.add(text(spec['clusterIP']));
+    for (const port of dicts(spec['ports'])) ports.add(Number(port['nodePort'] ?? 0));
+  }
+  return { ips, ports };
+}
+
+function allocate(
   addresses: IpAllocator,
-  others: () => Iterable<KubeObject>,
-): Strategy {
-  const takenBy = (self: KubeObject): { ips: Set<string>; ports: Set<number> } => {
-    const ips = new Set<string>([addresses.at(1), addresses.at(10)]);
-    const ports = new Set<number>();
-    for (const other of others()) {
-      if (other.metadata.uid === self.metadata.uid) continue;
-      const spec = dict(other['spec']);
-      ips.add(text(spec['clusterIP']));
-      for (const port of dicts(spec['ports'])) ports.add(Number(port['nodePort'] ?? 0));
+  taken: Taken,
+  spec: Dict,
+  before: Dict | undefined,
+): void {
+  if (spec['type'] === 'ExternalName') return;
+  if (text(spec['clusterIP']) === '') {
+    spec['clusterIP'] = text(before?.['clusterIP']) || addresses.allocate(taken.ips);
+  }
+  spec['clusterIPs'] = [spec['clusterIP']];
+  if (!takesNodePort(spec) || spec['allocateLoadBalancerNodePorts'] === false) return;
+  for (const port of dicts(spec['ports'])) {
+    const kept = dicts(before?.['ports']).find(
+      (old) => old['port'] === port['port'] && old['protocol'] === port['protocol'],
+    );
+    port['nodePort'] ??= kept?.['nodePort'] ?? allocateNodePort(taken.ports);
+    taken.ports.add(Number(port['nodePort']));
+  }
+}
+
+/** Problems of an address the user chose. `kubernetes` and the cluster DNS ask for theirs. */
+function validateAddress(
+  addresses: IpAllocator,
+  others: Others,
+  object: KubeObject,
+  address: string,
+): FieldProblem[] {
+  if (!addresses.holds(address)) {
+    return [wrong('spec.clusterIPs', [address], 'the provided IP is not in the valid range')];
+  }
+  for (const other of others()) {
+    const isOther = other.metadata.uid !== object.metadata.uid;
+    if (isOther && dict(other['spec'])['clusterIP'] === address) {
+      return [wrong('spec.clusterIPs', [address], 'provided IP is already allocated')];
     }
-    return { ips, ports };
-  };
-  const allocate = (object: KubeObject, spec: Dict, before: Dict | undefined): void => {
-    if (spec['type'] === 'ExternalName') return;
-    const taken = takenBy(object);
-    if (text(spec['clusterIP']) === '') {
-      spec['clusterIP'] = text(before?.['clusterIP']) || addresses.allocate(taken.ips);
-    }
-    spec['clusterIPs'] = [spec['clusterIP']];
-    if (!takesNodePort(spec) || spec['allocateLoadBalancerNodePorts'] === false) return;
-    for (const port of dicts(spec['ports'])) {
-      const kept = dicts(before?.['ports']).find(
-        (old) => old['port'] === port['port'] && old['protocol'] === port['protocol'],
-      );
-      port['nodePort'] ??= kept?.['nodePort'] ?? allocateNodePort(taken.ports);
-      taken.ports.add(Number(port['nodePort']));
-    }
-  };
+  }
+  return [];
+}
+
+/** The strategy of services; `others` yields the stored ones. */
+export function serviceStrategy(addresses: IpAllocator, others: Others): Strategy {
   return {
     prepare(object, before) {
       const spec = dict((object['spec'] ??= {}));
       defaultSpec(spec);
-      allocate(object, spec, before === undefined ? undefined : dict(before['spec']));
+      const taken = takenByOthers(addresses, others, object);
+      allocate(addresses, taken, spec, before === undefined ? undefined : dict(before['spec']));
     },
     validate(object, before) {
       const spec = dict(object['spec']);
@@ -116,25 +146,10 @@ export function serviceStrategy(
       if (was !== '' && was !== address && address !== '') {
         problems.push(wrong('spec.clusterIP', list(spec['clusterIPs']), 'field is immutable'));
       } else if (was === '' && address !== '' && address !== 'None') {
-        problems.push(...validateAddress(address, object));
+        problems.push(...validateAddress(addresses, others, object, address));
       }
       return problems;
     },
     initialStatus: () => ({ loadBalancer: {} }),
   };
-
-  function validateAddress(address: string, object: KubeObject): FieldProblem[] {
-    if (!addresses.holds(address)) {
-      return [wrong('spec.clusterIPs', [address], 'the provided IP is not in the valid range')];
-    }
-    for (const other of others()) {
-      if (
-        other.metadata.uid !== object.metadata.uid &&
-        dict(other['spec'])['clusterIP'] === address
-      ) {
-        return [wrong('spec.clusterIPs', [address], 'provided IP is already allocated')];
-      }
-    }
-    return [];
-  }
 }
