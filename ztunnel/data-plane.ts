@@ -12,7 +12,11 @@ import type { Config } from './config.ts';
 import { CertificateStore } from './identity/certificate-store.ts';
 import type { DataEvent, DataRequest, PodDump } from './messages.ts';
 import { AddressResolver } from './proxy/address-resolver.ts';
-import { ConnectionRecorder, TRAFFIC_FAMILIES } from './proxy/connection-result.ts';
+import {
+  ConnectionRecorder,
+  STALE_SERIES_MS,
+  TRAFFIC_FAMILIES,
+} from './proxy/connection-result.ts';
 import { PodProxy } from './proxy/pod-proxy.ts';
 import type { ProxyContext } from './proxy/proxy-context.ts';
 
@@ -54,6 +58,14 @@ export class DataPlane {
       logger: loggers.scope('proxy'),
       resolve: (network, ip) => this.#resolver.resolve(network, ip),
     };
+    this.#sweepLater();
+  }
+
+  #sweepLater(): void {
+    this.#reactor.after(STALE_SERIES_MS, () => {
+      this.#recorder.sweep();
+      this.#sweepLater();
+    });
   }
 
   /** Serves one request. Rejects with the reason for the control thread. */
@@ -102,6 +114,7 @@ export class DataPlane {
     for (const resource of request.upserts) this.#store.upsert(resource);
     for (const name of request.removed) this.#store.remove(name);
     this.#recorder.forgetGroups();
+    this.#recorder.markStale(request.removed);
     this.#resolver.answer(request.answers, request.isReset);
     const changed = new Set(
       request.upserts.map((one) => (one.kind === 'workload' ? one.workload.uid : '')),

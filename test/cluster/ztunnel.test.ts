@@ -41,7 +41,7 @@ async function publish(name: string, protocol: TunnelProtocol, inWeb: boolean): 
         services: inWeb ? { [WEB]: ports } : {},
       },
     },
-  } as Parameters<typeof mesh.putAddress>[1]);
+  });
 }
 
 before(async () => {
@@ -58,7 +58,7 @@ before(async () => {
         ports: [{ servicePort: 80, targetPort: 8080 }],
       },
     },
-  } as Parameters<typeof mesh.putAddress>[1]);
+  });
   await mesh.serve('server');
   await mesh.serve('second');
   await mesh.startNode('a');
@@ -140,7 +140,7 @@ describe('ztunnel', () => {
           ],
         },
       ],
-    } as Parameters<typeof mesh.putPolicy>[1]);
+    });
     const [code] = (await once(running, 'close')) as [number | null];
     assert.equal(code, 3);
     const { status, stdout } = await mesh.ask('intruder', '10.77.0.3');
@@ -171,7 +171,7 @@ describe('ztunnel', () => {
           ],
         },
       ],
-    } as Parameters<typeof mesh.putPolicy>[1]);
+    });
     assert.equal((await mesh.ask('outside', '10.77.0.3')).status, 3);
     assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
     await mesh.putPolicy('default/strict', undefined);
@@ -191,9 +191,9 @@ describe('ztunnel', () => {
 
   it('a pod leaves and joins without a failed connection', async () => {
     const failures: string[] = [];
-    let isDone = false;
+    const state = { isDone: false };
     const load = (async () => {
-      while (!isDone) {
+      while (!state.isDone) {
         const { status, stderr } = await mesh.ask('client', '10.77.0.4');
         if (status !== 0) failures.push(stderr);
       }
@@ -205,7 +205,7 @@ describe('ztunnel', () => {
     await mesh.enrol('second');
     await publish('second', TunnelProtocol.HBONE, false);
     await mesh.ask('client', '10.77.0.4');
-    isDone = true;
+    state.isDone = true;
     await load;
     assert.deepEqual(failures, []);
   });

@@ -7,6 +7,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
+import { errorMessage } from '../../common/errors.ts';
 import { systemClock } from '../../common/clock.ts';
 import { openGrpcServer } from '../../common/grpc/server.ts';
 import type { GrpcServer } from '../../common/grpc/server.ts';
@@ -383,17 +384,15 @@ export async function eventually(
   timeoutMs = 15_000,
 ): Promise<void> {
   const until = Date.now() + timeoutMs;
-  let last: unknown;
+  let last = '';
   while (Date.now() < until) {
     try {
       if (await check()) return;
-      last = undefined;
+      last = '';
     } catch (err) {
-      last = err;
+      last = ` (${errorMessage(err)})`;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(
-    `not within ${timeoutMs} ms: ${claim}${last === undefined ? '' : ` (${String(last)})`}`,
-  );
+  throw new Error(`not within ${timeoutMs} ms: ${claim}${last}`);
 }

@@ -49,6 +49,13 @@ export const TRAFFIC_FAMILIES: readonly FamilyDefinition[] = [
   },
 ];
 
+const GROUP_FAMILIES = [
+  'istio_tcp_connections_opened',
+  'istio_tcp_connections_closed',
+  'istio_tcp_received_bytes',
+  'istio_tcp_sent_bytes',
+];
+
 /** Addresses of a connection, for the access line. */
 export interface ConnectionAddresses {
   readonly src: string;
@@ -72,8 +79,17 @@ interface SeriesGroup {
   readonly received: number;
   readonly sent: number;
   readonly labels: string;
+  /** Label text of its failed series, by flag. */
+  readonly failed: Map<string, string>;
+  /** Workloads (uid) it names. */
+  readonly uids: readonly string[];
   openCount: number;
+  /** A workload it names has gone: to be removed when nothing is open and it was scraped a last time. */
+  isStale: boolean;
 }
+
+/** Long enough for a last scrape. */
+export const STALE_SERIES_MS = 300_000;
 
 /** Makes and finishes the records of a data thread. */
 export class ConnectionRecorder {
@@ -82,6 +98,8 @@ export class ConnectionRecorder {
   readonly #now: () => number;
   /** Parties to their cells. Cleared when a workload or service changes: labels may have. */
   readonly #groups = new Map<string, SeriesGroup>();
+  /** Every group that has series, by label text. */
+  readonly #byLabels = new Map<string, SeriesGroup>();
   readonly #socketsOpen: { readonly inbound: number; readonly outbound: number };
 
   constructor(table: SeriesTable, logger: Logger, now: () => number = Date.now) {
@@ -101,6 +119,7 @@ export class ConnectionRecorder {
     startedMs: number,
   ): OpenConnection {
     const group = this.#group(parties);
+    group.isStale = false;
     this.#table.add(group.opened, 1);
     this.#table.add(this.#socketsOpen[parties.direction], 1);
     group.openCount++;
@@ -108,8 +127,31 @@ export class ConnectionRecorder {
       this.#table.add(group.closed, 1);
       this.#table.add(this.#socketsOpen[parties.direction], -1);
       group.openCount--;
-      this.#finish(parties, addresses, outcome, { connection, startedMs });
+      this.#countFailure(parties, group, outcome);
+      this.#writeLine(parties, addresses, outcome, { connection, startedMs });
     });
+  }
+
+  /** Workloads have gone: their series go too, at the next {@link sweep} after this one. */
+  markStale(uids: readonly string[]): void {
+    if (uids.length === 0) return;
+    const gone = new Set(uids);
+    for (const group of this.#byLabels.values()) {
+      if (group.uids.some((uid) => gone.has(uid))) group.isStale = true;
+    }
+  }
+
+  /** Removes stale series that nothing uses. */
+  sweep(): void {
+    for (const group of this.#byLabels.values()) {
+      if (!group.isStale || group.openCount > 0) continue;
+      for (const family of GROUP_FAMILIES) this.#table.remove(family, group.labels);
+      for (const labels of group.failed.values()) {
+        this.#table.remove('istio_tcp_connections_failed', labels);
+      }
+      this.#byLabels.delete(group.labels);
+      this.#groups.clear();
+    }
   }
 
   /** Records a connection that was refused before it was opened. */
@@ -133,19 +175,31 @@ export class ConnectionRecorder {
     const key = groupKey(parties);
     const known = this.#groups.get(key);
     if (known !== undefined) return known;
+    const group = this.#newGroup(parties);
+    // Sources without a record are told apart by what they claim; that must not grow without end.
+    if (this.#groups.size >= 50_000) this.#groups.clear();
+    this.#groups.set(key, group);
+    return group;
+  }
+
+  #newGroup(parties: ConnectionParties): SeriesGroup {
     const labels = renderLabels(trafficLabels(parties, '-'));
+    const known = this.#byLabels.get(labels);
+    if (known !== undefined) return known;
     const cell = (name: string): number => this.#table.cell(name, labels);
-    const group = {
+    const { source, destination } = parties;
+    const group: SeriesGroup = {
       opened: cell('istio_tcp_connections_opened'),
       closed: cell('istio_tcp_connections_closed'),
       received: cell('istio_tcp_received_bytes'),
       sent: cell('istio_tcp_sent_bytes'),
       labels,
+      failed: new Map(),
+      uids: [source?.uid, destination?.uid].filter((uid) => uid !== undefined),
       openCount: 0,
+      isStale: false,
     };
-    // Sources without a record are told apart by what they claim; that must not grow without end.
-    if (this.#groups.size >= 50_000) this.#groups.clear();
-    this.#groups.set(key, group);
+    this.#byLabels.set(labels, group);
     return group;
   }
 
@@ -159,21 +213,30 @@ export class ConnectionRecorder {
     this.#table.add(this.#table.cell('ambient_connections_refused', labels), 1);
   }
 
-  #finish(
+  #countFailure(
+    parties: ConnectionParties,
+    group: SeriesGroup,
+    { reason }: ConnectionOutcome,
+  ): void {
+    if (reason === undefined) return;
+    this.#countReason(parties.direction, reason);
+    const flag = REASON_FLAGS[reason];
+    if (flag === '-') return;
+    let labels = group.failed.get(flag);
+    if (labels === undefined) {
+      labels = renderLabels(trafficLabels(parties, flag));
+      group.failed.set(flag, labels);
+    }
+    this.#table.add(this.#table.cell('istio_tcp_connections_failed', labels), 1);
+  }
+
+  #writeLine(
     parties: ConnectionParties,
     addresses: ConnectionAddresses,
     outcome: ConnectionOutcome,
     { connection, startedMs }: { connection: OpenConnection; startedMs: number },
   ): void {
     const { reason } = outcome;
-    if (reason !== undefined) {
-      const flag = REASON_FLAGS[reason];
-      this.#countReason(parties.direction, reason);
-      if (flag !== '-') {
-        const labels = renderLabels(trafficLabels(parties, flag));
-        this.#table.add(this.#table.cell('istio_tcp_connections_failed', labels), 1);
-      }
-    }
     const level = reason === undefined || REASON_FLAGS[reason] === '-' ? 'info' : 'error';
     if (!this.#logger.isLevelEnabled(level)) return;
     const isOutbound = parties.direction === 'outbound';

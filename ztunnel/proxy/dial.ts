@@ -12,6 +12,7 @@ import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import { describeTunnelFailure } from './failures.ts';
 import type { DialFailure } from './failures.ts';
 import type { ProxyContext } from './proxy-context.ts';
+import type { RefusalReason } from './reasons.ts';
 import { buildRequest } from './request.ts';
 import type { OriginalDst, RequestDecision } from './request.ts';
 import { buildTunnelHeaders } from './tunnel-headers.ts';
@@ -58,6 +59,12 @@ const MAX_OTHER_ENDPOINTS = 2;
 /** 3.1 s in all: a node proxy that was killed is back by then, or the connect was hopeless. */
 const PAUSES_MS = [50, 100, 200, 400, 800, 1550];
 
+/** A waypoint that is restarted, or whose records are on their way, is worth the same wait. */
+const WAYPOINT_REASONS: ReadonlySet<RefusalReason> = new Set([
+  'no_healthy_waypoint',
+  'unknown_waypoint',
+]);
+
 /** Decides and connects. Rejects with {@link DialError}. */
 export async function dialUpstream(
   context: ProxyContext,
@@ -89,7 +96,12 @@ export async function dialUpstream(
       continue;
     }
     if (decision.kind === 'refuse') {
-      throw new DialError(refusalOf(decision.reason, decision.detail), decision);
+      const pauseMs = WAYPOINT_REASONS.has(decision.reason) ? PAUSES_MS[pauses++] : undefined;
+      if (pauseMs === undefined || request.isAbandoned()) {
+        throw new DialError(refusalOf(decision.reason, decision.detail), decision);
+      }
+      await pause(context, pauseMs);
+      continue;
     }
     try {
       return await dialOnce(context, request, decision);

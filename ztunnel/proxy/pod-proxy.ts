@@ -8,6 +8,7 @@ import { joinHostPort } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { openTcpListener } from '../../engine/reactor/socket-options.ts';
+import type { BoundSocket } from '../../engine/reactor/socket-options.ts';
 import { TcpListener } from '../../engine/reactor/tcp-listener.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { SocketAddress } from '../../engine/reactor/socket-address.ts';
@@ -121,15 +122,8 @@ export class PodProxy {
   }
 
   #listen(port: number, serve: (stream: TcpStream) => Promise<void>): void {
-    const { config, reactor, logger } = this.#context;
-    const socket = openTcpListener({
-      address: config.isIpv6 ? '::' : '0.0.0.0',
-      port,
-      netns: this.netns,
-      mark: config.packetMark,
-      transparent: config.isSourcePreserved,
-      reusePort: config.isPortReuse,
-    });
+    const { reactor, logger } = this.#context;
+    const socket = this.#bind(port);
     const listener = new TcpListener(reactor, socket.fd, (stream) => {
       serve(stream).catch((err: unknown) => {
         const text = err instanceof Error ? err.stack : String(err);
@@ -138,6 +132,25 @@ export class PodProxy {
       });
     });
     this.#listeners.push(listener);
+  }
+
+  #bind(port: number): BoundSocket {
+    const { config } = this.#context;
+    const options = {
+      port,
+      netns: this.netns,
+      mark: config.packetMark,
+      transparent: config.isSourcePreserved,
+      reusePort: config.isPortReuse,
+    };
+    if (!config.isIpv6) return openTcpListener({ ...options, address: '0.0.0.0' });
+    try {
+      return openTcpListener({ ...options, address: '::' });
+    } catch (err) {
+      // A pod may have IPv6 turned off where its node has it.
+      if (!/EADDRNOTAVAIL|EAFNOSUPPORT/.test(errorMessage(err))) throw err;
+      return openTcpListener({ ...options, address: '0.0.0.0' });
+    }
   }
 
   #closeListeners(): void {

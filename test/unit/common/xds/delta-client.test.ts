@@ -92,8 +92,8 @@ describe('DeltaClient', () => {
     await settle();
     assert.deepEqual(applied, ['a=1']);
     assert.partialDeepStrictEqual(stream?.sent[1], { typeUrl: TYPE, responseNonce: '1' });
-    assert.equal(stream?.sent[1]?.errorDetail, undefined);
-    assert.equal(stream?.sent[1]?.node, undefined);
+    assert.equal(stream.sent[1]?.errorDetail, undefined);
+    assert.equal(stream.sent[1]?.node, undefined);
     assert.equal(state.synced, 1);
     client.close();
   });
