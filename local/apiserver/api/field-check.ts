@@ -3,7 +3,7 @@
 import { dict, sameJson } from '../objects.ts';
 import type { KubeObject } from '../objects.ts';
 import type { Resource } from '../registry/resource.ts';
-import { applyDefaults, dropNulls, prune } from '../schema/schema.ts';
+import { applyDefaults, dropNulls, findMistyped, prune } from '../schema/schema.ts';
 import { validateRules } from '../schema/rules.ts';
 import { validateValue } from '../schema/validator.ts';
 import { badRequest } from '../status-error.ts';
@@ -32,7 +32,10 @@ export function checkSchema(
   const { value, unknown } = prune(schema, object);
   reportUnknown(unknown, options);
   // Built-in kinds have a compact schema that need not know every field: nothing is dropped there.
-  if (!resource.isCustom) return;
+  if (!resource.isCustom) {
+    requireTypes(resource, object);
+    return;
+  }
   const pruned = dict(value);
   for (const name of Object.keys(object)) {
     if (pruned[name] === undefined) Reflect.deleteProperty(object, name);
@@ -43,6 +46,15 @@ export function checkSchema(
   if (before !== undefined && sameJson(content(before), content(object))) return;
   problems.push(...validateValue(schema, object));
   if (problems.length === 0) problems.push(...validateRules(schema, object, before));
+}
+
+function requireTypes(resource: Resource, object: KubeObject): void {
+  const mistyped = resource.schema && findMistyped(resource.schema, object);
+  if (mistyped === undefined) return;
+  const { kind, version } = resource;
+  throw badRequest(
+    `${kind} in version ${JSON.stringify(version)} cannot be handled as a ${kind}: wrong type, expected ${mistyped}`,
+  );
 }
 
 const content = (object: KubeObject): unknown => ({ ...object, metadata: undefined });

@@ -63,7 +63,8 @@ export function builtinShape(kind: string, name = '', owner = ''): Shape {
   return {
     isAtomicMap: ATOMIC_MAPS.has(name),
     list: builtinList(kind, name, owner),
-    member: (child) => builtinShape(kind, child, name),
+    // An item has no name of its own: its members belong to the list.
+    member: (child) => builtinShape(kind, child, name === '' ? owner : name),
     item: () => builtinShape(kind, '', name),
     keyDefault: (key) => (key === 'protocol' ? 'TCP' : undefined),
   };

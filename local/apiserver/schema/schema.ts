@@ -74,6 +74,50 @@ export function prune(schema: Schema, value: unknown, path = ''): Pruned {
   return { value: visit(schema, value, path), unknown };
 }
 
+const isOfType = (schema: Schema, value: unknown): boolean => {
+  if (schema['x-kubernetes-int-or-string'] === true) {
+    return typeof value === 'string' || typeof value === 'number';
+  }
+  switch (schema.type) {
+    case 'object':
+      return isDict(value);
+    case 'array':
+      return Array.isArray(value);
+    case 'integer':
+      return Number.isInteger(value);
+    case undefined:
+      return true;
+    default:
+      return typeof value === schema.type;
+  }
+};
+
+/** The first field whose value is of another type than its schema says, as `path: type`; null is no value. */
+export function findMistyped(schema: Schema, value: unknown, path = ''): string | undefined {
+  if (value === null || value === undefined) return undefined;
+  if (!isOfType(schema, value)) return `${path}: ${schema.type ?? 'integer or string'}`;
+  const inner: [Schema | undefined, unknown, string][] = [];
+  if (Array.isArray(value)) {
+    for (const [index, item] of value.entries()) {
+      inner.push([schema.items, item, `${path}[${index}]`]);
+    }
+  } else if (isDict(value)) {
+    const other = isDict(schema.additionalProperties) ? schema.additionalProperties : undefined;
+    for (const [name, member] of Object.entries(value)) {
+      inner.push([
+        schema.properties?.[name] ?? other,
+        member,
+        path === '' ? name : `${path}.${name}`,
+      ]);
+    }
+  }
+  for (const [child, member, where] of inner) {
+    const found = child === undefined ? undefined : findMistyped(child, member, where);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
 /** Fills in the schema's defaults, in place. */
 export function applyDefaults(schema: Schema, value: unknown): void {
   if (Array.isArray(value)) {
