@@ -31,9 +31,9 @@ export interface App {
 
 /** Callbacks of {@link startApp}. */
 export interface AppEvents {
-  onQuit(): void;
+  readonly onQuit: () => void;
   /** The data plane has died; the process must end. */
-  onFatal(err: unknown): void;
+  readonly onFatal: (err: unknown) => void;
 }
 
 interface Progress {
@@ -64,8 +64,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
       certificates: secrets.states().map(({ identity, certificate, error }) => ({
         identity,
         serial: certificate?.serial ?? null,
-        notAfter:
-          certificate === undefined ? null : new Date(certificate.notAfterMs).toISOString(),
+        notAfter: certificate === undefined ? null : new Date(certificate.notAfterMs).toISOString(),
         error: error ?? null,
       })),
       ...((await data.request({ kind: 'dump' })).dump as object),

@@ -54,13 +54,13 @@ export function readConfig(env: Env): Config {
   const clusterId = reader.string('ISTIO_META_CLUSTER_ID', 'Kubernetes');
   const isFakeCa = reader.boolean('FAKE_CA', false);
   const ca = controlPlane(reader, 'CA', clusterId);
-  if (ca === undefined && !isFakeCa) reader.problem('CA_ADDRESS', 'is empty and FAKE_CA is not set');
+  if (ca === undefined && !isFakeCa)
+    reader.problem('CA_ADDRESS', 'is empty and FAKE_CA is not set');
   const logLevel = reader.string('LOG_LEVEL', 'info');
   if (parseLevels(logLevel) === undefined) {
     reader.problem('LOG_LEVEL', `is not a level list: "${logLevel}"`);
   }
-  const port = (name: string, fallback: number): number =>
-    reader.integer(name, fallback, 0, 65535);
+  const port = (name: string, fallback: number): number => reader.integer(name, fallback, 0, 65535);
   const config: Config = {
     gatewayName: reader.string('GATEWAY_NAME'),
     podName: reader.string('POD_NAME', 'waypoint'),

@@ -9,9 +9,9 @@ type Done = Extract<DataEvent, { kind: 'done' }>;
 type Event = Exclude<DataEvent, { kind: 'done' } | { kind: 'ready' }>;
 /** Callbacks of {@link DataThread}. */
 export interface DataThreadEvents {
-  onEvent(event: Event): void;
+  readonly onEvent: (event: Event) => void;
   /** The thread has died: the process cannot go on. */
-  onError(err: unknown): void;
+  readonly onError: (err: unknown) => void;
 }
 
 /** One data thread. */
@@ -47,7 +47,7 @@ export class DataThread {
     });
     const early: DataEvent[] = [];
     return new Promise((resolve, reject) => {
-      const onError = (err: unknown): void => reject(err as Error);
+      const onError = (err: unknown): void => reject(err);
       const onMessage = (event: DataEvent): void => {
         if (event.kind !== 'ready') {
           early.push(event);

@@ -84,12 +84,14 @@ export class DataPlane {
       onRequest: this.#handler.onTunnel,
       onRejected: (reason, peer) => {
         this.#metrics.addRefused(`tls_${reason.code}`);
-        loggers
-          .scope('listener')
-          .warn(
-            { peer: joinHostPort(peer.address, peer.port), reason: reason.code, err: reason.detail },
-            'connection refused before a tunnel',
-          );
+        loggers.scope('listener').warn(
+          {
+            peer: joinHostPort(peer.address, peer.port),
+            reason: reason.code,
+            err: reason.detail,
+          },
+          'connection refused before a tunnel',
+        );
       },
     });
     this.#armSweep();

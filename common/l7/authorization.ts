@@ -178,7 +178,9 @@ type Attribute = (input: AuthzInput) => string | undefined;
 
 function sourceParts(source: AuthzSource): Part[] {
   const account: Attribute = ({ peer }) =>
-    peer.principal === undefined ? undefined : `${peer.namespace ?? ''}/${peer.serviceAccount ?? ''}`;
+    peer.principal === undefined
+      ? undefined
+      : `${peer.namespace ?? ''}/${peer.serviceAccount ?? ''}`;
   const never: Attribute = () => undefined;
   return [
     ...textParts(source.principals, source.notPrincipals, ({ peer }) => peer.principal, false),
@@ -223,9 +225,7 @@ function conditionPart(condition: AuthzCondition): Part {
   const { key } = condition;
   const ip = IP_KEYS[key];
   if (ip !== undefined) {
-    return allOf(
-      blockParts(condition.ipBlocks, condition.notIpBlocks, ip, key === 'remote.ip'),
-    );
+    return allOf(blockParts(condition.ipBlocks, condition.notIpBlocks, ip, key === 'remote.ip'));
   }
   const header = /^request\.headers\[([^\]]+)\]$/.exec(key)?.[1]?.toLowerCase();
   if (header !== undefined) {
@@ -252,7 +252,9 @@ const TEXT_KEYS: Readonly<Record<string, Attribute>> = {
   'source.namespace': ({ peer }) => peer.namespace,
   'source.principal': ({ peer }) => peer.principal,
   'source.serviceAccount': ({ peer }) =>
-    peer.principal === undefined ? undefined : `${peer.namespace ?? ''}/${peer.serviceAccount ?? ''}`,
+    peer.principal === undefined
+      ? undefined
+      : `${peer.namespace ?? ''}/${peer.serviceAccount ?? ''}`,
   'source.trustDomain': ({ peer }) => peer.trustDomain,
   'destination.port': (input) => String(input.destinationPort),
   'connection.sni': () => undefined,
@@ -288,7 +290,11 @@ function textParts(
   return [...part(wanted, false), ...part(unwanted, true)];
 }
 
-function exactParts(wanted: readonly string[], unwanted: readonly string[], read: Attribute): Part[] {
+function exactParts(
+  wanted: readonly string[],
+  unwanted: readonly string[],
+  read: Attribute,
+): Part[] {
   const part = (values: readonly string[], isNegative: boolean): Part[] => {
     if (values.length === 0) return [];
     const set = new Set(values);
@@ -328,7 +334,12 @@ function parseBlock(text: string): { prefix: Uint8Array; length: number } {
   const [address = '', bits] = text.split('/');
   const prefix = parseIp(address);
   const length = bits === undefined ? (prefix?.length ?? 0) * 8 : Number(bits);
-  if (prefix === undefined || !Number.isInteger(length) || length < 0 || length > prefix.length * 8) {
+  if (
+    prefix === undefined ||
+    !Number.isInteger(length) ||
+    length < 0 ||
+    length > prefix.length * 8
+  ) {
     throw new MeshError('bad_resource', `"${text}" is not an address block`);
   }
   return { prefix, length };

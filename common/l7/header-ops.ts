@@ -90,10 +90,12 @@ export function redirectLocation(
   matched: RouteMatch | undefined,
 ): string {
   const scheme = redirect.scheme ?? request.scheme;
-  const [host = '', ownPort] = splitAuthority(redirect.authority ?? request.authority);
+  const [host, ownPort] = splitAuthority(redirect.authority ?? request.authority);
   const port = redirect.port ?? (redirect.scheme === undefined ? ownPort : undefined);
   const isDefault =
-    port === undefined || (scheme === 'http' && port === 80) || (scheme === 'https' && port === 443);
+    port === undefined ||
+    (scheme === 'http' && port === 80) ||
+    (scheme === 'https' && port === 443);
   const query = request.path.slice(pathOf(request.path).length);
   let path = request.path;
   if (redirect.pathFull !== undefined) path = redirect.pathFull + query;

@@ -24,7 +24,7 @@ interface Row {
   readonly key: string;
   readonly kind: LocalL7Resource['kind'];
   readonly schema: DescMessage;
-  nameOf(json: Readonly<Record<string, unknown>>): string;
+  readonly nameOf: (json: Readonly<Record<string, unknown>>) => string;
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');

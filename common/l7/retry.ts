@@ -69,7 +69,8 @@ function isRetriableResponse(
   const { words, statusCodes } = retry;
   if (statusCodes.has(status)) return true;
   if (status >= 500 && words.has('5xx')) return true;
-  if ((status === 502 || status === 503 || status === 504) && words.has('gateway-error')) return true;
+  if ((status === 502 || status === 503 || status === 504) && words.has('gateway-error'))
+    return true;
   if (status === 409 && words.has('retriable-4xx')) return true;
   const word = grpcStatus === undefined ? undefined : GRPC_WORDS[grpcStatus];
   return word !== undefined && words.has(word);

@@ -86,6 +86,7 @@ export function compileNamedMatch(match: NamedMatch): NamedPredicate {
   return {
     name,
     // An absent header counts as empty when the match is inverted (Istio's withoutHeaders).
-    matches: (value) => (invert ? !predicate(value ?? '') : value !== undefined && predicate(value)),
+    matches: (value) =>
+      invert ? !predicate(value ?? '') : value !== undefined && predicate(value),
   };
 }

@@ -7,7 +7,12 @@ import { headerValue, responseHead, writeRequestHead } from './heads.ts';
 import type { Framing } from './heads.ts';
 import { Http1Parser } from './parser.ts';
 import type { Http1Head } from './parser.ts';
-import type { Http1ClientEvents, Http1ClientOptions, HttpStream, HttpStreamEvents } from './types.ts';
+import type {
+  Http1ClientEvents,
+  Http1ClientOptions,
+  HttpStream,
+  HttpStreamEvents,
+} from './types.ts';
 
 const IGNORE: DuplexHandler = {
   onData: () => undefined,
@@ -121,7 +126,7 @@ export class Http1ClientConnection implements DuplexHandler {
     }
     const outcome = this.#parser.finish();
     if (this.#parser.isClosed) return;
-    if (outcome.kind === 'invalid' || !this.#isResponseDone) {
+    if (outcome.kind === 'invalid' || !this.#hasWholeResponse()) {
       this.#close({ code: 'reset', detail: 'upstream closed before the response was complete' });
       return;
     }
@@ -145,6 +150,11 @@ export class Http1ClientConnection implements DuplexHandler {
   /** For the stream: the request is complete. */
   requestDone(): void {
     this.#maybeIdle();
+  }
+
+  /** A method, since parsing changes it behind the compiler's back. */
+  #hasWholeResponse(): boolean {
+    return this.#isResponseDone;
   }
 
   #onHead(head: Http1Head): void {

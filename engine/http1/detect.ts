@@ -30,9 +30,12 @@ export function detectProtocol(
   const held = new ByteQueue();
   let hasEnded = false;
   let isDone = false;
-  const timer =
-    timeoutMs === 0 ? undefined : timers.after(timeoutMs, () => decide('other'));
-  const decide = (protocol: DetectedProtocol, address = held.address, length = held.length): void => {
+  const timer = timeoutMs === 0 ? undefined : timers.after(timeoutMs, () => decide('other'));
+  const decide = (
+    protocol: DetectedProtocol,
+    address = held.address,
+    length = held.length,
+  ): void => {
     if (isDone) return;
     isDone = true;
     timer?.cancel();

@@ -179,7 +179,7 @@ export class Http1Parser {
     for (let at = 0; at < used && !this.#isClosed; at += 3) {
       const offset = values[at + 1] ?? 0;
       const length = values[at + 2] ?? 0;
-      switch (values[at]) {
+      switch (values[at] ?? NONE) {
         case SPAN_URL:
           this.#target += text.substring(offset, offset + length);
           break;

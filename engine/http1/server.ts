@@ -143,7 +143,11 @@ export class Http1ServerConnection implements DuplexHandler {
       endStream && framing === 'length' && headerValue(headers, 'content-length') === undefined
         ? [...headers, ['content-length', '0'] as const]
         : headers;
-    this.writer.start(writeResponseHead(withLength, framing, this.#isLast), framing, endStream);
+    // The answer to HEAD says how GET's would be framed; a client that sees no framing waits for the end.
+    const isHead = stream.method === 'HEAD' && status !== 204 && status !== 304;
+    const saysChunked = isHead && headerValue(headers, 'content-length') === undefined;
+    const head = writeResponseHead(withLength, saysChunked ? 'chunked' : framing, this.#isLast);
+    this.writer.start(head, framing, endStream);
     if (endStream) this.responseDone(stream);
   }
 
@@ -215,8 +219,10 @@ export class Http1ServerConnection implements DuplexHandler {
         }
         const outcome = this.#parser.feed(address, length);
         if (this.#parser.isClosed) return;
-        if (outcome.kind === 'limit') return this.#refuse(431, outcome.detail);
-        if (outcome.kind === 'invalid') return this.#refuse(400, outcome.detail);
+        if (outcome.kind === 'limit' || outcome.kind === 'invalid') {
+          this.#refuse(outcome.kind === 'limit' ? 431 : 400, outcome.detail);
+          return;
+        }
         address += outcome.consumed;
         length -= outcome.consumed;
         // The answer was complete before the parser came to rest: the next message may follow at once.
@@ -254,7 +260,7 @@ export class Http1ServerConnection implements DuplexHandler {
     } finally {
       bytes.clear();
     }
-    if (this.#queue.length === 0 && !this.#isClosed && !this.#isRequestDone) this.duplex.resume();
+    if (this.#queue.length === 0 && !this.#isRequestDone) this.duplex.resume();
   }
 
   #becomeTunnel(): void {

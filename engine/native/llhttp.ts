@@ -149,12 +149,16 @@ function createSettings(): Buffer {
     'int ambient_llhttp_data(uintptr_t parser, uintptr_t at, size_t length)',
   );
   const eventType = koffi.proto('int ambient_llhttp_event(uintptr_t parser)');
-  const set = (slot: number, fn: (...args: number[]) => number, isData: boolean): void => {
+  const set = (
+    slot: number,
+    fn: (parser: number, at: number, length: number) => number,
+    isData: boolean,
+  ): void => {
     const callback = koffi.register(fn, koffi.pointer(isData ? dataType : eventType));
-    memory.writeBigUInt64LE(BigInt(koffi.address(callback)), slot * 8);
+    memory.writeBigUInt64LE(koffi.address(callback), slot * 8);
   };
   const data = (slot: number, fn: (at: number, length: number) => number): void =>
-    set(slot, (_parser, at, length) => fn(at ?? 0, length ?? 0), true);
+    set(slot, (_parser, at, length) => fn(at, length), true);
   data(CALLBACK_URL, (at, length) => recordHead(SPAN_URL, at, length));
   data(CALLBACK_FIELD, (at, length) => recordHead(SPAN_FIELD, at, length));
   data(CALLBACK_VALUE, (at, length) => recordHead(SPAN_VALUE, at, length));

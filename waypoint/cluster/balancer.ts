@@ -74,8 +74,7 @@ export function recordOutcome(
   const { consecutive5xx, consecutiveGatewayErrors } = detection;
   const isOut =
     (consecutive5xx > 0 && endpoint.consecutive5xx >= consecutive5xx) ||
-    (consecutiveGatewayErrors > 0 &&
-      endpoint.consecutiveGatewayErrors >= consecutiveGatewayErrors);
+    (consecutiveGatewayErrors > 0 && endpoint.consecutiveGatewayErrors >= consecutiveGatewayErrors);
   if (!isOut || endpoint.ejectedUntilMs > nowMs) return;
   const ejected = endpoints.filter(({ ejectedUntilMs }) => ejectedUntilMs > nowMs).length;
   const percent = detection.maxEjectionPercent === 0 ? 10 : detection.maxEjectionPercent;

@@ -87,13 +87,7 @@ export class ClusterRuntime {
 
   /** Notes a response's status, or 0 when none came. */
   record(endpoint: Endpoint, status: number): void {
-    recordOutcome(
-      endpoint,
-      this.#list,
-      this.#config?.outlierDetection,
-      status,
-      this.#env.now(),
-    );
+    recordOutcome(endpoint, this.#list, this.#config?.outlierDetection, status, this.#env.now());
   }
 
   /** Whether the circuit breakers let one more request through. */

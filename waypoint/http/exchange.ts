@@ -134,7 +134,8 @@ export class Exchange implements DuplexHandler, HttpStreamEvents {
       this.grpcStatus = reply.grpcStatus ?? grpcStatusOf(reply.status);
       headers.push(['content-type', 'application/grpc']);
       headers.push(['grpc-status', String(this.grpcStatus)]);
-      if (body.length > 0) headers.push(['grpc-message', grpcMessage(Buffer.from(body).toString())]);
+      if (body.length > 0)
+        headers.push(['grpc-message', grpcMessage(Buffer.from(body).toString())]);
       this.#replyWith(200, headers, NO_BODY);
       return;
     }
@@ -166,7 +167,8 @@ export class Exchange implements DuplexHandler, HttpStreamEvents {
 
   /** Passes a 1xx on. */
   sendInterim(headers: HeaderList): void {
-    if (!this.#hasResponded && this.protocol !== 'HTTP/1.0') this.downstream.respond(headers, false);
+    if (!this.#hasResponded && this.protocol !== 'HTTP/1.0')
+      this.downstream.respond(headers, false);
   }
 
   #respond(status: number, headers: Header[], endStream: boolean): void {

@@ -62,7 +62,7 @@ export class RequestBody {
     if (sink === undefined || (this.#keepsForRetry && this.#isComplete && fits)) {
       this.#parts.push(copyBytes(address, length));
       this.#buffered += length;
-    } else if (sink !== undefined) this.#forget();
+    } else this.#forget();
     if (sink === undefined) {
       if (this.#buffered >= MAX_BUFFERED_BYTES) this.#pause();
       return;

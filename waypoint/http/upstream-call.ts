@@ -56,7 +56,8 @@ export class UpstreamCall implements UpstreamWork, DuplexHandler, HttpStreamEven
   constructor(exchange: Exchange, options: UpstreamCallOptions) {
     this.#exchange = exchange;
     this.#options = options;
-    if (options.retry !== undefined || IDEMPOTENT.has(exchange.method)) exchange.body.keepForRetry();
+    if (options.retry !== undefined || IDEMPOTENT.has(exchange.method))
+      exchange.body.keepForRetry();
   }
 
   start(): void {
@@ -79,11 +80,20 @@ export class UpstreamCall implements UpstreamWork, DuplexHandler, HttpStreamEven
   #try(): void {
     const { cluster, isHttp2 } = this.#options;
     const exchange = this.#exchange;
-    if (!cluster.admitsRequest) return this.#fail('upstream_overflow');
+    if (!cluster.admitsRequest) {
+      this.#fail('upstream_overflow');
+      return;
+    }
     const endpoint = cluster.pick(this.#tried.size === 0 ? undefined : this.#tried);
-    if (endpoint === undefined) return this.#fail('no_healthy_upstream');
+    if (endpoint === undefined) {
+      this.#fail('no_healthy_upstream');
+      return;
+    }
     const pool = cluster.pool(endpoint, isHttp2);
-    if (!pool.hasReady && !cluster.admitsPending) return this.#fail('upstream_overflow');
+    if (!pool.hasReady && !cluster.admitsPending) {
+      this.#fail('upstream_overflow');
+      return;
+    }
     this.#endpoint = exchange.endpoint = endpoint;
     exchange.attempts++;
     this.#isActive = this.#isPending = true;

@@ -225,5 +225,5 @@ async function dialEndpoint(
       cluster.record(endpoint, 0);
     }
   }
-  throw last ?? new DialError('connect', 'no healthy upstream');
+  throw last instanceof Error ? last : new DialError('connect', 'no healthy upstream');
 }

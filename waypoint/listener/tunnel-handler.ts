@@ -164,13 +164,15 @@ export class TunnelHandler {
   }
 
   #serveTcp(duplex: Duplex, context: ConnectionContext, replay: (() => void) | undefined): void {
-    let hasEnded = false;
-    const open: { current: Open | undefined } = { current: undefined };
+    const open: { current: Open | undefined; hasEnded: boolean } = {
+      current: undefined,
+      hasEnded: false,
+    };
     const connection = serveTcp(duplex, context, this.#env.tcp, replay, () => {
-      hasEnded = true;
+      open.hasEnded = true;
       if (open.current !== undefined) this.#close(open.current);
     });
-    if (hasEnded) return;
+    if (open.hasEnded) return;
     // TCP has no way to say "after this one": it lives until it ends or the deadline comes.
     open.current = { drain: () => undefined, abort: (detail) => connection.abort(detail) };
     this.#open.add(open.current);

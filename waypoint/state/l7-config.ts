@@ -23,7 +23,12 @@ import type { RouteTable } from '../../common/l7/route-table.ts';
 const TYPE_PREFIX = 'type.googleapis.com/ambientmesh.l7.v1.';
 
 /** The four resource types, in the order they are subscribed to. */
-export const L7_KINDS = ['Cluster', 'SubsetMembers', 'ServiceRoutes', 'AuthorizationPolicy'] as const;
+export const L7_KINDS = [
+  'Cluster',
+  'SubsetMembers',
+  'ServiceRoutes',
+  'AuthorizationPolicy',
+] as const;
 export type L7Kind = (typeof L7_KINDS)[number];
 
 /** Type URL of a kind. */

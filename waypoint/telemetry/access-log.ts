@@ -60,7 +60,8 @@ export class AccessLog {
     this.#pending = '';
     try {
       this.#write(text);
-      if (this.#dropped > 0) this.#write(`{"message":"access lines dropped","count":${this.#dropped}}\n`);
+      if (this.#dropped > 0)
+        this.#write(`{"message":"access lines dropped","count":${this.#dropped}}\n`);
       this.#dropped = 0;
     } catch {
       // EAGAIN on a full pipe: kept for the next time, up to the bound.

@@ -75,6 +75,7 @@ function handle(request: IncomingMessage, response: ServerResponse): void {
 before(async () => {
   web = createServer({ keepAliveTimeout: 300 }, handle);
   web.on('upgrade', (_request, socket) => {
+    socket.on('error', () => undefined);
     socket.write(
       'HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n',
     );
@@ -182,7 +183,7 @@ before(async () => {
           name: 'no-admin',
           action: 'DENY',
           services: [KEY],
-          rules: [{ to: [{ paths: [{ prefix: '/admin' }] }] }],
+          rules: [{ to: [{ paths: [{ prefix: '/admin' }], ports: [80, 81] }] }],
         },
         {
           namespace: 'demo',
@@ -577,10 +578,14 @@ async function http2Request(
   stream.on('trailers', (list: Record<string, unknown>) => {
     trailers = list;
   });
-  if (body !== undefined) stream.end(body);
-  const [response] = (await once(stream, 'response')) as [Record<string, unknown>];
+  // Listeners first: a short response may be over before `response` has been awaited.
   const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  const ended = once(stream, 'end');
+  const answered = once(stream, 'response');
+  if (body !== undefined) stream.end(body);
+  const [response] = (await answered) as [Record<string, unknown>];
+  await ended;
   return { status: response[':status'], body: Buffer.concat(chunks), trailers };
 }
 
