@@ -1,12 +1,13 @@
 // Binds pods to the nodes this kubelet plays: node selector and required node affinity (what DaemonSets use), then
-// the node with the fewest pods of the same owner, then the fewest pods. It gives way to any other scheduler: a
-// pod that is already bound is a conflict and left alone.
+// the node with the fewest pods of the same owner, then the fewest pods. It gives way to any other scheduler: it
+// waits for a moment, and a pod that is bound by then, or that turns out to be, is left alone.
 import { errorMessage } from '../../common/errors.ts';
 import { ApiError, type ApiClient } from './api.ts';
 import { log } from './log.ts';
 import { objectKey, type KubeObject, type Pod } from './objects.ts';
 
 const RETRY_MS = 2000;
+const OTHERS_FIRST_MS = 1500;
 
 interface Requirement {
   readonly key: string;
@@ -95,6 +96,8 @@ export class Scheduler {
   readonly #pods = new Map<string, Pod>();
   readonly #nodes = new Map<string, KubeObject>();
 
+  #timer: NodeJS.Timeout | undefined;
+
   /** `ours`: the only nodes pods are bound to. */
   constructor(api: ApiClient, ours: readonly string[]) {
     this.#api = api;
@@ -118,16 +121,24 @@ export class Scheduler {
       onSnapshot: (items: readonly T[]) => {
         into.clear();
         for (const item of items) into.set(objectKey(item), item);
-        this.#bindAll();
+        this.#bindSoon();
       },
       onApply: (item: T) => {
-        const isNew = !into.has(objectKey(item));
         into.set(objectKey(item), item);
-        if (isNew) this.#bindAll();
+        this.#bindSoon();
       },
       onDelete: (item: T) => void into.delete(objectKey(item)),
     };
     return this.#api.watch<T>(path, handlers, signal);
+  }
+
+  #bindSoon(): void {
+    const isWaiting = [...this.#pods.values()].some(({ spec }) => (spec.nodeName ?? '') === '');
+    if (!isWaiting || this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#bindAll();
+    }, OTHERS_FIRST_MS);
   }
 
   #bindAll(): void {
@@ -161,7 +172,7 @@ export class Scheduler {
       log.warn({ pod: `${namespace}/${name}`, err: errorMessage(err) }, 'pod not bound');
       setTimeout(() => {
         this.#pods.set(objectKey(pod), pod);
-        this.#bindAll();
+        this.#bindSoon();
       }, RETRY_MS);
     }
   }
