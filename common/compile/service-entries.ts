@@ -36,23 +36,29 @@ function toServices(
 ): ServiceEntity[] {
   const { spec } = entry;
   if (spec.resolution === ServiceEntry_Resolution.DYNAMIC_DNS) {
-    const message = 'names are not resolved for each request; no host of this entry is served';
+    const message =
+      'spec.resolution: names are not resolved for each request; no host of this entry is served';
     log.nowhere(entry, 'spec.resolution', 'UnsupportedValue', message);
     return [];
   }
   if (spec.addresses.length === 0) {
     const message =
-      'no virtual address is allocated: only clients that dial an endpoint are affected';
+      'spec.addresses: no virtual address is allocated: only clients that dial an endpoint are affected';
     log.nowhere(entry, 'spec.addresses', 'UnsupportedValue', message);
   }
-  return spec.hosts.flatMap((host, index) => {
+  const services = spec.hosts.flatMap((host, index) => {
     if (host.includes('*')) {
-      const message = `wildcard host ${host} is not served`;
+      const message = `spec.hosts[${index}]: wildcard host ${host} is not served`;
       log.nowhere(entry, `spec.hosts[${index}]`, 'UnsupportedValue', message);
       return [];
     }
     return [toService(entry, resolveHost(host, entry.namespace, mesh.domain))];
   });
+  if (services.length > 0) {
+    const message = 'node proxies know its hosts and endpoints';
+    log.add(entry, { field: 'spec', enforcedAt: 'node', reason: 'Accepted', message });
+  }
+  return services;
 }
 
 function toService(entry: Resource<ServiceEntry>, hostname: string): ServiceEntity {

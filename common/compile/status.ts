@@ -77,7 +77,21 @@ export function buildStatus(input: CompileInput, output: CompileOutput): StatusU
       updates.push({ kind, namespace, name, conditions: [], parents });
     }
   }
-  return updates;
+  return mergeUpdates(updates);
+}
+
+// A ServiceEntry has a binding for each host and a condition of its own; the first of a type is kept.
+function mergeUpdates(updates: readonly StatusUpdate[]): StatusUpdate[] {
+  const merged = new Map<string, StatusUpdate>();
+  for (const update of updates) {
+    const key = `${update.kind}/${update.namespace}/${update.name}`;
+    const known = merged.get(key);
+    const types = known?.conditions.map(({ type }) => type) ?? [];
+    const added = update.conditions.filter(({ type }) => !types.includes(type));
+    const conditions = [...(known?.conditions ?? []), ...added];
+    merged.set(key, { ...update, conditions });
+  }
+  return [...merged.values()];
 }
 
 function routeKey(route: ConfigObject): string {

@@ -172,8 +172,7 @@ export type VerdictReason =
   | 'NoMatchingParent'
   | 'RequiresWaypoint'
   | 'NoWorkloads'
-  | 'Shadowed'
-  | 'DelegateNotFound';
+  | 'Shadowed';
 
 /** Says for one object, field or rule where it is executed and why. */
 export interface Verdict {

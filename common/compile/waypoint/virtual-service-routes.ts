@@ -49,8 +49,8 @@ export function httpRoutes(port: PortContext, source: Resource<VirtualService>):
     const reachable = http.match.filter((match) => isReachable(context, match));
     if (http.match.length > 0 && reachable.length === 0) return [];
     if (http.delegate !== undefined) {
-      const message = `${path}.delegate: there is no VirtualService to delegate to; the route is left out`;
-      context.model.log.nowhere(source, `${path}.delegate`, 'DelegateNotFound', message);
+      const message = `${path}.delegate: delegation is not served; the route is left out`;
+      context.model.log.nowhere(source, `${path}.delegate`, 'UnsupportedField', message);
       return [];
     }
     const matches = reachable.map(buildMatch);

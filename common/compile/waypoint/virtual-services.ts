@@ -50,11 +50,6 @@ export class VirtualServices {
       .sort(byReach);
   }
 
-  /** The VirtualService that a route delegates to. */
-  findDelegate(namespace: string, name: string): VirtualServiceResource | undefined {
-    return (this.#byNamespace.get(namespace) ?? []).find((resource) => resource.name === name);
-  }
-
   /** Says for every VirtualService where it is executed. */
   report(attachments: ReadonlyMap<string, Attachment>): void {
     for (const resource of this.#all) this.#reportOne(resource, attachments);
@@ -70,8 +65,10 @@ export class VirtualServices {
       log.nowhere(resource, path, 'GatewayNotServed', message);
     });
     if (!isMesh(resource)) return;
-    // Without hosts it is only there to be delegated to.
-    if (hosts.length === 0) return;
+    if (hosts.length === 0) {
+      const message = 'spec.hosts: without hosts it is only delegated to, which is not served';
+      log.nowhere(resource, 'spec.hosts', 'UnsupportedValue', message);
+    }
     hosts.forEach((_, index) => this.#reportHost(resource, index, attachments));
   }
 

@@ -95,6 +95,8 @@ function buildService(sources: WaypointSources, context: ServiceContext): Servic
     .filter((port) => port.protocol !== 'udp')
     .map((port) => {
       const at: PortContext = { ...context, port };
+      // Always there, even if every route leads elsewhere: its DestinationRule is in force.
+      context.clusters.refer(service, port);
       const http = allRoutes(at, { virtual, gatewayApi: routesForPort(at, sources.httpRoutes) });
       return buildPort(at, { http: untilCatchAll(http, fates), virtual });
     });
