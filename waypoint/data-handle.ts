@@ -14,11 +14,16 @@ export interface DataThreadEvents {
   readonly onError: (err: unknown) => void;
 }
 
+interface Waiter {
+  readonly resolve: (done: Done) => void;
+  readonly reject: (err: Error) => void;
+}
+
 /** One data thread. */
 export class DataThread {
   readonly #worker: Worker;
   readonly #wakeFd: number;
-  readonly #pending = new Map<number, { resolve(done: Done): void; reject(err: Error): void }>();
+  readonly #pending = new Map<number, Waiter>();
   #seq = 0;
   #isClosed = false;
 
@@ -47,7 +52,9 @@ export class DataThread {
     });
     const early: DataEvent[] = [];
     return new Promise((resolve, reject) => {
-      const onError = (err: unknown): void => reject(err);
+      const onError = (err: unknown): void => {
+        reject(err instanceof Error ? err : new MeshError('data_thread_gone', String(err)));
+      };
       const onMessage = (event: DataEvent): void => {
         if (event.kind !== 'ready') {
           early.push(event);
