@@ -124,7 +124,7 @@ class Connecting implements FdHandler {
     this.#fail(new StreamError('closed', 'aborted'));
   };
 
-  onReady(): void {
+  onReady(events: number): void {
     if (this.#done) return;
     const { address, view } = scratch;
     view.setInt32(errorOffset + 8, 4, true);
@@ -136,7 +136,10 @@ class Connecting implements FdHandler {
     }
     this.#finish();
     const { address: peer, port } = this.#options;
-    this.#resolve(new TcpStream(this.#reactor, this.#fd, true, { address: peer, port }));
+    const stream = new TcpStream(this.#reactor, this.#fd, true, { address: peer, port });
+    // Data and FIN may have come with the connection; no other edge tells.
+    stream.onReady(events);
+    this.#resolve(stream);
   }
 
   #fail(err: StreamError): void {

@@ -79,7 +79,7 @@ async function nodeRequest(
   const request = client.request(headers, { endStream: body === undefined });
   if (body !== undefined) request.end(body);
   let trailers: http2.IncomingHttpHeaders | undefined;
-  request.on('trailers', (received) => (trailers = received));
+  request.on('trailers', (received: http2.IncomingHttpHeaders) => (trailers = received));
   const chunks: Buffer[] = [];
   request.on('data', (chunk: Buffer) => chunks.push(chunk));
   const [answer] = (await once(request, 'response')) as [http2.IncomingHttpHeaders];
