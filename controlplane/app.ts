@@ -100,6 +100,9 @@ class ControlPlane implements App {
       clock,
       logger: logs.scope('watch'),
       onChange: (name, change) => this.#onChange(name, change),
+      onAppeared: (name) => {
+        if (name === 'gatewayClasses' && this.#isReady) this.#deployer.noteClasses();
+      },
     });
     this.#watch = watch;
     this.#deployer = new WaypointDeployer({

@@ -32,6 +32,8 @@ export interface InformerOptions<T> {
   onChange?(change: ObjectChange<T>): void;
   /** Called once, after the first list, or when the kind turned out not to exist. */
   onSynced?(): void;
+  /** Called when a kind that was missing has been installed and listed. */
+  onAppeared?(): void;
   readonly random?: () => number;
 }
 
@@ -148,8 +150,10 @@ export class Informer<T extends KubeObject> {
       if (!seen.has(key)) this.#set(key, undefined);
     }
     this.#resourceVersion = resourceVersion;
+    const hasAppeared = this.#isAbsent;
     this.#isAbsent = false;
     this.#markSynced();
+    if (hasAppeared) this.#options.onAppeared?.();
   }
 
   async #watch(signal: AbortSignal): Promise<void> {

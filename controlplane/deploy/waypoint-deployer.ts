@@ -63,9 +63,14 @@ export class WaypointDeployer {
   /** Starts; call when the watch is ready. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#queue.close(), { once: true });
-    for (const name of Object.keys(WAYPOINT_CONTROLLERS)) this.#queue.add(`${CLASS_PREFIX}${name}`);
+    this.noteClasses();
     for (const key of this.#options.watch.objects('gateways').keys()) this.#queue.add(key);
     await this.#deployments.run(signal);
+  }
+
+  /** Looks after all classes; call also when the kind has been installed. */
+  noteClasses(): void {
+    for (const name of Object.keys(WAYPOINT_CONTROLLERS)) this.#queue.add(`${CLASS_PREFIX}${name}`);
   }
 
   /** Call for every change of a watched object. */

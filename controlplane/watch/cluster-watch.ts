@@ -50,6 +50,8 @@ export interface ClusterWatchOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onChange: (name: WatchedName, change: ObjectChange<KubeObject>) => void;
+  /** A kind that was missing has been installed. */
+  readonly onAppeared: (name: WatchedName) => void;
 }
 
 /** All informers. */
@@ -117,7 +119,7 @@ export class ClusterWatch {
   }
 
   #informer<T extends KubeObject>(name: WatchedName, kind: ResourceKind): Informer<T> {
-    const { client, clock, logger, onChange } = this.#options;
+    const { client, clock, logger, onChange, onAppeared } = this.#options;
     return new Informer<T>({
       client,
       kind,
@@ -127,6 +129,7 @@ export class ClusterWatch {
         if (name !== 'nodes' || isNodeChange(change)) onChange(name, change);
       },
       onSynced: () => this.#onSynced(),
+      onAppeared: () => onAppeared(name),
     });
   }
 
