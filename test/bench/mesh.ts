@@ -216,6 +216,7 @@ export function startMeshWaypoint(topology: Topology, root: CertFiles): ChildPro
   return topology.spawn('waypoint', [process.execPath, ...NODE_FLAGS, 'waypoint/main.ts'], {
     ...proxyEnv(topology, root, 'waypoint'),
     LOCAL_L7_PATH: l7,
+    ACCESS_LOG: 'off',
     POD_NAME: 'waypoint',
     POD_NAMESPACE: 'bench',
     SERVICE_ACCOUNT: 'waypoint',
