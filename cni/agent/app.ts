@@ -7,14 +7,14 @@ import { errorMessage } from '../../common/errors.ts';
 import { isKubeStatus, KubeClient } from '../../common/kube/client.ts';
 import { loadConnection } from '../../common/kube/connection.ts';
 import { Informer } from '../../common/kube/informer.ts';
-import { KINDS, type KubeObject } from '../../common/kube/resource.ts';
+import { KINDS, objectPath, type KubeObject } from '../../common/kube/resource.ts';
 import { openEndpoint, type Endpoint } from '../../common/telemetry/http-endpoint.ts';
 import type { Logger, LoggerRoot } from '../../common/telemetry/logger.ts';
 import type { CniAddEvent } from '../rules/event.ts';
 import type { AgentConfig } from './config.ts';
 import { Enroller } from './enroller.ts';
 import { HostProbes } from './host-probes.ts';
-import { Installer } from './install.ts';
+import { Installer, type PluginToken } from './install.ts';
 import { AgentMetrics } from './metrics.ts';
 import { PluginEvents } from './plugin-events.ts';
 import type { Pod } from './pod.ts';
@@ -22,8 +22,31 @@ import { openEventNetns } from './pod-netns.ts';
 import { ZdsServer } from './zds-server.ts';
 
 const DAEMON_SET = 'istio-cni-node';
+const SERVICE_ACCOUNT = 'istio-cni';
+/** A week: how long an absent agent does not stop pods that stay outside the mesh. */
+const PLUGIN_TOKEN_SECONDS = 604_800;
 const POD_WAIT_TRIES = 20;
 const POD_WAIT_MS = 25;
+
+interface TokenAnswer {
+  readonly status: { readonly token: string; readonly expirationTimestamp: string };
+}
+
+/** A token of our service account that is not bound to this pod. */
+async function requestPluginToken(client: KubeClient, namespace: string): Promise<PluginToken> {
+  const answer = await client.json<TokenAnswer>({
+    method: 'POST',
+    path: objectPath(KINDS.serviceAccounts, namespace, SERVICE_ACCOUNT, 'token'),
+    body: {
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'TokenRequest',
+      spec: { expirationSeconds: PLUGIN_TOKEN_SECONDS },
+    },
+  });
+  const now = Date.now();
+  const lifeMs = Date.parse(answer.status.expirationTimestamp) - now;
+  return { token: answer.status.token, renewAtMs: now + lifeMs / 2 };
+}
 
 export class Agent {
   readonly #config: AgentConfig;
@@ -47,7 +70,13 @@ export class Agent {
     this.#client = client;
     const clock = systemClock;
     this.#probes = new HostProbes(config);
-    this.#installer = new Installer(config, logger, this.#metrics, clock);
+    this.#installer = new Installer({
+      config,
+      logger,
+      metrics: this.#metrics,
+      clock,
+      requestToken: () => requestPluginToken(client, config.podNamespace),
+    });
     this.#zds = new ZdsServer({
       path: config.zdsPath,
       logger,

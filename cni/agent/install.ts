@@ -1,5 +1,6 @@
 // Installs the plugin on the node: the program, a kubeconfig for it, its entry in the CNI configuration. Looks
-// again every two seconds and repairs what someone else changed; the token in the kubeconfig follows rotation.
+// again every two seconds and repairs what someone else changed. The kubeconfig has a token of its own, not the one
+// of this pod: that one is refused once the pod is gone, and then pods outside the mesh could not start either.
 import {
   chmodSync,
   mkdirSync,
@@ -19,7 +20,22 @@ import { chainEntry, isConfig, PLUGIN_TYPE, unchainEntry } from './conf-list.ts'
 import type { AgentMetrics } from './metrics.ts';
 
 const CHECK_MS = 2000;
+const TOKEN_RETRY_MS = 10_000;
 const PLUGIN_SCRIPT = join(import.meta.dirname, '..', 'plugin', 'main.ts');
+
+/** A token for the plugin; `renewAtMs` is when to ask for the next. */
+export interface PluginToken {
+  readonly token: string;
+  readonly renewAtMs: number;
+}
+
+export interface InstallerOptions {
+  readonly config: AgentConfig;
+  readonly logger: Logger;
+  readonly metrics: AgentMetrics;
+  readonly clock: Clock;
+  readonly requestToken: () => Promise<PluginToken>;
+}
 
 function readOrUndefined(path: string): string | undefined {
   try {
@@ -44,19 +60,23 @@ export class Installer {
   readonly #logger: Logger;
   readonly #metrics: AgentMetrics;
   readonly #clock: Clock;
+  readonly #requestToken: () => Promise<PluginToken>;
+  #token: PluginToken | undefined;
   isInstalled = false;
 
-  constructor(config: AgentConfig, logger: Logger, metrics: AgentMetrics, clock: Clock) {
-    this.#config = config;
-    this.#logger = logger;
-    this.#metrics = metrics;
-    this.#clock = clock;
+  constructor(options: InstallerOptions) {
+    this.#config = options.config;
+    this.#logger = options.logger;
+    this.#metrics = options.metrics;
+    this.#clock = options.clock;
+    this.#requestToken = options.requestToken;
   }
 
   /** Installs, then repairs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
+        await this.#renewToken();
         this.#install();
       } catch (err) {
         this.isInstalled = false;
@@ -81,6 +101,22 @@ export class Installer {
     rmSync(join(runDir, 'istio-cni-kubeconfig'), { force: true });
     rmSync(join(binDir, PLUGIN_TYPE), { force: true });
     this.#logger.info({}, 'plugin removed from the node');
+  }
+
+  async #renewToken(): Promise<void> {
+    const now = this.#clock.now();
+    if (this.#token !== undefined && now < this.#token.renewAtMs) return;
+    try {
+      this.#token = await this.#requestToken();
+    } catch (err) {
+      this.#logger.warn(
+        { err: errorMessage(err) },
+        'no token for the plugin, using that of the pod',
+      );
+      const path = join(this.#config.serviceAccountDir, 'token');
+      const token = readFileSync(path, 'utf8').trim();
+      this.#token = { token, renewAtMs: now + TOKEN_RETRY_MS };
+    }
   }
 
   #install(): void {
@@ -135,7 +171,7 @@ export class Installer {
     const { serviceAccountDir, serviceHost = '', servicePort } = this.#config;
     const host = serviceHost.includes(':') ? `[${serviceHost}]` : serviceHost;
     const ca = readFileSync(join(serviceAccountDir, 'ca.crt')).toString('base64');
-    const token = readFileSync(join(serviceAccountDir, 'token'), 'utf8').trim();
+    const token = this.#token?.token ?? '';
     const server = `https://${host}:${servicePort}`;
     const config = {
       apiVersion: 'v1',

@@ -18,8 +18,10 @@ import { enterArgv } from './container.ts';
 import { tryCommand } from './run-command.ts';
 import { PodVolumes } from './volumes.ts';
 
-const RETRY_FIRST_MS = 500;
-const RETRY_MAX_MS = 10_000;
+const RETRY_FIRST_MS = 250;
+const RETRY_MAX_MS = 5000;
+/** A volume's config map is often written moments after the pod. */
+const MOUNT_RETRY_MAX_MS = 500;
 const VOLUME_REFRESH_MS = 20_000;
 
 export class PodWorker {
@@ -137,6 +139,7 @@ export class PodWorker {
   }
 
   async #retry(reason: string, step: () => Promise<void>): Promise<void> {
+    const maxMs = reason === 'FailedMount' ? MOUNT_RETRY_MAX_MS : RETRY_MAX_MS;
     let delayMs = RETRY_FIRST_MS;
     while (!this.#isEnding()) {
       try {
@@ -148,7 +151,7 @@ export class PodWorker {
         log.warn({ namespace, pod: name, reason, err: errorMessage(err) }, 'pod step failed');
         this.#context.events.record(this.#pod, 'Warning', reason, errorMessage(err));
         await sleep(systemClock, delayMs, this.#end.signal);
-        delayMs = Math.min(delayMs * 2, RETRY_MAX_MS);
+        delayMs = Math.min(delayMs * 2, maxMs);
       }
     }
   }
