@@ -31,6 +31,8 @@ export interface HbonePoolOptions {
   /** Connections without tunnels are closed after this. Default 5 min. */
   readonly idleTimeoutMs?: number;
   readonly handshakeTimeoutMs?: number;
+  /** Longest wait for the answer to CONNECT; default: as long as the caller's signal allows. */
+  readonly responseTimeoutMs?: number;
   readonly maxConnections?: number;
   readonly session?: Http2SessionOptions;
 }
@@ -217,7 +219,14 @@ export class HbonePool {
       resolve({ code: 'timeout', detail: 'no answer to CONNECT' });
       stream.reset();
     };
+    // A timer of the reactor costs a tenth of an AbortController for each tunnel.
+    const { responseTimeoutMs } = this.#options;
+    const timer =
+      responseTimeoutMs === undefined
+        ? undefined
+        : this.#reactor.after(responseTimeoutMs, () => onAbort());
     const settle = (result: Tunnel | TunnelFailure | 'retry'): void => {
+      timer?.cancel();
       signal?.removeEventListener('abort', onAbort);
       resolve(result);
     };

@@ -42,6 +42,13 @@ export interface HboneServerOptions {
   readonly session?: Http2SessionOptions;
 }
 
+/** A client and its identity, read once for all its tunnels. */
+interface VerifiedPeer {
+  readonly reactor: Reactor;
+  readonly connection: TlsConnection;
+  readonly identity: string | undefined;
+}
+
 /** Accepts tunnels; one for each listener. */
 export class HboneServer {
   readonly #options: HboneServerOptions;
@@ -97,12 +104,14 @@ export class HboneServer {
   }
 
   #serve(connection: TlsConnection, stream: TcpStream): void {
+    const identity = firstIdentity(connection.peer.uriSans);
+    const peer = { reactor: stream.reactor, connection, identity };
     const session = serveHttp2(
       stream.reactor,
       connection,
       this.#options.session ?? SERVER_SESSION,
       {
-        onStream: (tunnel, headers) => this.#request(stream.reactor, connection, tunnel, headers),
+        onStream: (tunnel, headers) => this.#request(peer, tunnel, headers),
         onGoaway: () => undefined,
         onClose: (reason) => {
           this.#sessions.delete(session);
@@ -115,20 +124,19 @@ export class HboneServer {
   }
 
   #request(
-    reactor: Reactor,
-    connection: TlsConnection,
+    peer: VerifiedPeer,
     stream: Http2Stream,
     headers: HeaderList,
   ): Http2StreamEvents | undefined {
     const method = headers.find(([name]) => name === ':method')?.[1];
     const authority = headers.find(([name]) => name === ':authority')?.[1];
     if (method !== 'CONNECT' || authority === undefined) {
-      refuse(reactor, stream, STATUS_BAD_REQUEST, []);
+      refuse(peer.reactor, stream, STATUS_BAD_REQUEST, []);
       const detail = `request is not CONNECT: ${method ?? 'no method'}`;
-      this.#options.onRejected?.({ code: 'protocol', detail }, connection.remote);
+      this.#options.onRejected?.({ code: 'protocol', detail }, peer.connection.remote);
       return undefined;
     }
-    const request = new ServerTunnelRequest({ reactor, connection, stream }, authority, headers);
+    const request = new ServerTunnelRequest(peer, stream, authority, headers);
     this.#options.onRequest(request);
     return undefined;
   }
@@ -177,15 +185,15 @@ class ServerTunnelRequest implements TunnelRequest {
   #isAnswered = false;
 
   constructor(
-    on: { reactor: Reactor; connection: TlsConnection; stream: Http2Stream },
+    { reactor, connection, identity }: VerifiedPeer,
+    stream: Http2Stream,
     authority: string,
     headers: HeaderList,
   ) {
-    const { reactor, connection, stream } = on;
     this.#reactor = reactor;
     this.authority = authority;
     this.headers = headers;
-    this.peerIdentity = firstIdentity(connection.peer.uriSans);
+    this.peerIdentity = identity;
     this.peerAddress = connection.remote.address;
     this.peerPort = connection.remote.port;
     this.localAddress = connection.local.address;

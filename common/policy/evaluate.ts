@@ -35,11 +35,15 @@ interface Principal {
   readonly text: string;
 }
 
+const NO_POLICY: PolicyVerdict = { isAllowed: true, policy: undefined, dryRun: [] };
+const NONE_IN_FORCE = { policies: [], missing: [] };
+
 /** Decides a connection. `policies` are those in force for the destination, see {@link policiesFor}. */
 export function evaluatePolicies(
   policies: readonly Policy[],
   facts: ConnectionFacts,
 ): PolicyVerdict {
+  if (policies.length === 0) return NO_POLICY;
   const principal = parsePrincipal(facts.sourceIdentity);
   const dryRun: string[] = [];
   let hasAllow = false;
@@ -73,6 +77,7 @@ export function policiesFor(
   all: ReadonlyMap<string, Policy>,
   workload: { readonly namespace: string; readonly authorizationPolicies: readonly string[] },
 ): { readonly policies: readonly Policy[]; readonly missing: readonly string[] } {
+  if (all.size === 0 && workload.authorizationPolicies.length === 0) return NONE_IN_FORCE;
   const policies: Policy[] = [];
   for (const policy of all.values()) {
     if (

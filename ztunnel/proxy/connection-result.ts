@@ -298,14 +298,9 @@ export class OpenConnection implements RelayCounters {
 function groupKey(parties: ConnectionParties): string {
   const { source, sourceBaggage, destination, service } = parties;
   const claimed = sourceBaggage === undefined ? '' : Object.values(sourceBaggage).join(',');
-  return [
-    parties.direction,
-    source?.uid ?? claimed,
-    parties.sourceIdentity ?? '',
-    destination?.uid ?? '',
-    parties.destinationIdentity ?? '',
-    service === undefined ? '' : serviceKey(service),
-  ].join('|');
+  const sourceKey = `${parties.direction}|${source?.uid ?? claimed}|${parties.sourceIdentity ?? ''}`;
+  const destinationKey = `${destination?.uid ?? ''}|${parties.destinationIdentity ?? ''}`;
+  return `${sourceKey}|${destinationKey}|${service === undefined ? '' : serviceKey(service)}`;
 }
 
 function baseFields(parties: ConnectionParties, addresses: ConnectionAddresses): object {

@@ -166,12 +166,12 @@ class InboundConnection {
     const { peerAddress, peerPort, localAddress, headers } = this.#request;
     return this.#pod.connections.register({
       direction: 'inbound',
-      dump: {
+      dump: () => ({
         src: joinHostPort(peerAddress, peerPort),
         originalDst: decodeForwardedHost(headers) ?? null,
         actualDst: joinHostPort(localAddress, port),
         protocol: 'HBONE',
-      },
+      }),
       facts,
       abort: (reason, detail, policy) => {
         this.#aborted = { reason, detail, policy };

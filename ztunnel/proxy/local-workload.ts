@@ -11,6 +11,8 @@ export class LocalWorkload {
   readonly #store: WorkloadStore;
   readonly #reactor: Reactor;
   readonly pod: PodInfo;
+  /** Kept until the store changes. */
+  #current: Workload | undefined;
   #waiting: ((workload: Workload | undefined) => void)[] = [];
 
   constructor(store: WorkloadStore, reactor: Reactor, pod: PodInfo) {
@@ -21,8 +23,11 @@ export class LocalWorkload {
 
   /** The record now. */
   get current(): Workload | undefined {
-    const { namespace, name, serviceAccount } = this.pod;
-    return this.#store.findLocal(namespace, name, serviceAccount);
+    if (this.#current === undefined) {
+      const { namespace, name, serviceAccount } = this.pod;
+      this.#current = this.#store.findLocal(namespace, name, serviceAccount);
+    }
+    return this.#current;
   }
 
   /** The record, waiting up to five seconds for it. */
@@ -42,6 +47,7 @@ export class LocalWorkload {
 
   /** The store has changed. */
   notify(): void {
+    this.#current = undefined;
     if (this.#waiting.length === 0) return;
     const workload = this.current;
     if (workload === undefined) return;

@@ -108,12 +108,12 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
   });
   const unregister = pod.connections.register({
     direction: 'outbound',
-    dump: {
+    dump: () => ({
       src: parts.addresses.src,
       originalDst: parts.addresses.dst,
       actualDst: joinHostPort(decision.address, decision.port),
       protocol: decision.kind === 'hbone' ? 'HBONE' : 'TCP',
-    },
+    }),
     facts: undefined,
     abort: (reason, detail) => {
       aborted = { reason, detail };

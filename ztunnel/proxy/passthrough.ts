@@ -80,7 +80,7 @@ async function relayPlaintext(
   const facts = factsOf(stream, destination);
   const unregister = pod.connections.register({
     direction: 'inbound',
-    dump: dumpOf(stream, destination),
+    dump: () => dumpOf(stream, destination),
     facts,
     abort: (reason, detail, policy) => {
       state.outcome = { reason, detail, policy };

@@ -44,16 +44,14 @@ export class PodTunnels implements TunnelOpener {
         certificates.get(identity).then(({ client }) => client),
       maxStreamsPerConnection: config.poolMaxStreams,
       idleTimeoutMs: config.poolIdleMs,
+      responseTimeoutMs: RESPONSE_TIMEOUT_MS,
       session: sessionOptions(config, false),
     });
   }
 
   /** Opens a tunnel. Rejects with {@link TunnelError}. */
   async open(target: TunnelTarget): Promise<Tunnel> {
-    const abort = new AbortController();
-    const timer = this.#context.reactor.after(RESPONSE_TIMEOUT_MS, () => abort.abort());
-    const result = await this.#pool.connect(target, abort.signal);
-    timer.cancel();
+    const result = await this.#pool.connect(target);
     if (isTunnelFailure(result)) throw new TunnelError(result);
     return result;
   }

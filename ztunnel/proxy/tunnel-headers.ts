@@ -1,12 +1,16 @@
 // The headers of a CONNECT: baggage (who calls), forwarded (on whose behalf), traceparent (ztunnel-spec 3.3).
-import { randomBytes } from 'node:crypto';
 import { encodeBaggage, encodeForwarded } from '../../common/hbone/baggage.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import type { HeaderList } from '../../engine/http2/types.ts';
 
+// Made once for each record: it is sent with every connection.
+const baggageOf = new WeakMap<Workload, string>();
+
 /** The baggage value of a workload. */
 export function buildBaggage(workload: Workload): string {
-  return encodeBaggage({
+  const known = baggageOf.get(workload);
+  if (known !== undefined) return known;
+  const baggage = encodeBaggage({
     clusterId: workload.clusterId,
     namespace: workload.namespace,
     workloadType: workload.workloadType,
@@ -16,6 +20,8 @@ export function buildBaggage(workload: Workload): string {
     region: workload.locality.region,
     zone: workload.locality.zone,
   });
+  baggageOf.set(workload, baggage);
+  return baggage;
 }
 
 /** The request headers of a tunnel besides `:method` and `:authority`. */
@@ -36,7 +42,11 @@ export function buildTunnelHeaders(
   ];
 }
 
+/** An id for correlation, not a secret: the cheap source of randomness is enough. */
 function newTraceparent(): string {
-  const hex = randomBytes(24).toString('hex');
-  return `00-${hex.slice(0, 32)}-${hex.slice(32)}-00`;
+  return `00-${hex8()}${hex8()}${hex8()}${hex8()}-${hex8()}${hex8()}-00`;
+}
+
+function hex8(): string {
+  return (0x1_0000_0000 + Math.floor(Math.random() * 0x1_0000_0000)).toString(16).slice(1);
 }
