@@ -121,6 +121,10 @@ export class OwnedSession implements StreamOwner {
         this.#fail(reason.code === 'ok' ? { code: 'reset', detail: 'connection ended' } : reason),
     };
     on.transport.resume();
+    // It may have ended before it had this handler.
+    if (on.transport.isClosed) {
+      this.reactor.defer(() => this.#fail({ code: 'reset', detail: 'connection ended' }));
+    }
     this.#keepalive.start();
   }
 

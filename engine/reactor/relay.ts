@@ -35,7 +35,8 @@ class StreamRelay implements Relay {
   #reason: CloseReason = CLOSED_OK;
   #failedSide: Side | undefined;
   #isFailed = false;
-  #open = 2;
+  #isAClosed = false;
+  #isBClosed = false;
 
   constructor(
     a: Duplex,
@@ -83,14 +84,17 @@ class StreamRelay implements Relay {
   }
 
   #sideClosed(side: Side, reason: CloseReason): void {
-    this.#open--;
+    // A side found closed at the start may still announce it.
+    if (side === 'a' ? this.#isAClosed : this.#isBClosed) return;
+    if (side === 'a') this.#isAClosed = true;
+    else this.#isBClosed = true;
     if (reason.code !== 'ok' && !this.#isFailed) {
       this.#isFailed = true;
       this.#reason = reason;
       this.#failedSide = side;
       (side === 'a' ? this.#b : this.#a).reset();
     }
-    if (this.#open > 0) return;
+    if (!this.#isAClosed || !this.#isBClosed) return;
     this.#onDone({
       forwardBytes: this.forwardBytes,
       backwardBytes: this.backwardBytes,
@@ -100,7 +104,7 @@ class StreamRelay implements Relay {
   }
 
   abort(detail: string): void {
-    if (this.#isFailed || this.#open === 0) return;
+    if (this.#isFailed || (this.#isAClosed && this.#isBClosed)) return;
     this.#isFailed = true;
     this.#reason = { code: 'closed', detail };
     this.#a.reset();
