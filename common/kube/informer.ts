@@ -188,7 +188,7 @@ export class Informer<T extends KubeObject> {
 
   #set(key: string, object: T | undefined): void {
     const previous = this.#objects.get(key);
-    const current = object === undefined ? undefined : withoutManagedFields(object);
+    const current = object === undefined ? undefined : trim(object);
     if (current === undefined) {
       if (!this.#objects.delete(key)) return;
     } else {
@@ -210,11 +210,15 @@ export class Informer<T extends KubeObject> {
   }
 }
 
-/** Managed fields are half of an object's size and nobody here reads them. */
-function withoutManagedFields<T extends KubeObject>(object: T): T {
+/**
+ * Managed fields are half of an object's size and nobody here reads them. A null field (the API server's way to
+ * write an empty list, such as an EndpointSlice's endpoints) is left out, so that readers see one kind of absence.
+ */
+function trim<T extends KubeObject>(object: T): T {
   const metadata: Record<string, unknown> = { ...object.metadata };
   delete metadata['managedFields'];
-  return { ...object, metadata };
+  const fields = Object.entries({ ...object, metadata }).filter(([, value]) => value !== null);
+  return Object.fromEntries(fields) as unknown as T;
 }
 
 function readLines(message: IncomingMessage, onLine: (line: string) => void): Promise<void> {

@@ -112,10 +112,10 @@ async function createPod(
   namespace: string,
   name: string,
   account: string,
-  node: string,
-  ip: string,
+  at: { node: string; ip: string },
   extra: object = {},
 ): Promise<void> {
+  const { node, ip } = at;
   await kube.create(KINDS.pods, {
     metadata: { namespace, name, ...extra },
     spec: {
@@ -223,11 +223,17 @@ before(async () => {
     if (account === 'cart') await kube.create(KINDS.namespaces, { metadata: { name: namespace } });
     await kube.create(KINDS.serviceAccounts, { metadata: { namespace, name: account } });
   }
-  await createPod('istio-system', 'zt', 'ztunnel', 'a', '10.0.0.1');
-  await createPod('istio-system', 'other', 'other', 'a', '10.0.0.2');
-  await createPod('shop', 'cart-1', 'cart', 'a', '10.0.1.1', {
-    annotations: { 'ambient.istio.io/redirection': 'enabled' },
-  });
+  await createPod('istio-system', 'zt', 'ztunnel', { node: 'a', ip: '10.0.0.1' });
+  await createPod('istio-system', 'other', 'other', { node: 'a', ip: '10.0.0.2' });
+  await createPod(
+    'shop',
+    'cart-1',
+    'cart',
+    { node: 'a', ip: '10.0.1.1' },
+    {
+      annotations: { 'ambient.istio.io/redirection': 'enabled' },
+    },
+  );
 });
 
 after(async () => {
@@ -298,7 +304,7 @@ describe('control plane', () => {
     });
     await until('cart', () => proxy.addresses.get('Kubernetes//Pod/shop/cart-1'));
     const startedAt = performance.now();
-    await createPod('shop', 'cart-2', 'cart', 'b', '10.0.1.2');
+    await createPod('shop', 'cart-2', 'cart', { node: 'b', ip: '10.0.1.2' });
     await until('cart-2', () => proxy.addresses.get('Kubernetes//Pod/shop/cart-2'));
     assert.ok(performance.now() - startedAt < 500);
     await kube.json({
@@ -366,9 +372,15 @@ describe('control plane', () => {
       ),
     );
     assert.deepEqual((await gateway())?.status?.addresses ?? [], []);
-    await createPod('shop', 'wp-1', 'waypoint', 'a', '10.0.1.9', {
-      labels: { 'gateway.networking.k8s.io/gateway-name': 'waypoint' },
-    });
+    await createPod(
+      'shop',
+      'wp-1',
+      'waypoint',
+      { node: 'a', ip: '10.0.1.9' },
+      {
+        labels: { 'gateway.networking.k8s.io/gateway-name': 'waypoint' },
+      },
+    );
     await kube.apply(
       KINDS.endpointSlices,
       {
@@ -436,7 +448,7 @@ describe('control plane', () => {
     await once(controlPlane.child, 'exit');
     proxy.received.length = 0;
     controlPlane = await startControlPlane(controlPlane.tlsPort);
-    await createPod('shop', 'cart-3', 'cart', 'b', '10.0.1.3');
+    await createPod('shop', 'cart-3', 'cart', { node: 'b', ip: '10.0.1.3' });
     await until('cart-3', () => proxy.addresses.get('Kubernetes//Pod/shop/cart-3'));
     assert.ok(proxy.streams() >= 2);
     assert.equal(proxy.addresses.size, known + 1);
