@@ -90,10 +90,22 @@ describe('real-world YAML by kubectl', { skip: why }, () => {
       'httpbin/httpbin',
       'tcp-echo/tcp-echo',
       'helloworld/helloworld',
-      'grpc-echo/grpc-echo',
     ]) {
       must(['apply', '-n', 'real', '-f', join(yaml, `samples/${name}.yaml`)]);
     }
+    // This one names its own namespace.
+    must(['create', 'namespace', 'echo-grpc']);
+    must(['label', 'namespace', 'echo-grpc', 'istio.io/dataplane-mode=ambient']);
+    must(['apply', '-f', join(yaml, 'samples/grpc-echo/grpc-echo.yaml')]);
+    must([
+      'wait',
+      '-n',
+      'echo-grpc',
+      '--for=condition=Available',
+      'deploy',
+      '--all',
+      '--timeout=90s',
+    ]);
     must(['wait', '-n', 'real', '--for=condition=Available', 'deploy', '--all', '--timeout=90s']);
   });
   after(async () => {
@@ -133,6 +145,7 @@ describe('real-world YAML by kubectl', { skip: why }, () => {
   it('httpbin, helloworld and tcp-echo answer', async () => {
     await answers('http://httpbin:8000/headers', /"headers"/);
     await answers('http://helloworld:5000/hello', /Hello version: v[12]/);
+    await answers('http://echo.echo-grpc/', /Hostname=|echo/);
     await eventually('tcp-echo', 30, () => {
       const { text } = inCurl([
         'sh',
