@@ -4,8 +4,7 @@ import { dict, sameJson } from '../objects.ts';
 import type { KubeObject } from '../objects.ts';
 import type { Resource } from '../registry/resource.ts';
 import { applyDefaults, dropNulls, findMistyped, prune } from '../schema/schema.ts';
-import { validateRules } from '../schema/rules.ts';
-import { validateValue } from '../schema/validator.ts';
+import { checkValue } from '../schema/checks.ts';
 import { badRequest } from '../status-error.ts';
 import type { FieldProblem } from '../status-error.ts';
 
@@ -44,8 +43,7 @@ export function checkSchema(
   applyDefaults(schema, object);
   // Ratcheting, coarsely: an object whose content stays as it is need not satisfy a stricter schema.
   if (before !== undefined && sameJson(content(before), content(object))) return;
-  problems.push(...validateValue(schema, object));
-  if (problems.length === 0) problems.push(...validateRules(schema, object, before));
+  problems.push(...checkValue(schema, object, before));
 }
 
 function requireTypes(resource: Resource, object: KubeObject): void {

@@ -5,6 +5,7 @@ import { requestToken } from '../auth/reviews.ts';
 import type { TokenSigner } from '../auth/tokens.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { Resource } from '../registry/resource.ts';
+import { loadChecks } from '../schema/checks.ts';
 import { parseSelectors } from '../selectors.ts';
 import { StatusError, badRequest, conflict, unknownPath } from '../status-error.ts';
 import { deleteObject } from './delete.ts';
@@ -62,6 +63,7 @@ export async function handleResource(
   const resource = context.registry.find(path.group, path.version, path.resource);
   if (resource === undefined) throw unknownPath();
   if (path.namespace !== undefined && !resource.namespaced) throw unknownPath();
+  if (resource.isCustom && exchange.method !== 'GET') await loadChecks();
   if (path.name === undefined) {
     await handleCollection(context, exchange, resource, path);
     return;
