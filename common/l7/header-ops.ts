@@ -60,9 +60,12 @@ export function rewritePath(
   return path;
 }
 
-/** RE2's `\1` is RE2JS's `$1`, whose own `$` must be escaped. */
+/** RE2's `\1` and `\\` are RE2JS's `$1` and `\`; a plain `$` is `$$` there. */
 function substitutionOf(text: string): string {
-  return text.replaceAll('$', '\\$').replace(/\\(\d)/g, '$$$1');
+  return text.replace(/\\(\d)|\\\\|\$/g, (found, digit: string | undefined) => {
+    if (digit !== undefined) return `$${digit}`;
+    return found === '$' ? '$$' : '\\';
+  });
 }
 
 function replacePrefix(path: string, prefix: string, matched: RouteMatch | undefined): string {

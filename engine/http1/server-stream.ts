@@ -1,7 +1,7 @@
 // One request and its answer on an HTTP/1.1 server connection, in the shape of an HTTP/2 stream.
 import type { HeaderList } from '../http2/types.ts';
-import type { CloseReason, DuplexHandler } from '../reactor/duplex.ts';
-import type { Http1ServerConnection } from './server.ts';
+import type { CloseReason, Duplex, DuplexHandler } from '../reactor/duplex.ts';
+import type { BodyWriter } from './body-writer.ts';
 import type { HttpStream, HttpStreamEvents } from './types.ts';
 
 const IGNORE: DuplexHandler = {
@@ -11,6 +11,15 @@ const IGNORE: DuplexHandler = {
   onClose: () => undefined,
 };
 
+/** What a stream asks of its connection. */
+export interface ServerStreamOwner {
+  readonly duplex: Duplex;
+  readonly writer: BodyWriter;
+  respond(stream: Http1ServerStream, headers: HeaderList, endStream: boolean): void;
+  responseDone(stream: Http1ServerStream): void;
+  setReading(isReading: boolean): void;
+}
+
 /** The server's end of one exchange. */
 export class Http1ServerStream implements HttpStream {
   readonly method: string;
@@ -19,14 +28,14 @@ export class Http1ServerStream implements HttpStream {
   readonly isUpgrade: boolean;
   handler: DuplexHandler = IGNORE;
   events: HttpStreamEvents | undefined;
-  readonly #connection: Http1ServerConnection;
+  readonly #connection: ServerStreamOwner;
   #hasRequestEnded = false;
   #hasResponded = false;
   #isTunnel = false;
   #isClosed = false;
 
   constructor(
-    connection: Http1ServerConnection,
+    connection: ServerStreamOwner,
     method: string,
     minorVersion: number,
     isUpgrade: boolean,

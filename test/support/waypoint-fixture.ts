@@ -8,7 +8,6 @@ import { request as httpRequest } from 'node:http';
 import type { IncomingMessage, RequestOptions } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import type { ClientHttp2Session } from 'node:http2';
-import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { once } from 'node:events';
@@ -186,7 +185,7 @@ export async function requestOver(
     host: 'web',
     ...options,
     headers: { connection: 'keep-alive', ...(options.headers as Record<string, string>) },
-    createConnection: () => stream as Socket,
+    createConnection: () => stream,
   });
   request.end(body);
   const [response] = (await once(request, 'response')) as [IncomingMessage];
