@@ -1,7 +1,7 @@
 // `npm start`: a cluster of two nodes on this machine with the mesh and a sample application on it. Supervises the
 // API server and the kubelet; everything else runs as pods from manifests/.
 import { createHash } from 'node:crypto';
-import { createServer, type Server } from 'node:net';
+import { createServer, Socket, type Server } from 'node:net';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { runChecks } from './check/run.ts';
 import { Cluster } from './cluster.ts';
@@ -12,7 +12,7 @@ import { Forwarder, inheritListener, listenLoopback, portOf } from './loopback.t
 import { HELP, makeStateDir, parseOptions, type StartOptions } from './options.ts';
 import { preflight } from './preflight.ts';
 import { Progress } from './progress.ts';
-import { API_FD, requireUserNamespaces, runInside, UI_FD } from './user-namespace.ts';
+import { API_FD, LIFE_FD, requireUserNamespaces, runInside, UI_FD } from './user-namespace.ts';
 import { describeCluster } from './welcome.ts';
 
 const DASHBOARD_PORT = 15014;
@@ -122,6 +122,12 @@ async function run(options: StartOptions): Promise<number> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => stop.abort(new MeshError('stopped', 'stopped')));
+  }
+  if (options.isInner) {
+    const life = new Socket({ fd: LIFE_FD, readable: true, writable: false });
+    life.on('close', () => stop.abort(new MeshError('stopped', 'the starter ended')));
+    life.on('error', () => life.destroy());
+    life.resume().unref();
   }
   try {
     return await runCluster(options, stop.signal);

@@ -9,6 +9,8 @@ import { MeshError } from '../common/errors.ts';
 /** First inherited descriptor: the API's listener, then the dashboard's. */
 export const API_FD = 3;
 export const UI_FD = 4;
+/** A pipe that ends when the process outside does, however it ended. */
+export const LIFE_FD = 5;
 
 const UNSHARE = ['-Urnm', '-pf', '--kill-child', '--propagation', 'slave'];
 const SETUP = `mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock &&
@@ -38,12 +40,19 @@ function innerPid(child: ChildProcess): number | undefined {
   }
 }
 
+/** The descriptor of a listening server, which Node keeps to itself. */
+function descriptorOf(server: Server): number {
+  const { _handle: handle } = server as unknown as { readonly _handle?: { readonly fd?: number } };
+  if (handle?.fd === undefined || handle.fd < 0)
+    throw new MeshError('no_listener', 'not listening');
+  return handle.fd;
+}
+
 /** Runs this program again inside; returns its exit code. The listeners must not be used here any more. */
 export function runInside(args: readonly string[], api: Server, ui: Server): Promise<number> {
   const command = ['sh', '-c', SETUP, 'sh', process.execPath, ...args];
   const child = spawn('unshare', [...UNSHARE, ...command], {
-    // Node takes anything with a handle here, servers too; its types do not say so.
-    stdio: ['inherit', 'inherit', 'inherit', api as never, ui as never],
+    stdio: ['inherit', 'inherit', 'inherit', descriptorOf(api), descriptorOf(ui), 'pipe'],
     detached: true,
   });
   api.close();

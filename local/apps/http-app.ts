@@ -21,7 +21,15 @@ const UPSTREAM_TIMEOUT_MS = 3000;
 // Longer than any client of the samples keeps an idle connection, so that no request meets a closing one.
 const KEEP_ALIVE_MS = 75_000;
 
-const agent = new Agent({ keepAlive: true, maxSockets: 64, timeout: 30_000 });
+// Connections are renewed now and then, as long-lived clients do, so that what was changed in the mesh (a waypoint, a
+// label) soon holds for all requests.
+const RENEW_MS = 10_000;
+let agent = new Agent({ keepAlive: true, maxSockets: 64 });
+setInterval(() => {
+  const old = agent;
+  agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  setTimeout(() => old.destroy(), 2 * UPSTREAM_TIMEOUT_MS);
+}, RENEW_MS).unref();
 
 export interface Answer {
   readonly status: number;

@@ -12,6 +12,7 @@ const HELP = `load [options] URL...
   --no-retry      a kept connection that breaks is a failure too (default: asked again, as HTTP clients do)
   --header K:V    send this header (may be repeated)
   --match REGEX   count answers by the first group of this expression in the body
+  --renew N       new connections every N seconds (default: keep them)
   --report N      print a line of JSON every N seconds`;
 
 const { values, positionals } = parseArgs({
@@ -25,6 +26,7 @@ const { values, positionals } = parseArgs({
     'no-retry': { type: 'boolean', default: false },
     header: { type: 'string', multiple: true, default: [] },
     match: { type: 'string' },
+    renew: { type: 'string', default: '0' },
     report: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -47,7 +49,19 @@ const report = {
   firstOkAfterFailureAt: 0,
 };
 const latencies: number[] = [];
-const agent = new Agent({ keepAlive: !values.close, maxSockets: Number(values.concurrency) });
+const newAgent = (): Agent =>
+  new Agent({ keepAlive: !values.close, maxSockets: Number(values.concurrency) });
+let agent = newAgent();
+if (Number(values.renew) > 0) {
+  setInterval(
+    () => {
+      const old = agent;
+      agent = newAgent();
+      setTimeout(() => old.destroy(), 2 * TIMEOUT_MS);
+    },
+    Number(values.renew) * 1000,
+  ).unref();
+}
 const headers = Object.fromEntries(
   values.header.map((line) => {
     const colon = line.indexOf(':');
