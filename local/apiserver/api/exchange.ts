@@ -4,7 +4,7 @@ import { gzip } from 'node:zlib';
 import { isDict } from '../objects.ts';
 import type { Dict } from '../objects.ts';
 import { StatusError, badRequest } from '../status-error.ts';
-import type { User } from '../auth/authenticator.ts';
+import type { User } from '../auth/user.ts';
 
 const MAX_BODY_BYTES = 3 * 1024 * 1024;
 const GZIP_MIN_BYTES = 128 * 1024;

@@ -4,13 +4,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { unauthorized } from '../status-error.ts';
 import type { TokenSigner } from './tokens.ts';
-
-export interface User {
-  readonly username: string;
-  readonly uid?: string;
-  readonly groups: readonly string[];
-  readonly extra?: Readonly<Record<string, readonly string[]>>;
-}
+import type { User } from './user.ts';
 
 const ADMIN: User = {
   username: 'kubernetes-admin',

@@ -5,7 +5,7 @@ import type { Dict, KubeObject } from '../objects.ts';
 import { BUCKETS } from '../registry/builtin.ts';
 import { badRequest, conflict, notFound } from '../status-error.ts';
 import type { Store } from '../storage/store.ts';
-import type { User } from './authenticator.ts';
+import type { User } from './user.ts';
 import type { TokenSigner } from './tokens.ts';
 
 const MIN_LIFE_SEC = 600;

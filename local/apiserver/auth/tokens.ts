@@ -7,7 +7,7 @@ import { dict, field, list, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
 import { BUCKETS } from '../registry/builtin.ts';
 import type { Store } from '../storage/store.ts';
-import type { User } from './authenticator.ts';
+import type { User } from './user.ts';
 
 export const DEFAULT_ISSUER = 'https://kubernetes.default.svc.cluster.local';
 const MAX_TOKEN_BYTES = 8192;
