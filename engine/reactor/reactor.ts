@@ -152,6 +152,9 @@ export class Reactor {
   /** One turn: wait (at most `maxWaitMs`, not at all while work is pending), dispatch, timers, flush. */
   turn(): void {
     this.#turns++;
+    // What was left over or came from promises, before waiting: no turn with a zero wait just for that.
+    this.#runAgain();
+    this.#runDeferred();
     this.#flush();
     this.#runDeferred();
     const count = epollWait(
@@ -164,7 +167,6 @@ export class Reactor {
       const code = errno();
       if (code !== EINTR) throw errnoError(code, 'epoll_wait');
     }
-    this.#runAgain();
     for (let i = 0; i < count && !this.#closed; i++) this.#dispatch(i);
     this.#runTimers();
     this.#runDeferred();

@@ -16,7 +16,7 @@ import { readSockaddr, resetSockaddrLength, sockaddr, sockaddrLength } from './s
 import { setNodelay } from './socket-options.ts';
 import { TcpStream, closeDescriptor } from './tcp-stream.ts';
 
-const ACCEPTS_PER_TURN = 64;
+const MAX_BURST = 64;
 // Out of descriptors: level-triggered epoll would spin.
 const PAUSE_MS = 100;
 
@@ -35,6 +35,7 @@ export class TcpListener {
   readonly #options: TcpListenerOptions;
   readonly #onAccept: (stream: TcpStream) => void;
   #isRegistered = false;
+  #burst = 1;
   #closed = false;
 
   constructor(
@@ -64,9 +65,16 @@ export class TcpListener {
   }
 
   onReady(): void {
-    for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
-      if (this.#closed || !this.#isRegistered || !this.#acceptOne()) return;
+    // Level-triggered: what is not accepted now is announced again. Expecting no more connections than last time
+    // saves the accept4 that finds none.
+    const burst = this.#burst;
+    for (let accepted = 0; accepted < burst; accepted++) {
+      if (this.#closed || !this.#isRegistered || !this.#acceptOne()) {
+        this.#burst = Math.max(1, accepted);
+        return;
+      }
     }
+    this.#burst = Math.min(MAX_BURST, burst * 2);
   }
 
   /** Accepts one connection; false when there is none. */
