@@ -10,7 +10,7 @@ import { REPOSITORY } from './options.ts';
 import type { Progress } from './progress.ts';
 
 const SERVICE_CIDR = '10.96.0.0/16';
-const READY_TIMEOUT_MS = 90_000;
+const READY_TIMEOUT_MS = 180_000;
 const API_STOP_MS = 5000;
 const KUBELET_STOP_MS = 45_000;
 /** In the order of what needs what. */

@@ -7,6 +7,7 @@ import { runChecks } from './check/run.ts';
 import { Cluster } from './cluster.ts';
 import { KINDS } from '../common/kube/resource.ts';
 import type { Pod } from './cluster-api.ts';
+import { endLeftovers } from './leftovers.ts';
 import { showLiveLine } from './live-line.ts';
 import { Forwarder, inheritListener, listenLoopback, portOf } from './loopback.ts';
 import { HELP, makeStateDir, parseOptions, type StartOptions } from './options.ts';
@@ -110,6 +111,8 @@ async function run(options: StartOptions): Promise<number> {
     preflight({ mayInstall: options.mayInstall });
     makeStateDir(options.stateDir);
     const lock = await lockState(options.stateDir);
+    const left = await endLeftovers(options.stateDir);
+    if (left > 0) process.stdout.write('ended what a killed run left\n');
     if (!isRoot) {
       requireUserNamespaces();
       const args = [...process.argv.slice(1), '--inner', '--state', options.stateDir];

@@ -21,9 +21,15 @@ const COMMANDS: readonly (readonly [string, string])[] = [
   ['look at metrics', 'metrics -n bookinfo'],
 ];
 
+/** A path below the working directory is shown relative to it. */
+function shorten(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near === '' || near.startsWith('..') ? path : near;
+}
+
 /** The text, ready to print. */
 export function describeCluster({ options, kubeconfig, uiPort, apiPort, seconds }: Places): string {
-  const near = relative(process.cwd(), kubeconfig) || kubeconfig;
+  const near = shorten(kubeconfig);
   const lines = [
     '',
     `The mesh runs (${seconds.toFixed(0)} s).`,
@@ -39,7 +45,7 @@ export function describeCluster({ options, kubeconfig, uiPort, apiPort, seconds 
     '',
     `  dashboard   http://127.0.0.1:${uiPort}/`,
     `  API         https://127.0.0.1:${apiPort}/   kubectl --kubeconfig ${near} get pods -A`,
-    `  logs        ${relative(process.cwd(), options.stateDir) || options.stateDir}/logs/`,
+    `  logs        ${shorten(options.stateDir)}/logs/`,
     '',
   ];
   if (!options.isEmpty) {
