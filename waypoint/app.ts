@@ -36,10 +36,13 @@ export interface AppEvents {
   readonly onFatal: (err: unknown) => void;
 }
 
+/** What start-up waits for. Connections that come earlier wait in the listener's backlog, they are not refused. */
 interface Progress {
   hasConfig: boolean;
   hasCertificate: boolean;
+  isListening: boolean;
   isDraining: boolean;
+  readonly onChange: () => void;
 }
 
 /** Starts everything; rejects when a port is taken or the configuration cannot work. */
@@ -47,13 +50,13 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   const loggers = createLoggerRoot({ level: config.logLevel });
   const logger = loggers.scope('app');
   const reader = new SeriesReader();
-  const progress: Progress = { hasConfig: false, hasCertificate: false, isDraining: false };
   const data = await DataThread.start(
     { config },
     { onEvent: (event) => reader.apply(event.message), onError: events.onFatal },
   );
   // Bound before anything is awaited from outside, so that a taken port is told at once.
   const bound = openTcpListener({ address: config.listenAddress, port: config.hbonePort });
+  const progress = createProgress(() => data.request({ kind: 'listen', fd: bound.fd }), logger);
   const secrets = createSecrets(config, loggers.scope('identity'), data, progress);
   const endpoints = await openEndpoints({
     config,
@@ -77,9 +80,9 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   const xds = await feed(config, loggers, data, () => {
     progress.hasConfig = true;
     logger.info({}, 'configuration is complete');
+    progress.onChange();
   });
   secrets.prefetch(ownIdentity(config));
-  await data.request({ kind: 'listen', fd: bound.fd });
   logger.info({ gateway: config.gatewayName, port: bound.port }, 'waypoint started');
   return {
     hbonePort: bound.port,
@@ -95,6 +98,24 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
       loggers.flush();
     },
   };
+}
+
+function createProgress(listen: () => Promise<unknown>, logger: Logger): Progress {
+  const progress: Progress = {
+    hasConfig: false,
+    hasCertificate: false,
+    isListening: false,
+    isDraining: false,
+    onChange: () => {
+      if (progress.isListening || !progress.hasConfig || !progress.hasCertificate) return;
+      progress.isListening = true;
+      listen().then(
+        () => logger.info({}, 'serving tunnels'),
+        (err: unknown) => logger.error({ err: errorMessage(err) }, 'cannot serve tunnels'),
+      );
+    },
+  };
+  return progress;
 }
 
 function pendingOf({ hasConfig, hasCertificate, isDraining }: Progress): string[] {
@@ -162,6 +183,7 @@ function createSecrets(
       data.request({ kind: 'certificate', certificate }).then(
         () => {
           progress.hasCertificate = true;
+          progress.onChange();
         },
         (err: unknown) => logger.error({ err: errorMessage(err) }, 'certificate cannot be used'),
       );
