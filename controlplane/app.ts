@@ -206,6 +206,7 @@ class ControlPlane implements App {
     });
     this.#withdrawal = new Withdrawal({
       client,
+      clock: systemClock,
       signal,
       server: this.#discovery.server,
       logger: this.#logs.scope('withdrawal'),
