@@ -233,12 +233,8 @@ export class Lifecycle {
       Reflect.deleteProperty(metadata, owned);
     }
     if (namespace !== undefined) metadata.namespace = namespace;
-    const object: KubeObject = {
-      ...clone(body),
-      apiVersion: apiVersionOf(resource),
-      kind: resource.kind,
-      metadata: clone(metadata),
-    };
+    const type = { apiVersion: apiVersionOf(resource), kind: resource.kind };
+    const object: KubeObject = { ...type, ...clone(body), ...type, metadata: clone(metadata) };
     if (resource.subresources.includes('status')) Reflect.deleteProperty(object, 'status');
     if (object['spec'] !== undefined || resource.isCustom) object.metadata.generation = 1;
     else Reflect.deleteProperty(object.metadata, 'generation');

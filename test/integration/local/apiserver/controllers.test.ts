@@ -1,3 +1,5 @@
+// The API's answers are read freely here: their shapes are what is tested.
+/* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-return, @typescript-eslint/no-unsafe-call */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Dict } from '../../../../local/apiserver/objects.ts';
@@ -44,8 +46,8 @@ describe('deployments', () => {
   it('run pods spread over the nodes, and report it', async () => {
     await cluster.must('POST', DEPLOYMENTS, deployment('web', 4));
     const { status } = (await rolledOut('web', 4)) as { status: { conditions: Dict[] } };
-    const states = status.conditions.map(
-      ({ type, status: is, reason }) => `${type} ${is} ${reason}`,
+    const states = status.conditions.map(({ type, status: is, reason }) =>
+      [type, is, reason].join(' '),
     );
     assert.deepEqual(states, [
       'Available True MinimumReplicasAvailable',

@@ -105,11 +105,10 @@ export class Cluster {
     path: string,
     body?: unknown,
     options: CallOptions = {},
-  ): Promise<any> {
-    // eslint-disable-line @typescript-eslint/no-explicit-any -- tests read answers freely
-    const { status, body: answer } = await this.call(method, path, body, options);
-    if (status >= 300) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(answer)}`);
-    return answer;
+  ): Promise<Answer['body']> {
+    const answer = await this.call(method, path, body, options);
+    if (answer.status < 300) return answer.body;
+    throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
   }
 
   /** Follows a watch until it is stopped. */
