@@ -22,7 +22,6 @@ export const REASON_FLAGS = {
   bad_authority: 'CONNECT',
   ip_mismatch: 'CONNECT',
   unknown_destination: 'CONNECT',
-  bad_method: 'CONNECT',
   // Certificates and handshakes.
   certificate_unavailable: 'IDENTITY_ERROR',
   identity_mismatch: 'IDENTITY_ERROR',

@@ -87,11 +87,11 @@ describe('DeltaClient', () => {
     client.start();
     const [stream] = streams;
     assert.equal(stream?.sent[0]?.node?.id, 'node');
-    assert.deepEqual(stream?.sent[0]?.resourceNamesSubscribe, []);
-    stream?.onResponse(push('1', { a: '1' }));
+    assert.deepEqual(stream.sent[0].resourceNamesSubscribe, []);
+    stream.onResponse(push('1', { a: '1' }));
     await settle();
     assert.deepEqual(applied, ['a=1']);
-    assert.partialDeepStrictEqual(stream?.sent[1], { typeUrl: TYPE, responseNonce: '1' });
+    assert.partialDeepStrictEqual(stream.sent[1], { typeUrl: TYPE, responseNonce: '1' });
     assert.equal(stream.sent[1]?.errorDetail, undefined);
     assert.equal(stream.sent[1]?.node, undefined);
     assert.equal(state.synced, 1);
