@@ -1,0 +1,255 @@
+// The local cluster's nodes without a mesh: pods, services, DNS, probes, exec, restarts, what a killed run leaves.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { after, before, describe, it } from 'node:test';
+import { RestClient } from '../../../common/kube/rest-client.ts';
+
+const REPOSITORY = join(import.meta.dirname, '../../..');
+const TOKEN = 'test-token';
+const PROBE_DELAY_MS = 20_000;
+
+interface PodObject {
+  readonly metadata: { readonly name: string };
+  readonly status?: {
+    readonly phase?: string;
+    readonly podIP?: string;
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+    readonly containerStatuses?: readonly {
+      readonly restartCount: number;
+      readonly containerID?: string;
+    }[];
+  };
+}
+
+async function until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
+  const deadline = Date.now() + PROBE_DELAY_MS;
+  for (;;) {
+    const found = await look().catch(() => undefined);
+    if (found !== undefined) return found;
+    assert.ok(Date.now() < deadline, `${what} did not happen`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const serverScript =
+  "const{createServer}=require('http');createServer((q,r)=>r.end(process.env.WHO+' '+q.socket.remoteAddress)).listen(8080)";
+
+function pod(name: string, nodeName: string, spec: object): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace: 'default', labels: { app: name } },
+    spec: { nodeName, terminationGracePeriodSeconds: 2, ...spec },
+  };
+}
+
+const WEB = pod('web', 'test-a', {
+  containers: [
+    {
+      name: 'web',
+      image: 'none',
+      command: [process.execPath, '-e', serverScript],
+      env: [{ name: 'WHO', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
+      readinessProbe: { httpGet: { port: 8080 } },
+    },
+  ],
+});
+const CLIENT = pod('client', 'test-b', {
+  initContainers: [
+    { name: 'first', image: 'none', command: ['sh', '-c', 'echo started >/shared/first'] },
+  ].map((container) => ({ ...container, volumeMounts: [{ name: 's', mountPath: '/shared' }] })),
+  containers: [
+    {
+      name: 'main',
+      image: 'none',
+      command: ['sleep', '1000'],
+      volumeMounts: [
+        { name: 's', mountPath: '/var/lib/shared' },
+        { name: 'c', mountPath: '/etc/settings' },
+      ],
+    },
+  ],
+  volumes: [
+    { name: 's', emptyDir: {} },
+    { name: 'c', configMap: { name: 'settings' } },
+  ],
+});
+
+describe('local nodes', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'kubelet-'));
+  const state = join(dir, 'state');
+  const kubeconfig = join(dir, 'kubeconfig');
+  const children = new Set<ChildProcess>();
+  let kubelet: ChildProcess;
+  let api: RestClient;
+
+  function start(script: string, ...args: string[]): ChildProcess {
+    const child = spawn(process.execPath, [join(REPOSITORY, script), ...args], {
+      stdio: ['ignore', process.env['TEST_LOGS'] === undefined ? 'ignore' : 2, 'inherit'],
+    });
+    children.add(child);
+    child.on('exit', () => children.delete(child));
+    return child;
+  }
+
+  const startKubelet = (): ChildProcess =>
+    start(
+      'local/kubelet/main.ts',
+      ...['--kubeconfig', kubeconfig, '--state', state],
+      ...['--nodes', 'test-a,test-b', '--kubelet-token', TOKEN],
+    );
+
+  const get = (name: string): Promise<PodObject> =>
+    api.json<PodObject>({ path: `/api/v1/namespaces/default/pods/${name}` });
+
+  const ready = (name: string): Promise<PodObject> =>
+    until(`pod ${name} ready`, async () => {
+      const object = await get(name);
+      const isReady = object.status?.conditions?.some(
+        ({ type, status }) => type === 'Ready' && status === 'True',
+      );
+      return isReady === true ? object : undefined;
+    });
+
+  async function exec(podName: string, ...command: string[]): Promise<[number, string]> {
+    const stdout = new PassThrough();
+    const output = text(stdout);
+    const target = { namespace: 'default', pod: podName, container: containerOf(podName), command };
+    const code = await api.exec(target, {
+      stdout,
+      stderr: new PassThrough().resume(),
+      stdin: null,
+      tty: false,
+    });
+    stdout.end();
+    return [code, await output];
+  }
+
+  const containerOf = (name: string): string => (name === 'web' ? 'web' : 'main');
+  const create = (path: string, body: object): Promise<unknown> =>
+    api.json({ method: 'POST', path, body });
+
+  before(async () => {
+    writeFileSync(join(dir, 'token'), TOKEN);
+    start(
+      'local/apiserver/main.ts',
+      ...['--data', join(dir, 'data'), '--listen', '127.0.0.1:0'],
+      ...['--kubeconfig-out', kubeconfig, '--kubelet-token', join(dir, 'token')],
+    );
+    await until('the kubeconfig', async () => (existsSync(kubeconfig) ? true : undefined));
+    api = RestClient.load(kubeconfig);
+    kubelet = startKubelet();
+    await until('nodes', async () => {
+      const { items } = await api.json<{ items: unknown[] }>({ path: '/api/v1/nodes' });
+      return items.length === 2 ? true : undefined;
+    });
+    await create('/api/v1/namespaces/default/configmaps', {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'settings' },
+      data: { colour: 'green' },
+    });
+    await create('/api/v1/namespaces/default/services', {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'web' },
+      spec: { selector: { app: 'web' }, ports: [{ port: 80, targetPort: 8080 }] },
+    });
+    for (const object of [WEB, CLIENT]) await create('/api/v1/namespaces/default/pods', object);
+    for (const name of ['web', 'client']) await ready(name);
+  });
+
+  after(async () => {
+    for (const child of children) {
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    }
+    const left = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout;
+    assert.doesNotMatch(left, /node-test-/);
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  it('reaches a service by name across nodes, with the source address kept', async () => {
+    const own = (await get('client')).status?.podIP;
+    const answer = await until('an answer', async () => {
+      const [code, body] = await exec('client', 'curl', '-s', '-m', '3', 'http://web/');
+      return code === 0 ? body : undefined;
+    });
+    assert.match(answer, /^web /);
+    assert.ok(answer.endsWith(own ?? '?'), answer);
+  });
+
+  it('lets a pod reach itself through its service', async () => {
+    const [code, body] = await exec('web', 'curl', '-s', '-m', '3', 'http://web.default.svc/');
+    assert.equal(code, 0);
+    assert.match(body, /^web /);
+  });
+
+  it('refuses an address of the service range that nobody serves, at once', async () => {
+    const [code] = await exec('client', 'curl', '-s', '-m', '3', 'http://10.96.77.77/');
+    assert.equal(code, 7, 'connection refused');
+  });
+
+  it('gives a container its volumes, host name and account', async () => {
+    const [, seen] = await exec(
+      'client',
+      'sh',
+      '-c',
+      'cat /var/lib/shared/first /etc/settings/colour; echo; hostname; cat /etc/hosts | grep client',
+    );
+    assert.match(seen, /^started\ngreen\nclient\n/);
+    const [code] = await exec('client', 'sh', '-c', 'exit 4');
+    assert.equal(code, 4);
+  });
+
+  it('starts a container again at once when its process dies', async () => {
+    await exec('web', 'sh', '-c', 'kill -9 $(pgrep -f createServer | head -1)').catch(() => [0]);
+    const startedAt = Date.now();
+    await until('a restart', async () => {
+      const object = await ready('web');
+      const count = object.status?.containerStatuses?.[0]?.restartCount ?? 0;
+      return count > 0 ? true : undefined;
+    });
+    assert.ok(Date.now() - startedAt < 5000);
+  });
+
+  it('cleans up after a killed run, and runs its pods again', async () => {
+    const before = readdirSync(join(state, 'netns'));
+    assert.ok(before.length >= 4);
+    const containerId = async (): Promise<string | undefined> =>
+      (await get('client')).status?.containerStatuses?.[0]?.containerID;
+    const old = await containerId();
+    kubelet.kill('SIGKILL');
+    await once(kubelet, 'exit');
+    kubelet = startKubelet();
+    await until('the new container', async () => {
+      await ready('client');
+      const now = await containerId();
+      return now !== undefined && now !== old ? true : undefined;
+    });
+    await until('the service again', async () => {
+      const [code, body] = await exec('client', 'curl', '-s', '-m', '2', 'http://web/');
+      return code === 0 && body.startsWith('web ') ? true : undefined;
+    });
+  });
+
+  it('deletes a pod with all that belongs to it', async () => {
+    await api.json({ method: 'DELETE', path: '/api/v1/namespaces/default/pods/client' });
+    await until('the end of the pod', async () => {
+      const answer = await get('client').then(
+        () => undefined,
+        () => true,
+      );
+      return answer;
+    });
+    const names = readdirSync(join(state, 'netns'));
+    assert.ok(!names.some((name) => name.startsWith('default.client')), names.join(' '));
+    assert.equal(readFileSync(join(state, 'instance'), 'utf8').length > 0, true);
+  });
+});
