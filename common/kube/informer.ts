@@ -44,7 +44,7 @@ interface WatchEvent<T> {
 
 const PAGE_SIZE = '500';
 const FIRST_BACKOFF_MS = 200;
-const MAX_BACKOFF_MS = 15_000;
+const MAX_BACKOFF_MS = 5000;
 const ABSENT_RETRY_MS = 2000;
 const WATCH_SEC = 300;
 /** Bookmarks come about once a minute; silence beyond the server's own limit means a dead connection. */
