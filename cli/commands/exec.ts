@@ -27,7 +27,8 @@ export function execCommand(): Command {
           namespace,
           pod: pod.metadata?.name ?? '',
           container: options.container ?? pod.spec?.containers?.[0]?.name ?? '',
-          command,
+          // commander leaves the separator in when options are passed through.
+          command: command[0] === '--' ? command.slice(1) : command,
         };
         process.exitCode = await client.exec(target, {
           stdout: process.stdout,
@@ -37,7 +38,8 @@ export function execCommand(): Command {
         });
       } finally {
         client.close();
-        process.stdin.unref();
+        // A pipe or terminal that was read from keeps the process alive.
+        if (options.stdin) process.stdin.destroy();
       }
     });
 }
