@@ -62,7 +62,9 @@ export function buildL4(samples: readonly Sample[]): L4Edge[] {
     else if (name.endsWith('_bytes_total')) edge.bytes += value;
     if (labels['connection_security_policy'] === 'mutual_tls') edge.isMutualTls = true;
   }
-  return [...edges.values()];
+  return [...edges.values()].filter(
+    ({ connections, bytes, refused }) => connections + bytes + refused > 0,
+  );
 }
 
 /** What the waypoint named `waypoint` served. */
