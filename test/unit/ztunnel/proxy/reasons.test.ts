@@ -8,7 +8,7 @@ it('docs/errors.md lists every reason of the node proxy with its flag', () => {
   const section = readFileSync('docs/errors.md', 'utf8')
     .split('## Node proxy')[1]
     ?.split('\n## ')[0];
-  const rows = [...(section ?? '').matchAll(/^\| `([a-z_]+)` \| (\S+) \|/gm)];
+  const rows = [...(section ?? '').matchAll(/^\| `([a-z0-9_]+)` \| (\S+) \|/gm)];
   assert.deepEqual(
     Object.fromEntries(rows.map(([, reason, flag]) => [reason, flag])),
     REASON_FLAGS,
