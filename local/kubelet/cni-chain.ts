@@ -74,7 +74,8 @@ async function runPlugin(
   const dirs = ['opt/cni/bin', 'etc/cni/net.d', 'var/run/istio-cni'];
   for (const dir of dirs) mkdirSync(join(rootfs, dir), { recursive: true });
   const root = join(rootfs, '..', 'cni-root');
-  mkdirSync(root, { recursive: true });
+  const cache = join(rootfs, '..', 'plugin-cache');
+  for (const dir of [root, cache]) mkdirSync(dir, { recursive: true });
   const script = buildRootScript({
     dir: root,
     hostname: 'node',
@@ -84,7 +85,7 @@ async function runPlugin(
       ...dirs.map((dir) => ({ source: join(rootfs, dir), target: `/${dir}`, isFile: false })),
       { source: '/run/netns', target: '/run/netns', isFile: false },
     ],
-    visible: [REPOSITORY, process.execPath.replace(/\/bin\/[^/]*$/, '')],
+    visible: [REPOSITORY, process.execPath.replace(/\/bin\/[^/]*$/, ''), cache],
     workingDir: '/',
   });
   const input = { ...entry, name: list.name, cniVersion: list.cniVersion, prevResult };
@@ -95,6 +96,7 @@ async function runPlugin(
       stdin: JSON.stringify(input),
       timeoutMs: 60_000,
       env: {
+        NODE_COMPILE_CACHE: cache,
         CNI_COMMAND: command,
         CNI_CONTAINERID: sandbox.containerId,
         CNI_NETNS: `/var/run/netns/${sandbox.netns}`,

@@ -16,6 +16,7 @@ import { probeHttp } from './probe.ts';
 import { runProbes } from './prober.ts';
 import { enterArgv } from './container.ts';
 import { tryCommand } from './run-command.ts';
+import { limitLog } from './log-limit.ts';
 import { PodVolumes } from './volumes.ts';
 
 const RETRY_FIRST_MS = 250;
@@ -117,6 +118,7 @@ export class PodWorker {
     this.#changed();
     while (!this.#isEnding()) {
       await sleep(systemClock, VOLUME_REFRESH_MS, this.#end.signal);
+      for (const name of [...this.#runners.keys()]) limitLog(this.logFile(name));
       await this.#volumes?.write().catch((err: unknown) => {
         log.debug({ err: errorMessage(err) }, 'volumes not refreshed');
       });
