@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { parseSamples } from '../../../../common/telemetry/samples.ts';
+import { groupVerdicts, proxyPods } from '../../../../controlplane/dashboard/dashboard.ts';
+import { buildL4, buildL7 } from '../../../../controlplane/dashboard/traffic.ts';
+
+const PAIR =
+  'source_workload="web",source_workload_namespace="shop",destination_service_name="db",destination_service_namespace="shop"';
+
+describe('traffic of the dashboard', () => {
+  it('takes connections from the source, refusals from the destination', () => {
+    const samples = parseSamples(
+      [
+        `istio_tcp_connections_opened_total{reporter="source",${PAIR},connection_security_policy="mutual_tls"} 5`,
+        `istio_tcp_connections_opened_total{reporter="destination",${PAIR}} 5`,
+        `istio_tcp_connections_failed_total{reporter="destination",${PAIR}} 2`,
+        `istio_tcp_connections_failed_total{reporter="source",${PAIR}} 2`,
+        `istio_tcp_sent_bytes_total{reporter="source",${PAIR}} 10`,
+      ].join('\n'),
+    );
+    assert.deepEqual(buildL4(samples), [
+      {
+        source: 'shop/web',
+        destination: 'shop/db',
+        connections: 5,
+        bytes: 10,
+        refused: 2,
+        isMutualTls: true,
+      },
+    ]);
+  });
+
+  it('leaves out pairs without traffic', () => {
+    const idle = `istio_tcp_connections_opened_total{reporter="source",${PAIR}} 0`;
+    assert.deepEqual(buildL4(parseSamples(idle)), []);
+  });
+
+  it('counts errors and denials of a waypoint apart', () => {
+    const samples = parseSamples(
+      ['200', '403', '503']
+        .map((code) => `istio_requests_total{${PAIR},response_code="${code}"} 1`)
+        .join('\n'),
+    );
+    const [edge] = buildL7(samples, 'shop/waypoint');
+    assert.equal(edge?.requests, 3);
+    assert.equal(edge.errors, 1);
+    assert.equal(edge.refused, 1);
+    assert.equal(edge.waypoint, 'shop/waypoint');
+  });
+});
+
+describe('dashboard', () => {
+  it('reads running node proxies and waypoints, and nothing that only looks like them', () => {
+    const pod = (namespace: string, labels: Record<string, string>, phase = 'Running'): object => ({
+      metadata: { name: 'p', namespace, labels },
+      status: { podIP: '10.0.0.1', phase },
+    });
+    const waypoint = {
+      'gateway.istio.io/managed': 'istio.io-mesh-controller',
+      'gateway.networking.k8s.io/gateway-name': 'w',
+    };
+    const pods = [
+      pod('istio-system', { app: 'ztunnel' }),
+      pod('other', { app: 'ztunnel' }),
+      pod('shop', waypoint),
+      pod('shop', waypoint, 'Pending'),
+    ];
+    assert.deepEqual(proxyPods(pods, 'istio-system'), [
+      { name: 'istio-system/p', address: '10.0.0.1' },
+      { name: 'shop/p', address: '10.0.0.1', waypoint: 'shop/w' },
+    ]);
+  });
+
+  it('puts the verdicts of an object together', () => {
+    const verdict = { kind: 'VirtualService', namespace: 'n', name: 'v', message: '' } as const;
+    const rows = groupVerdicts([
+      { ...verdict, field: 'spec', enforcedAt: 'waypoint', reason: 'Accepted' },
+      { ...verdict, field: 'spec.tls', enforcedAt: 'nowhere', reason: 'UnsupportedField' },
+    ]);
+    assert.equal(rows.length, 1);
+    assert.deepEqual(
+      rows[0]?.parts.map(({ reason }) => reason),
+      ['Accepted', 'UnsupportedField'],
+    );
+  });
+});
