@@ -189,6 +189,25 @@ describe('ztunnel', () => {
     assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
   });
 
+  it('a tunnel by hand: served for us, refused for another address, port, policy or trust domain', async () => {
+    const own = 'spiffe://cluster.local/ns/default/sa/outside';
+    const knock = (authority: string, identity = own): Promise<string> =>
+      mesh.knock('outside', '10.77.0.3', identity, authority);
+    assert.equal(await knock('10.77.0.3:8080'), '200');
+    assert.equal(await knock('10.77.0.4:8080'), '400');
+    assert.equal(await knock('10.77.0.3:15006'), '503');
+    assert.equal(await knock('10.77.0.3:9'), '503');
+    assert.equal(await knock('web.default.svc.cluster.local:80'), '200');
+    assert.equal(await knock('10.77.0.3:8080', 'spiffe://other/ns/default/sa/outside'), 'ended');
+    const refused = 'ambient_connections_refused_total';
+    for (const reason of ['ip_mismatch', 'recursive_call', 'connect_failed', 'identity_mismatch']) {
+      await eventually(
+        `${reason} is counted`,
+        async () => (await mesh.metric('b', refused, `reason="${reason}"`)) >= 1,
+      );
+    }
+  });
+
   it('a pod leaves and joins without a failed connection', async () => {
     const failures: string[] = [];
     const state = { isDone: false };

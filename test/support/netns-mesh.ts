@@ -12,7 +12,7 @@ import { systemClock } from '../../common/clock.ts';
 import { openGrpcServer } from '../../common/grpc/server.ts';
 import type { GrpcServer } from '../../common/grpc/server.ts';
 import { CertificateAuthority, createRoot } from '../../common/identity/ca.ts';
-import { parseCsr } from '../../common/identity/csr.ts';
+import { buildCsr, generateKeyPair, parseCsr } from '../../common/identity/csr.ts';
 import { AUTHORIZATION_TYPE_URL } from '../../common/policy/decode.ts';
 import { AuthorizationSchema } from '../../common/policy/gen/authorization_pb.ts';
 import { ADDRESS_TYPE_URL } from '../../common/workload/decode.ts';
@@ -88,6 +88,7 @@ export class NetnsMesh {
   ]);
   #generation = 1;
   readonly #xds: DeltaServer;
+  readonly #ca = new CertificateAuthority(createRoot('cluster.local', systemClock), systemClock);
   #grpc: GrpcServer | undefined;
 
   constructor() {
@@ -101,7 +102,6 @@ export class NetnsMesh {
 
   /** Starts the control plane and the bridge. */
   async start(): Promise<void> {
-    const ca = new CertificateAuthority(createRoot('cluster.local', systemClock), systemClock);
     this.#grpc = await openGrpcServer({
       address: '127.0.0.1:0',
       handlers: {
@@ -115,7 +115,7 @@ export class NetnsMesh {
         },
         sign: (_caller, { csrPem, ttlSec }) => {
           const { publicKeyDer, uriSans } = parseCsr(csrPem);
-          return Promise.resolve(ca.issueWorkload(publicKeyDer, uriSans[0] ?? '', ttlSec));
+          return Promise.resolve(this.#ca.issueWorkload(publicKeyDer, uriSans[0] ?? '', ttlSec));
         },
       },
     });
@@ -180,9 +180,29 @@ export class NetnsMesh {
     return { status, stdout, stderr };
   }
 
-  #inPod(name: string, args: readonly string[]): ChildProcess {
+  /** Opens a tunnel by hand, with a certificate of the mesh's root for any identity; the status or `ended`. */
+  async knock(name: string, host: string, identity: string, authority: string): Promise<string> {
+    const key = generateKeyPair();
+    const { publicKeyDer } = parseCsr(buildCsr(identity, key));
+    const [cert] = this.#ca.issueWorkload(publicKeyDer, identity, 600);
+    const child = this.#inPod(name, ['test/support/tls-knock.ts', host, '15008'], {
+      CERT: cert,
+      KEY: key.privateKeyPem,
+      ROOT: this.#ca.rootPem,
+      AUTHORITY: authority,
+    });
+    let stdout = '';
+    child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    await new Promise((resolve) => child.on('close', resolve));
+    return stdout.trim();
+  }
+
+  #inPod(name: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
     const argv = ['netns', 'exec', this.#ns(name), process.execPath, ...args];
-    const child = spawn('ip', argv, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn('ip', argv, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+    });
     child.stdin.on('error', () => undefined);
     this.#children.push(child);
     return child;
