@@ -1,6 +1,7 @@
 // A gRPC client channel to the control plane as Istio's proxies open it: TLS with a root read from a file, a
 // bearer token read for each call (tokens rotate), the cluster id as a header. Used by the xDS and CA clients.
 import { readFileSync, existsSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { checkServerIdentity, rootCertificates } from 'node:tls';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import { MeshError, errorMessage } from '../errors.ts';
@@ -37,6 +38,10 @@ export function openChannel(target: ControlPlaneAddress): Client {
     'grpc.enable_http_proxy': 0,
     // Two channels to one address must not share a dead connection made with an older root.
     'grpc.use_local_subchannel_pool': 1,
+    // An address is no server name: ask for the certificate's own.
+    ...(isIP(url.hostname) !== 0 && target.altHostname !== undefined
+      ? { 'grpc.ssl_target_name_override': target.altHostname }
+      : {}),
   };
   if (url.protocol === 'http:') return new Client(url.host, credentials.createInsecure(), options);
   const tls = credentials.createSsl(Buffer.from(readRoot(target.root)), null, null, {
