@@ -1,7 +1,10 @@
 // What every command needs: the cluster and the namespace. Without --kubeconfig and KUBECONFIG, a local cluster
 // running in this folder is used.
 import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { Command, Option } from 'commander';
+import { MeshError } from '../common/errors.ts';
 import { RestClient } from '../common/kube/rest-client.ts';
 
 export const LOCAL_KUBECONFIG = '.ambient/kubeconfig';
@@ -20,7 +23,18 @@ export function kubeconfigPath(options: GlobalOptions): string | undefined {
 
 /** Opens the cluster of the command's options. */
 export function openCluster(options: GlobalOptions): RestClient {
-  return RestClient.load(kubeconfigPath(options));
+  const path = kubeconfigPath(options);
+  const hasDefault =
+    process.env['KUBECONFIG'] !== undefined ||
+    process.env['KUBERNETES_SERVICE_HOST'] !== undefined ||
+    existsSync(join(homedir(), '.kube', 'config'));
+  if (path === undefined && !hasDefault) {
+    throw new MeshError(
+      'no_cluster',
+      'no cluster: start one here with `npm start`, or name one with --kubeconfig or KUBECONFIG',
+    );
+  }
+  return RestClient.load(path);
 }
 
 /** Starts a command that talks to a cluster. */
