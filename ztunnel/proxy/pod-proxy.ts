@@ -1,4 +1,5 @@
 // The proxy of one pod: listeners in the pod's network namespace, its tunnels, its connections.
+import { writeFileSync } from 'node:fs';
 import { verifyTrustDomain } from '../../common/hbone/peer-identity.ts';
 import { HboneServer } from '../../common/hbone/tunnel-server.ts';
 import type { TunnelRequest } from '../../common/hbone/types.ts';
@@ -104,6 +105,7 @@ export class PodProxy {
 
   /** Graceful: no new connections; resolves when the last has ended. */
   async drain(): Promise<void> {
+    this.#handOverBacklog();
     this.#closeListeners();
     this.#server.drain();
     await this.connections.whenEmpty();
@@ -151,6 +153,19 @@ export class PodProxy {
       if (!/EADDRNOTAVAIL|EAFNOSUPPORT/.test(errorMessage(err))) throw err;
       return openTcpListener({ ...options, address: '0.0.0.0' });
     }
+  }
+
+  /**
+   * Another process may already listen on the same ports (SO_REUSEPORT). What waits in our backlogs is served here;
+   * what comes between that and the close goes to the other one, where the kernel can migrate it.
+   */
+  #handOverBacklog(): void {
+    try {
+      this.netns.runSync(() => writeFileSync('/proc/sys/net/ipv4/tcp_migrate_req', '1'));
+    } catch (err) {
+      this.#context.logger.debug({ err: errorMessage(err) }, 'backlogs are not migrated');
+    }
+    for (const listener of this.#listeners) listener.drainBacklog();
   }
 
   #closeListeners(): void {
