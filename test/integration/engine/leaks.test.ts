@@ -16,7 +16,7 @@ import { TlsContext } from '../../../engine/tls/tls-context.ts';
 import { TestAuthority, spiffe } from './certificates.ts';
 import { startReactor, until } from './support.ts';
 
-const CONNECTIONS = Number(process.env['LEAK_CONNECTIONS'] ?? 1500);
+const CONNECTIONS = Number(process.env['LEAK_CONNECTIONS'] ?? 1000);
 const PARALLEL = 50;
 
 const reactor = startReactor();
