@@ -50,6 +50,8 @@ export class EnrolledPod {
   readonly #parts: PodParts;
   #pod: PodRef;
   #netns: Netns | undefined;
+  /** The time of a leave that an earlier agent began. */
+  #resumedStamp: string | undefined;
   phase: PodPhase = 'joining';
 
   constructor(parts: PodParts, pod: PodRef, netns: Netns | undefined) {
@@ -81,16 +83,22 @@ export class EnrolledPod {
 
   /** Puts the pod into the mesh; throws when a step fails, and can be repeated. */
   async join(): Promise<void> {
+    this.#resumedStamp = undefined;
     await this.#parts.zds.add(this.zdsPod);
     await this.#redirect();
     this.phase = 'in';
     await this.#parts.zds.ensure(this.zdsPod);
   }
 
-  /** Brings back rules after the agent was started again; the proxy gets the pod with the snapshot. */
+  /**
+   * Takes the pod up after the agent was started again; the proxy gets it with the snapshot. A pod that was leaving
+   * goes on where it was: its rules are not made strong again.
+   */
   async resume(): Promise<void> {
-    await this.#redirect();
-    this.phase = 'in';
+    this.#resumedStamp = this.#pod.annotations[LEAVING_ANNOTATION];
+    if (this.#resumedStamp === undefined) await this.#redirect();
+    else await this.#parts.probes.add(this.uid, this.#pod.ips);
+    this.phase = this.#resumedStamp === undefined ? 'in' : 'leaving';
   }
 
   async #redirect(): Promise<void> {
@@ -123,12 +131,15 @@ export class EnrolledPod {
   async leave(): Promise<boolean> {
     const { port, logger } = this.#parts;
     this.phase = 'leaving';
-    const stamp = String(this.#parts.clock.now());
-    await port.annotate(this.#pod, {
-      [REDIRECTION_ANNOTATION]: null,
-      [LEAVING_ANNOTATION]: stamp,
-      [WITHDRAWN_ANNOTATION]: null,
-    });
+    const stamp = this.#resumedStamp ?? String(this.#parts.clock.now());
+    if (this.#resumedStamp === undefined) {
+      await port.annotate(this.#pod, {
+        [REDIRECTION_ANNOTATION]: null,
+        [LEAVING_ANNOTATION]: stamp,
+        [WITHDRAWN_ANNOTATION]: null,
+      });
+    }
+    this.#resumedStamp = undefined;
     logger.info({ pod: this.name }, 'pod leaves the mesh');
     await this.#waitWithdrawn(stamp);
     if (this.#isBack()) return this.#comeBack();

@@ -160,7 +160,7 @@ export class Enroller {
     const enrolled = this.#enrolled.get(uid);
     const pod = this.#byUid.get(uid);
     if (pod === undefined) return enrolled !== undefined;
-    return this.#isWanted(uid) !== (enrolled?.phase === 'in');
+    return this.#isWanted(uid) ? enrolled?.phase !== 'in' : enrolled !== undefined;
   }
 
   #enqueue<T>(uid: string, step: () => Promise<T>): Promise<T> {
