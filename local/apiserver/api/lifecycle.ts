@@ -276,11 +276,14 @@ export class Lifecycle {
     if (subresource === 'status') {
       const keepsLabels = ['Pod', 'Node'].includes(resource.kind);
       const { labels, annotations } = keepsLabels ? metadata : stored;
+      const kept = clone(stored);
+      // An update that empties them leaves them out.
+      for (const member of ['labels', 'annotations']) Reflect.deleteProperty(kept, member);
       return {
         ...clone(current),
         ...base,
         metadata: {
-          ...clone(stored),
+          ...kept,
           ...(labels === undefined ? {} : { labels }),
           ...(annotations === undefined ? {} : { annotations }),
         },
