@@ -8,8 +8,6 @@ import {
   RECURSION_DESIRED,
   TRUNCATED_RESPONSE,
 } from 'dns-packet';
-import type { Answer } from 'dns-packet';
-
 import { MeshError } from '../errors.ts';
 
 const MIN_UDP_BYTES = 512;
