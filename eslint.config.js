@@ -6,7 +6,7 @@ export default tseslint.config(
     ignores: [
       'node_modules/**',
       '**/gen/**',
-      '.ambient/**',
+      '.ambient*/**',
       'dist/**',
       'controlplane/dashboard/ui/**',
       '**/*.js',
