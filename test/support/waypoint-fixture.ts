@@ -14,6 +14,7 @@ import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { systemClock } from '../../common/clock.ts';
 import { CertificateAuthority, createRoot } from '../../common/identity/ca.ts';
+import type { RootMaterial } from '../../common/identity/ca.ts';
 import { generateKeyPair } from '../../common/identity/csr.ts';
 
 export const VIP = '10.96.7.7';
@@ -35,25 +36,34 @@ export interface WaypointSetup {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+/** PEM material for node:tls. */
+export interface PeerTls {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
 /** A running waypoint. */
 export class WaypointFixture {
   readonly child: ChildProcess;
   readonly ports: { hbone: number; stats: number; ready: number; admin: number };
   output = '';
   readonly #dir: string;
-  readonly #tls: { ca: string; cert: string; key: string };
+  readonly #tls: PeerTls;
+  readonly #root: RootMaterial;
   readonly #sessions = new Set<ClientHttp2Session>();
 
   private constructor(
     child: ChildProcess,
     ports: WaypointFixture['ports'],
     dir: string,
-    tls: { ca: string; cert: string; key: string },
+    root: RootMaterial,
   ) {
     this.child = child;
     this.ports = ports;
     this.#dir = dir;
-    this.#tls = tls;
+    this.#root = root;
+    this.#tls = this.issue(CLIENT_IDENTITY);
     const collect = (chunk: Buffer): void => {
       this.output += chunk.toString();
     };
@@ -92,13 +102,18 @@ export class WaypointFixture {
         },
       },
     );
-    const fixture = new WaypointFixture(child, ports, dir, clientTls(root));
-    await fixture.#waitReady();
+    const fixture = new WaypointFixture(child, ports, dir, root);
+    try {
+      await fixture.#waitReady();
+    } catch (err) {
+      await fixture.close();
+      throw err;
+    }
     return fixture;
   }
 
   async #waitReady(): Promise<void> {
-    const deadline = Date.now() + 15_000;
+    const deadline = Date.now() + 30_000;
     while (Date.now() < deadline && this.child.exitCode === null) {
       const status = await get(this.ports.ready, '/healthz/ready').then(
         ({ status }) => status,
@@ -108,6 +123,19 @@ export class WaypointFixture {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     throw new Error(`waypoint is not ready:\n${this.output}`);
+  }
+
+  /** A certificate of the mesh. */
+  issue(identity: string): PeerTls {
+    const key = generateKeyPair();
+    const ca = new CertificateAuthority(this.#root, systemClock);
+    const der = createPublicKey(key.privateKey).export({ type: 'spki', format: 'der' });
+    const chain = ca.issueWorkload(der, identity, 3600);
+    return {
+      ca: this.#root.certPem,
+      cert: chain.slice(0, -1).join('\n'),
+      key: key.privateKeyPem,
+    };
   }
 
   /** A TLS HTTP/2 connection as a node proxy opens it. */
@@ -161,18 +189,6 @@ export class WaypointFixture {
     }
     rmSync(this.#dir, { recursive: true, force: true });
   }
-}
-
-function clientTls(root: { certPem: string; keyPem: string }): {
-  ca: string;
-  cert: string;
-  key: string;
-} {
-  const key = generateKeyPair();
-  const ca = new CertificateAuthority(root, systemClock);
-  const der = createPublicKey(key.privateKey).export({ type: 'spki', format: 'der' });
-  const chain = ca.issueWorkload(der, CLIENT_IDENTITY, 3600);
-  return { ca: root.certPem, cert: chain.slice(0, -1).join('\n'), key: key.privateKeyPem };
 }
 
 /** One HTTP/1.1 request over an open stream. */

@@ -62,6 +62,8 @@ const APP_SESSION: Http2SessionOptions = {
   pingTimeoutMs: 0,
 };
 
+const UNREAD_GRACE_MS = 1000;
+
 /** Serves the tunnels of one thread. */
 export class TunnelHandler {
   readonly #env: TunnelEnvironment;
@@ -226,8 +228,16 @@ export class TunnelHandler {
   readonly #onExchangeEnd = (exchange: Exchange): void => {
     this.#exchanges--;
     this.#env.onExchangeEnd(exchange);
+    if (exchange.protocol === 'HTTP/2' && !exchange.body.hasEnded) this.#resetLater(exchange);
     this.#noteChange();
   };
+
+  /** A caller that goes on sending after its answer is stopped. Not at once: the reset would overtake the answer. */
+  #resetLater({ body, downstream }: Exchange): void {
+    this.#env.reactor.after(UNREAD_GRACE_MS, () => {
+      if (!body.hasEnded && !downstream.isClosed) downstream.reset();
+    });
+  }
 
   #onBadRequest(context: ConnectionContext, status: number, detail: string): void {
     this.#env.tcp.metrics.addRefused(status === 408 ? 'request_timeout' : 'bad_request');
