@@ -19,18 +19,18 @@ export interface SeriesInfo {
   readonly cell: number;
 }
 
-/** What a series table tells the scraping thread. `memory` first, once. */
+/** What a series table tells the scraping thread. `families` first; `memory` for each piece, in order. */
 export type SeriesMessage =
-  | {
-      readonly kind: 'memory';
-      readonly memory: SharedArrayBuffer;
-      readonly families: readonly FamilyDefinition[];
-    }
+  | { readonly kind: 'families'; readonly families: readonly FamilyDefinition[] }
+  | { readonly kind: 'memory'; readonly memory: SharedArrayBuffer }
   | { readonly kind: 'series'; readonly series: SeriesInfo }
   | { readonly kind: 'removed'; readonly family: string; readonly labels: string };
 
 const MAX_CELLS = 1 << 21;
-const INITIAL_CELLS = 1 << 12;
+// Memory comes in pieces: one that grows in place costs a call into the runtime for each access.
+const CHUNK_BITS = 12;
+const CHUNK_CELLS = 1 << CHUNK_BITS;
+const CHUNK_MASK = CHUNK_CELLS - 1;
 
 /** Renders labels to their text form; values are escaped, order is kept. */
 export function renderLabels(labels: ReadonlyArray<readonly [string, string]>): string {
@@ -45,9 +45,7 @@ function escapeLabel(value: string): string {
 
 /** The series of one thread. */
 export class SeriesTable {
-  readonly #memory: SharedArrayBuffer;
-  /** Follows the memory as it grows. */
-  readonly #cells: Float64Array;
+  readonly #chunks: Float64Array[] = [];
   readonly #families = new Map<string, FamilyDefinition>();
   readonly #series = new Map<string, SeriesInfo>();
   readonly #freeCells = new Map<number, number[]>();
@@ -56,11 +54,10 @@ export class SeriesTable {
 
   /** `publish` gets what the scraping thread needs; for one thread, pass {@link SeriesReader.apply}. */
   constructor(families: readonly FamilyDefinition[], publish: (message: SeriesMessage) => void) {
-    this.#memory = new SharedArrayBuffer(INITIAL_CELLS * 8, { maxByteLength: MAX_CELLS * 8 });
-    this.#cells = new Float64Array(this.#memory);
     this.#publish = publish;
     for (const family of families) this.#families.set(family.name, family);
-    publish({ kind: 'memory', memory: this.#memory, families });
+    publish({ kind: 'families', families });
+    this.#addChunk();
   }
 
   /** The (first) cell of a series, created when new. Label text comes from {@link renderLabels}. */
@@ -80,17 +77,20 @@ export class SeriesTable {
 
   /** Adds to a counter or gauge. */
   add(cell: number, amount: number): void {
-    this.#cells[cell] = (this.#cells[cell] ?? 0) + amount;
+    const chunk = this.#chunks[cell >> CHUNK_BITS];
+    const at = cell & CHUNK_MASK;
+    if (chunk !== undefined) chunk[at] = (chunk[at] ?? 0) + amount;
   }
 
   /** Sets a gauge. */
   set(cell: number, value: number): void {
-    this.#cells[cell] = value;
+    const chunk = this.#chunks[cell >> CHUNK_BITS];
+    if (chunk !== undefined) chunk[cell & CHUNK_MASK] = value;
   }
 
   /** A cell's value. */
   get(cell: number): number {
-    return this.#cells[cell] ?? 0;
+    return readCell(this.#chunks, cell);
   }
 
   /** Records a value in the histogram whose first cell is given. */
@@ -110,11 +110,17 @@ export class SeriesTable {
     if (series === undefined || definition === undefined) return;
     this.#series.delete(key);
     const count = cellCount(definition);
-    this.#cells.fill(0, series.cell, series.cell + count);
+    for (let at = 0; at < count; at++) this.set(series.cell + at, 0);
     const free = this.#freeCells.get(count) ?? [];
     free.push(series.cell);
     this.#freeCells.set(count, free);
     this.#publish({ kind: 'removed', family, labels });
+  }
+
+  #addChunk(): void {
+    const memory = new SharedArrayBuffer(CHUNK_CELLS * 8);
+    this.#chunks.push(new Float64Array(memory));
+    this.#publish({ kind: 'memory', memory });
   }
 
   #allocate(count: number): number {
@@ -123,11 +129,13 @@ export class SeriesTable {
     if (this.#nextCell + count > MAX_CELLS) return 0;
     const cell = this.#nextCell;
     this.#nextCell += count;
-    while (this.#nextCell * 8 > this.#memory.byteLength) {
-      this.#memory.grow(Math.min(this.#memory.byteLength * 2, MAX_CELLS * 8));
-    }
+    while (this.#nextCell > this.#chunks.length * CHUNK_CELLS) this.#addChunk();
     return cell;
   }
+}
+
+function readCell(chunks: readonly Float64Array[], cell: number): number {
+  return chunks[cell >> CHUNK_BITS]?.[cell & CHUNK_MASK] ?? 0;
 }
 
 function cellCount(family: FamilyDefinition): number {
@@ -139,12 +147,13 @@ export class SeriesReader {
   readonly families = new Map<string, FamilyDefinition>();
   /** Family name to label text to first cell. */
   readonly series = new Map<string, Map<string, number>>();
-  #cells: Float64Array = new Float64Array(0);
+  readonly #chunks: Float64Array[] = [];
 
   /** Takes a message of the table. */
   apply(message: SeriesMessage): void {
     if (message.kind === 'memory') {
-      this.#cells = new Float64Array(message.memory);
+      this.#chunks.push(new Float64Array(message.memory));
+    } else if (message.kind === 'families') {
       for (const family of message.families) this.families.set(family.name, family);
     } else if (message.kind === 'series') {
       const { family, labels, cell } = message.series;
@@ -158,6 +167,6 @@ export class SeriesReader {
 
   /** A cell's value now. */
   value(cell: number): number {
-    return this.#cells[cell] ?? 0;
+    return readCell(this.#chunks, cell);
   }
 }
