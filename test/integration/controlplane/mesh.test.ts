@@ -442,7 +442,12 @@ describe('control plane', () => {
       name: 'ztunnel',
     });
     await until('cart', () => proxy.addresses.get('Kubernetes//Pod/shop/cart-1'));
-    const known = proxy.addresses.size;
+    // What the tests before left behind may still be on its way out.
+    const known = await until('every address, and no other', async () => {
+      const metrics = await fetch(`http://127.0.0.1:${controlPlane.httpPort}/metrics`);
+      const count = /ambient_resources\{type="Address"\} (\d+)/.exec(await metrics.text())?.[1];
+      return Number(count) === proxy.addresses.size ? proxy.addresses.size : undefined;
+    });
     const root = (await target('')).root;
     controlPlane.child.kill('SIGKILL');
     await once(controlPlane.child, 'exit');
