@@ -4,7 +4,7 @@ import { MeshError } from '../../common/errors.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import { renderLabels } from '../../common/telemetry/series-table.ts';
 import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
-import { serviceKey } from '../../common/workload/model.ts';
+import type { Workload } from '../../common/workload/model.ts';
 import type { RelayCounters } from '../../engine/reactor/duplex.ts';
 import { REASON_FLAGS } from './reasons.ts';
 import type { FailureReason } from './reasons.ts';
@@ -88,8 +88,15 @@ interface SeriesGroup {
   isStale: boolean;
 }
 
+const MAX_GROUPS = 50_000;
+
 /** Long enough for a last scrape. */
 export const STALE_SERIES_MS = 300_000;
+
+interface CachedGroup {
+  readonly parties: ConnectionParties;
+  readonly group: SeriesGroup;
+}
 
 /** Makes and finishes the records of a data thread. */
 export class ConnectionRecorder {
@@ -97,7 +104,7 @@ export class ConnectionRecorder {
   readonly #logger: Logger;
   readonly #now: () => number;
   /** Parties to their cells. Cleared when a workload or service changes: labels may have. */
-  readonly #groups = new Map<string, SeriesGroup>();
+  readonly #groups = new Map<Workload, Map<Workload, CachedGroup[]>>();
   /** Every group that has series, by label text. */
   readonly #byLabels = new Map<string, SeriesGroup>();
   readonly #socketsOpen: { readonly inbound: number; readonly outbound: number };
@@ -172,18 +179,27 @@ export class ConnectionRecorder {
   }
 
   #group(parties: ConnectionParties): SeriesGroup {
-    const key = groupKey(parties);
-    const known = this.#groups.get(key);
-    if (known !== undefined) return known;
+    const { source, destination } = parties;
+    // What a stranger claims about itself is not worth a cache.
+    if (source === undefined || destination === undefined) return this.#newGroup(parties);
+    let byDestination = this.#groups.get(source);
+    if (byDestination === undefined) {
+      byDestination = new Map();
+      this.#groups.set(source, byDestination);
+    }
+    const cached = byDestination.get(destination) ?? [];
+    for (const entry of cached) if (isSameParties(entry.parties, parties)) return entry.group;
     const group = this.#newGroup(parties);
-    // Sources without a record are told apart by what they claim; that must not grow without end.
-    if (this.#groups.size >= 50_000) this.#groups.clear();
-    this.#groups.set(key, group);
+    byDestination.set(destination, [...cached, { parties, group }]);
     return group;
   }
 
   #newGroup(parties: ConnectionParties): SeriesGroup {
-    const labels = renderLabels(trafficLabels(parties, '-'));
+    const isFull = this.#byLabels.size >= MAX_GROUPS;
+    const labels = renderLabels(
+      // A peer may claim anything in its baggage; that must not make series without end.
+      trafficLabels(isFull ? { ...parties, sourceBaggage: undefined } : parties, '-'),
+    );
     const known = this.#byLabels.get(labels);
     if (known !== undefined) return known;
     const cell = (name: string): number => this.#table.cell(name, labels);
@@ -295,12 +311,14 @@ export class OpenConnection implements RelayCounters {
   }
 }
 
-function groupKey(parties: ConnectionParties): string {
-  const { source, sourceBaggage, destination, service } = parties;
-  const claimed = sourceBaggage === undefined ? '' : Object.values(sourceBaggage).join(',');
-  const sourceKey = `${parties.direction}|${source?.uid ?? claimed}|${parties.sourceIdentity ?? ''}`;
-  const destinationKey = `${destination?.uid ?? ''}|${parties.destinationIdentity ?? ''}`;
-  return `${sourceKey}|${destinationKey}|${service === undefined ? '' : serviceKey(service)}`;
+/** Whether both have the same labels, given the same two workloads. */
+function isSameParties(a: ConnectionParties, b: ConnectionParties): boolean {
+  return (
+    a.service === b.service &&
+    a.direction === b.direction &&
+    a.sourceIdentity === b.sourceIdentity &&
+    a.destinationIdentity === b.destinationIdentity
+  );
 }
 
 function baseFields(parties: ConnectionParties, addresses: ConnectionAddresses): object {
