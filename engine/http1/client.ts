@@ -51,7 +51,8 @@ export class Http1ClientConnection implements DuplexHandler {
 
   /** Another exchange may start now. */
   get isAvailable(): boolean {
-    return !this.#isClosed && this.#stream === undefined && this.#keepsAlive;
+    const isOpen = !this.#isClosed && !this.duplex.isClosed;
+    return isOpen && this.#stream === undefined && this.#keepsAlive;
   }
 
   /** The response was 101: raw bytes both ways. */

@@ -40,7 +40,10 @@ export class Http1ServerConnection implements DuplexHandler {
   #isDraining = false;
   #isClosed = false;
   #isFeeding = false;
+  /** Part of a head is here, and it has its time. */
+  #isHeadTimed = true;
   #deadline: number;
+  #timerAt = 0;
   #timer: { cancel(): void } | undefined;
 
   constructor(
@@ -86,9 +89,6 @@ export class Http1ServerConnection implements DuplexHandler {
     if (this.#queue.length > 0 || this.#isFeeding) {
       this.#queue.push(address, length);
       return;
-    }
-    if (this.#stream === undefined && this.#deadline === Infinity) {
-      this.#deadline = this.#timers.now() + this.#options.headTimeoutMs;
     }
     this.#feed(address, length);
   }
@@ -174,6 +174,7 @@ export class Http1ServerConnection implements DuplexHandler {
 
   #onHead(head: Http1Head): void {
     this.#deadline = Infinity;
+    this.#isHeadTimed = false;
     // An answer given before the body was delivered need not close the connection when the body is here anyway.
     this.#isRequestDone = head.isComplete;
     this.#isLast = !head.keepsAlive;
@@ -232,6 +233,12 @@ export class Http1ServerConnection implements DuplexHandler {
       this.#isFeeding = false;
     }
     if (this.#queue.length > 0 && !this.#isRequestDone) this.#drainQueue();
+    // Only a head that came in part needs the timer: most come whole.
+    if (this.#isClosed || this.#isHeadTimed || this.#stream !== undefined) return;
+    if (this.#parser.isInMessage) {
+      this.#isHeadTimed = true;
+      this.#setDeadline(this.#timers.now() + this.#options.headTimeoutMs);
+    }
   }
 
   #rearm(): void {
@@ -308,10 +315,17 @@ export class Http1ServerConnection implements DuplexHandler {
     this.duplex.end();
   }
 
+  #setDeadline(deadline: number): void {
+    this.#deadline = deadline;
+    if (deadline < this.#timerAt) this.#armTimer();
+  }
+
+  /** One timer a connection, moved only when a deadline comes nearer; it looks again when it fires early. */
   #armTimer(): void {
     this.#timer?.cancel();
-    const wait = Math.min(this.#deadline, this.#timers.now() + this.#options.idleTimeoutMs);
-    this.#timer = this.#timers.after(Math.max(1, wait - this.#timers.now()), () => this.#onTimer());
+    const now = this.#timers.now();
+    this.#timerAt = Math.min(this.#deadline, now + this.#options.idleTimeoutMs);
+    this.#timer = this.#timers.after(Math.max(1, this.#timerAt - now), () => this.#onTimer());
   }
 
   #onTimer(): void {

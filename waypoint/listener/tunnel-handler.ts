@@ -103,7 +103,9 @@ export class TunnelHandler {
       destinationIp: answer.ip === undefined ? undefined : parseIp(answer.ip),
       destination: answer.destination,
     };
-    this.#serve(request.accept([]), context, this.#protocolOf(context));
+    const duplex = request.accept([]);
+    // A stream that is closed already has nobody to tell.
+    if (!duplex.isClosed) this.#serve(duplex, context, this.#protocolOf(context));
   };
 
   /** No new tunnels or requests; resolves when nothing is in flight. */

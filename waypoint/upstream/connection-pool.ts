@@ -184,6 +184,11 @@ export class ConnectionPool {
   }
 
   #onDialed(duplex: Duplex): void {
+    if (duplex.isClosed) {
+      // It closed before it had a handler to tell.
+      this.#onDialFailed(new DialError('connect', 'closed as soon as it was open'));
+      return;
+    }
     this.#dialing--;
     this.#open++;
     if (this.#options.isHttp2) this.#addSession(duplex);

@@ -106,6 +106,7 @@ before(async () => {
   const deadPort = portOf(dead);
   dead.close();
   waypoint = await WaypointFixture.start({
+    env: { REQUEST_HEADERS_TIMEOUT: '600ms' },
     workloads: {
       workloads: [
         {
@@ -463,6 +464,15 @@ describe('waypoint: HTTP/1.1', () => {
     const [pong] = (await once(stream, 'data')) as [Buffer];
     assert.equal(pong.toString(), 'ping');
     stream.destroy();
+  });
+
+  it('answers 408 to a head that stalls, also on a connection that has served before', async () => {
+    const { stream } = await waypoint.tunnel();
+    assert.equal((await requestOver(stream, { path: '/first' })).status, 200);
+    stream.write('GET /second HTTP/1.1\r\nhost: ');
+    let answer = '';
+    for await (const chunk of stream) answer += String(chunk);
+    assert.match(answer, /^HTTP\/1\.1 408 /);
   });
 
   const bad: [name: string, text: string, status: number][] = [
