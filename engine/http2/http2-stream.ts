@@ -214,7 +214,13 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
   attachSource(source: TcpStream, onBytes: (bytes: number) => void): void {
     this.source = source;
     this.countSource = onBytes;
-    source.setPuller({ onReadable: () => this.session.markReadable(this) });
+    source.setPuller({
+      onReadable: () => {
+        // While the window is shut nothing is read, so a reset would go unseen.
+        if (this.isWindowBlocked) source.failIfBroken();
+        else this.session.markReadable(this);
+      },
+    });
   }
 
   attachSink(sink: TcpStream, onBytes: (bytes: number) => void): void {

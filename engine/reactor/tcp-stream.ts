@@ -356,6 +356,11 @@ export class TcpStream implements Duplex {
     return { fd: this.fd, hasEnded: this.#hasEnded };
   }
 
+  /** For pullers that cannot read now: ends the stream if it was reset, what it still holds is lost. */
+  failIfBroken(): void {
+    if (this.#hasEnded && !this.#closed) this.#failBySocketError();
+  }
+
   #failBySocketError(): void {
     scratch.view.setInt32(errorLengthOffset, 4, true);
     const { address } = scratch;

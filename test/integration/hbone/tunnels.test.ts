@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { after, describe, it } from 'node:test';
 import { verifyTrustDomain } from '../../../common/hbone/peer-identity.ts';
@@ -18,7 +19,7 @@ import { TcpListener } from '../../../engine/reactor/tcp-listener.ts';
 import { tlsConnectionCount } from '../../../engine/tls/tls-connection.ts';
 import { TlsContext } from '../../../engine/tls/tls-context.ts';
 import { TestAuthority, spiffe } from '../engine/certificates.ts';
-import { startReactor, until } from '../engine/support.ts';
+import { collect, startReactor, until } from '../engine/support.ts';
 
 const reactor = startReactor();
 const authority = new TestAuthority();
@@ -44,7 +45,7 @@ interface Exit {
 }
 
 /** An HBONE listener that relays to `authority`; ports 1 and 2 are refused and never answered. */
-function startExit(onRequest?: (request: TunnelRequest) => void): Exit {
+function startExit(onRequest?: (request: TunnelRequest) => void, address = '127.0.0.1'): Exit {
   const rejected: CloseReason[] = [];
   const results: RelayResult[] = [];
   const hbone = new HboneServer({
@@ -68,7 +69,7 @@ function startExit(onRequest?: (request: TunnelRequest) => void): Exit {
         );
       }),
   });
-  const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
+  const bound = openTcpListener({ address, port: 0 });
   const listener = new TcpListener(reactor, bound.fd, (stream) => hbone.accept(stream));
   return {
     port: bound.port,
@@ -91,7 +92,11 @@ function newPool(options: { maxStreams?: number; idleMs?: number } = {}): HboneP
   });
 }
 
-function target(exit: Exit, appPort: number, expected = [spiffe('server')]): TunnelTarget {
+function target(
+  exit: { readonly port: number },
+  appPort: number,
+  expected = [spiffe('server')],
+): TunnelTarget {
   return {
     address: '127.0.0.1',
     port: exit.port,
@@ -265,6 +270,142 @@ describe('hbone', () => {
     pool.close('test ends');
     next.close();
     app.close();
+  });
+
+  it('holds a fast writer back while the reader sleeps', async () => {
+    const sockets: net.Socket[] = [];
+    const app = await nodeServer((socket) => {
+      socket.pause();
+      sockets.push(socket);
+    });
+    const exit = startExit();
+    const pool = newPool();
+    const entry = startEntry(pool, exit, portOf(app));
+    const writer = net.connect({ host: '127.0.0.1', port: entry.port });
+    writer.on('error', () => undefined);
+    const chunk = Buffer.alloc(1 << 20);
+    let written = 0;
+    const fill = (): void => {
+      while (written < 100 && writer.write(chunk)) written++;
+    };
+    writer.on('drain', fill);
+    writer.on('connect', fill);
+    let last = -1;
+    await until(() => sockets.length === 1, 'connection');
+    // Stalled: nothing more is taken within many turns. What is under way is bounded by windows and socket buffers.
+    while (written !== last) {
+      last = written;
+      for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(written < 60, `stalled after ${written} MiB`);
+    sockets[0]?.resume();
+    await until(() => written === 100, 'flow goes on');
+    writer.resetAndDestroy();
+    await until(() => entry.results.length === 1, 'result');
+    entry.close();
+    pool.close('test ends');
+    exit.close();
+    app.close();
+  });
+
+  it('sees the reset of a writer that is held back', async () => {
+    const app = await nodeServer((socket) => void socket.pause());
+    const exit = startExit();
+    const pool = newPool();
+    const entry = startEntry(pool, exit, portOf(app));
+    const writer = net.connect({ host: '127.0.0.1', port: entry.port });
+    writer.on('error', () => undefined);
+    writer.write(Buffer.alloc(60 << 20));
+    let last = -1;
+    await once(writer, 'connect');
+    while (writer.bytesWritten - writer.writableLength !== last) {
+      last = writer.bytesWritten - writer.writableLength;
+      for (let i = 0; i < 300; i++) await new Promise((resolve) => setImmediate(resolve));
+    }
+    writer.resetAndDestroy();
+    await until(() => entry.results.length === 1 && exit.results.length === 1, 'results');
+    assert.deepEqual([entry.results[0]?.reason.code, entry.results[0]?.failedSide], ['reset', 'a']);
+    entry.close();
+    pool.close('test ends');
+    exit.close();
+    app.close();
+  });
+
+  it('works over IPv6', async () => {
+    const app = await nodeServer((socket) => socket.pipe(socket));
+    const exit = startExit(undefined, '::1');
+    const pool = newPool();
+    const tunnel = await pool.connect({ ...target(exit, portOf(app)), address: '::1' });
+    assert.ok(!isTunnelFailure(tunnel));
+    const received = collect(tunnel.stream);
+    tunnel.stream.writeBytes(Buffer.from('hello'));
+    tunnel.stream.end();
+    assert.equal((await received.closed).code, 'ok');
+    assert.equal(received.text(), 'hello');
+    pool.close('test ends');
+    exit.close();
+    app.close();
+  });
+
+  it('serves CONNECT to node:http2, and refuses anything else', async () => {
+    const app = await nodeServer((socket) => socket.pipe(socket));
+    const exit = startExit();
+    const session = http2.connect(`https://127.0.0.1:${exit.port}`, {
+      ca: authority.rootsPem,
+      cert: client.certChainPem,
+      key: client.privateKeyPem,
+      checkServerIdentity: () => undefined,
+    });
+    session.on('error', () => undefined);
+    const tunnel = session.request({
+      ':method': 'CONNECT',
+      ':authority': `127.0.0.1:${portOf(app)}`,
+    });
+    const [answer] = (await once(tunnel, 'response')) as [http2.IncomingHttpHeaders];
+    assert.equal(answer[':status'], 200);
+    tunnel.end(Buffer.alloc(300_000, 5));
+    let bytes = 0;
+    tunnel.on('data', (chunk: Buffer) => (bytes += chunk.length));
+    await once(tunnel, 'end');
+    assert.equal(bytes, 300_000);
+    const get = session.request({ ':path': '/' });
+    const [refusal] = (await once(get, 'response')) as [http2.IncomingHttpHeaders];
+    assert.equal(refusal[':status'], 400);
+    session.destroy();
+    exit.close();
+    app.close();
+  });
+
+  it('opens tunnels through node:http2', async () => {
+    const node = http2.createSecureServer({
+      ca: authority.rootsPem,
+      cert: server.certChainPem,
+      key: server.privateKeyPem,
+      requestCert: true,
+    });
+    const seen: http2.IncomingHttpHeaders[] = [];
+    node.on('stream', (stream, headers) => {
+      seen.push(headers);
+      stream.on('error', () => undefined);
+      stream.respond({ ':status': 200 });
+      stream.pipe(stream);
+    });
+    node.listen(0, '127.0.0.1');
+    await once(node, 'listening');
+    const { port } = node.address() as net.AddressInfo;
+    const pool = newPool();
+    const tunnel = await pool.connect({ ...target({ port }, 80), port });
+    assert.ok(!isTunnelFailure(tunnel));
+    const received = collect(tunnel.stream, false);
+    for (let i = 0; i < 40; i++) tunnel.stream.writeBytes(Buffer.alloc(50_000, i));
+    tunnel.stream.end();
+    assert.equal((await received.closed).code, 'ok');
+    assert.equal(received.bytes, 2_000_000);
+    assert.equal(seen[0]?.[':method'], 'CONNECT');
+    assert.equal(seen[0][':authority'], '127.0.0.1:80');
+    assert.equal(seen[0][':path'], undefined);
+    pool.close('test ends');
+    node.close();
   });
 
   it('holds nothing when all is closed', async () => {
