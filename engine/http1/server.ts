@@ -139,10 +139,12 @@ export class Http1ServerConnection implements DuplexHandler {
     const framing = responseFraming(stream, headers, status, endStream);
     const isEarly = !this.#isRequestDone;
     if (framing === 'close' || isEarly || this.#isDraining) this.#isLast = true;
-    const withLength =
-      endStream && framing === 'length' && headerValue(headers, 'content-length') === undefined
-        ? [...headers, ['content-length', '0'] as const]
-        : headers;
+    const withLength = [...headers];
+    if (endStream && framing === 'length' && headerValue(headers, 'content-length') === undefined) {
+      withLength.push(['content-length', '0']);
+    }
+    // HTTP/1.0 clients close unless they are told not to.
+    if (stream.minorVersion === 0 && !this.#isLast) withLength.push(['connection', 'keep-alive']);
     // The answer to HEAD says how GET's would be framed; a client that sees no framing waits for the end.
     const isHead = stream.method === 'HEAD' && status !== 204 && status !== 304;
     const saysChunked = isHead && headerValue(headers, 'content-length') === undefined;

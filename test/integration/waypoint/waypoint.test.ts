@@ -466,6 +466,18 @@ describe('waypoint: HTTP/1.1', () => {
     stream.destroy();
   });
 
+  it('serves HTTP/1.0, without chunks, closing or not as asked', async () => {
+    const { stream } = await waypoint.tunnel();
+    stream.write('GET /x HTTP/1.0\r\nconnection: keep-alive\r\n\r\n');
+    const [kept] = (await once(stream, 'data')) as [Buffer];
+    assert.match(kept.toString(), /connection: keep-alive/);
+    stream.write('GET /trailers HTTP/1.0\r\n\r\n');
+    let text = '';
+    for await (const chunk of stream) text += String(chunk);
+    assert.match(text, /connection: close\r\n/);
+    assert.ok(text.endsWith('\r\n\r\npart'));
+  });
+
   it('answers 408 to a head that stalls, also on a connection that has served before', async () => {
     const { stream } = await waypoint.tunnel();
     assert.equal((await requestOver(stream, { path: '/first' })).status, 200);
