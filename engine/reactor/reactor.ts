@@ -48,6 +48,7 @@ export const READY_READ: number = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 export const READY_WRITE: number = EPOLLOUT | EPOLLHUP | EPOLLERR;
 export const READY_ENDED: number = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 export const READY_ERROR: number = EPOLLERR;
+export const READY_FAILED: number = EPOLLERR | EPOLLHUP;
 
 /** Tuning of a reactor. */
 export interface ReactorOptions {

@@ -12,7 +12,7 @@ import {
   getsockopt,
 } from '../native/libc.ts';
 import { reserve, scratch } from '../native/memory.ts';
-import type { FdHandler, Reactor } from './reactor.ts';
+import { READY_FAILED, type FdHandler, type Reactor } from './reactor.ts';
 import { runInNetns, type Netns } from './netns.ts';
 import { sockaddr, writeSockaddr } from './socket-address.ts';
 import {
@@ -126,10 +126,7 @@ class Connecting implements FdHandler {
 
   onReady(events: number): void {
     if (this.#done) return;
-    const { address, view } = scratch;
-    view.setInt32(errorOffset + 8, 4, true);
-    getsockopt(this.#fd, SOL_SOCKET, SO_ERROR, address + errorOffset, address + errorOffset + 8);
-    const code = view.getInt32(errorOffset, true);
+    const code = (events & READY_FAILED) === 0 ? 0 : this.#socketError();
     if (code !== 0) {
       this.#fail(errnoError(code, describe(this.#options)));
       return;
@@ -140,6 +137,13 @@ class Connecting implements FdHandler {
     // Data and FIN may have come with the connection; no other edge tells.
     stream.onReady(events);
     this.#resolve(stream);
+  }
+
+  #socketError(): number {
+    const { address, view } = scratch;
+    view.setInt32(errorOffset + 8, 4, true);
+    getsockopt(this.#fd, SOL_SOCKET, SO_ERROR, address + errorOffset, address + errorOffset + 8);
+    return view.getInt32(errorOffset, true);
   }
 
   #fail(err: StreamError): void {

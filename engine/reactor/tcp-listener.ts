@@ -48,6 +48,8 @@ export class TcpListener {
     this.fd = fd;
     this.#onAccept = onAccept;
     this.#options = options;
+    // Accepted sockets inherit it.
+    setNodelay(fd);
     this.resume();
   }
 
@@ -83,7 +85,6 @@ export class TcpListener {
     const fd = accept4(this.fd, sockaddr, sockaddrLength, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return this.#noteAcceptError(errno());
     const peer = readSockaddr();
-    setNodelay(fd);
     this.#onAccept(new TcpStream(this.#reactor, fd, false, peer));
     return true;
   }
