@@ -59,7 +59,8 @@ const MAX_OTHER_ENDPOINTS = 2;
 /** 3.1 s in all: a node proxy that was killed is back by then, or the connect was hopeless. */
 const PAUSES_MS = [50, 100, 200, 400, 800, 1550];
 
-/** A waypoint that is restarted, or whose records are on their way, is worth the same wait. */
+/** A waypoint is never bypassed, so its restart is waited for: 7.7 s, a pod's usual time to be ready again. */
+const WAYPOINT_PAUSES_MS = [...PAUSES_MS, 1550, 1550, 1500];
 const WAYPOINT_REASONS: ReadonlySet<RefusalReason> = new Set([
   'no_healthy_waypoint',
   'unknown_waypoint',
@@ -96,7 +97,8 @@ export async function dialUpstream(
       continue;
     }
     if (decision.kind === 'refuse') {
-      const pauseMs = WAYPOINT_REASONS.has(decision.reason) ? PAUSES_MS[pauses++] : undefined;
+      const canWait = WAYPOINT_REASONS.has(decision.reason);
+      const pauseMs = canWait ? WAYPOINT_PAUSES_MS[pauses++] : undefined;
       if (pauseMs === undefined || request.isAbandoned()) {
         throw new DialError(refusalOf(decision.reason, decision.detail), decision);
       }
