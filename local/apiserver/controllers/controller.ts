@@ -29,7 +29,7 @@ const RETRY_MS = 200;
 /** Keys to be handled; a key queued twice is handled once. */
 export class WorkQueue {
   readonly #keys = new Set<string>();
-  readonly #timers = new Map<string, Timer>();
+  readonly #timers = new Map<string, { readonly timer: Timer; readonly dueMs: number }>();
   readonly #handle: (key: string) => void;
   readonly #context: ControllerContext;
   #scheduled = false;
@@ -49,17 +49,21 @@ export class WorkQueue {
 
   /** Queues a key after a while; the earliest wish for a key wins. */
   addLater(key: string, delayMs: number): void {
-    if (this.#timers.has(key) || this.#closed) return;
-    const timer = this.#context.clock.after(delayMs, () => {
+    const { clock } = this.#context;
+    const dueMs = clock.now() + delayMs;
+    const known = this.#timers.get(key);
+    if (this.#closed || (known !== undefined && known.dueMs <= dueMs)) return;
+    known?.timer.cancel();
+    const timer = clock.after(delayMs, () => {
       this.#timers.delete(key);
       this.add(key);
     });
-    this.#timers.set(key, timer);
+    this.#timers.set(key, { timer, dueMs });
   }
 
   close(): void {
     this.#closed = true;
-    for (const timer of this.#timers.values()) timer.cancel();
+    for (const { timer } of this.#timers.values()) timer.cancel();
     this.#timers.clear();
     this.#keys.clear();
   }

@@ -11,6 +11,7 @@ import { NamespaceController } from './namespace.ts';
 import { NodeLifecycle } from './node-lifecycle.ts';
 import { ReplicaSetController } from './replica-set.ts';
 import { Scheduler } from './scheduler.ts';
+import { StatefulSetController } from './stateful-set.ts';
 
 /** Runs the controllers. */
 export class Controllers {
@@ -28,6 +29,7 @@ export class Controllers {
       new DeploymentController(context),
       new ReplicaSetController(context),
       new DaemonSetController(context),
+      new StatefulSetController(context),
       new Scheduler(context),
       new EndpointSliceController(context),
       new NodeLifecycle(context),

@@ -63,8 +63,8 @@ export class ReplicaSetController implements Controller {
     const { lifecycle, clock } = this.#context;
     const minReadySec = number(field(set, 'spec', 'minReadySeconds'), 0);
     const waits = pods.map((pod) => availableInMs(pod, minReadySec, clock.now()));
-    const soonest = waits.filter((wait) => wait !== undefined && wait > 0).sort()[0];
-    if (soonest !== undefined) this.#queue.addLater(key, soonest);
+    const soonest = Math.min(...waits.map((wait) => (wait === 0 ? Infinity : (wait ?? Infinity))));
+    if (soonest < Infinity) this.#queue.addLater(key, soonest);
     const resource = builtin(this.#context, BUCKETS.replicaSets);
     lifecycle.modify(
       resource,

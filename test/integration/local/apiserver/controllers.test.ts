@@ -236,6 +236,35 @@ describe('daemon sets', () => {
   });
 });
 
+describe('stateful sets', () => {
+  const path = '/apis/apps/v1/namespaces/default/statefulsets';
+
+  it('run numbered pods, replace them one by one, and shrink from the end', async () => {
+    const body = deployment('db', 2);
+    await cluster.must('POST', path, { ...body, kind: 'StatefulSet' });
+    const ready = async (updated: number): Promise<void> => {
+      await until(`${updated} updated and ready`, async () => {
+        const { status, metadata } = await cluster.must('GET', `${path}/db`);
+        const isSeen = status.observedGeneration === metadata.generation;
+        return isSeen && status.readyReplicas === updated && status.updatedReplicas === updated;
+      });
+    };
+    await ready(2);
+    const names = async (): Promise<string[]> =>
+      (await podsOf('db')).map((pod) => pod.metadata.name);
+    assert.deepEqual(await names(), ['db-0', 'db-1']);
+    await cluster.must(
+      'PATCH',
+      `${path}/db`,
+      { spec: { template: { metadata: { labels: { v: '2' } } } } },
+      MERGE,
+    );
+    await ready(2);
+    await cluster.must('PATCH', `${path}/db/scale`, { spec: { replicas: 1 } }, MERGE);
+    await until('one pod', async () => (await names()).join() === 'db-0');
+  });
+});
+
 describe('namespaces', () => {
   it('have a default account and the CA, and are emptied before they go', async () => {
     await cluster.must('POST', '/api/v1/namespaces', { metadata: { name: 'team' } });
