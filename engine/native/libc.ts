@@ -40,6 +40,10 @@ export const fcntl: (fd: number, command: number, value: number) => number = lib
   ['int', 'int', 'int'],
 );
 export const setns: (fd: number, type: number) => number = lib.func('setns', 'int', ['int', 'int']);
+/** The index of an interface of the thread's network namespace; 0 when there is none. */
+export const ifNameToIndex: (name: string) => number = lib.func('if_nametoindex', 'uint32_t', [
+  'str',
+]);
 export const gettid: () => number = lib.func('gettid', 'int', []);
 
 export const epollCreate1: (flags: number) => number = lib.func('epoll_create1', 'int', ['int']);

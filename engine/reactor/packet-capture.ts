@@ -1,7 +1,15 @@
 // Reads the frames that cross a network interface (AF_PACKET, packet(7)), in both directions. For diagnosis and
 // checks, not for the data path: it polls from Node's own loop and keeps what it saw, up to a limit.
-import { readFileSync } from 'node:fs';
-import { SOCK_CLOEXEC, SOCK_NONBLOCK, bind, close, errno, recv, socket } from '../native/libc.ts';
+import {
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  bind,
+  close,
+  errno,
+  ifNameToIndex,
+  recv,
+  socket,
+} from '../native/libc.ts';
 import {
   BLOCK_BYTES,
   copyBytes,
@@ -30,7 +38,9 @@ export class PacketCapture {
 
   /** Starts to capture at an interface of this network namespace. Throws StreamError. */
   constructor(interfaceName: string) {
-    const index = Number(readFileSync(`/sys/class/net/${interfaceName}/ifindex`, 'utf8'));
+    // Not from /sys, which in a user namespace may show another network namespace.
+    const index = ifNameToIndex(interfaceName);
+    if (index === 0) throw errnoError(errno(), `capture at ${interfaceName}`);
     // The socket takes no frames before it is bound: protocol 0.
     this.#fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (this.#fd < 0) throw errnoError(errno(), 'packet socket');
