@@ -89,7 +89,8 @@ export async function dialUpstream(
       (decision.kind === 'refuse' ||
         (decision.workload !== undefined && exclude.has(decision.workload.uid)));
     if (isExhausted && last !== undefined) {
-      const pauseMs = PAUSES_MS[pauses++];
+      const isWaypoint = last.decision.kind === 'hbone' && last.decision.hop === 'waypoint';
+      const pauseMs = (isWaypoint ? WAYPOINT_PAUSES_MS : PAUSES_MS)[pauses++];
       if (!last.failure.canWait || pauseMs === undefined || request.isAbandoned()) throw last;
       exclude.clear();
       others = 0;
