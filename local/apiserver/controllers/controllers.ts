@@ -5,6 +5,7 @@ import type { ClusterFacts } from './bootstrap.ts';
 import { DaemonSetController } from './daemon-set.ts';
 import { DeploymentController } from './deployment.ts';
 import { EndpointSliceController } from './endpoint-slice.ts';
+import { EndpointsController } from './endpoints.ts';
 import { EventExpiry } from './events.ts';
 import { GarbageCollector } from './garbage-collector.ts';
 import { NamespaceController } from './namespace.ts';
@@ -32,6 +33,7 @@ export class Controllers {
       new StatefulSetController(context),
       new Scheduler(context),
       new EndpointSliceController(context),
+      new EndpointsController(context),
       new NodeLifecycle(context),
       new EventExpiry(context),
     ];

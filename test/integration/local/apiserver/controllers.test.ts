@@ -160,6 +160,14 @@ describe('services', () => {
     });
     assert.deepEqual(slice.ports, [{ name: '', port: 8080, protocol: 'TCP' }]);
     assert.equal(slice.endpoints[0].targetRef.kind, 'Pod');
+    const { subsets } = await until('the older form', async () => {
+      const { status, body } = await cluster.call(
+        'GET',
+        '/api/v1/namespaces/default/endpoints/api',
+      );
+      return status === 200 && body.subsets?.[0]?.addresses?.length === 2 && body;
+    });
+    assert.equal(subsets[0].ports[0].port, 8080);
   });
 
   it('refuse a second use of an address, and keep theirs', async () => {
