@@ -1,7 +1,7 @@
 // One container of a pod: a process in the pod's netns with a mount namespace of its own, started again as the
 // restart policy says. The process leads its own process group; signals go to the group.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, renameSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { dirname } from 'node:path';
 import { sleep, systemClock } from '../../common/clock.ts';
@@ -46,6 +46,22 @@ export function launch(plan: LaunchPlan, logFile: string): ChildProcess {
   } finally {
     closeSync(fd);
   }
+}
+
+/** The environment a container was started with, for commands run beside it. */
+export function containerEnv(pid: number): Record<string, string> {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/environ`, 'utf8');
+  } catch {
+    return {};
+  }
+  return Object.fromEntries(
+    text
+      .split('\0')
+      .filter((entry) => entry.includes('='))
+      .map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
+  );
 }
 
 /** The argv that runs a command inside a container's namespaces. */

@@ -2,7 +2,7 @@
 // terminal is made by script(1), which the machine has; its size is not changed later.
 import { spawn } from 'node:child_process';
 import type { RawData, WebSocket } from 'ws';
-import { enterArgv } from './container.ts';
+import { containerEnv, enterArgv } from './container.ts';
 
 export const EXEC_PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io'];
 
@@ -60,7 +60,7 @@ export function serveExec(ws: WebSocket, pid: number, query: URLSearchParams): v
   const child = spawn(file, args, {
     stdio: [hasStdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     detached: true,
-    env: { ...process.env, TERM: 'xterm' },
+    env: { ...process.env, TERM: 'xterm', ...containerEnv(pid) },
   });
   for (const [channel, stream] of [
     [STDOUT, child.stdout],

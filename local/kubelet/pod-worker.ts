@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { sleep, systemClock } from '../../common/clock.ts';
 import { errorMessage } from '../../common/errors.ts';
 import { ApiError } from './api.ts';
-import { ContainerRunner, type ContainerHost } from './container.ts';
+import { containerEnv, ContainerRunner, enterArgv, type ContainerHost } from './container.ts';
 import { planLaunch } from './launch-plan.ts';
 import { log } from './log.ts';
 import type { NodeContext } from './node-context.ts';
@@ -14,7 +14,6 @@ import { buildPodStatus, podPhase, waitingStatus, type PodState } from './pod-st
 import { PodSandboxNetwork } from './pod-sandbox.ts';
 import { probeHttp } from './probe.ts';
 import { runProbes } from './prober.ts';
-import { enterArgv } from './container.ts';
 import { tryCommand } from './run-command.ts';
 import { limitLog } from './log-limit.ts';
 import { PodVolumes } from './volumes.ts';
@@ -259,7 +258,7 @@ export class PodWorker {
       await Promise.race([sleep(systemClock, limited), runner.done]);
     } else if (hook.exec !== undefined) {
       const argv = enterArgv(pid, hook.exec.command ?? []);
-      await tryCommand(argv, { timeoutMs: graceMs }).catch(() => undefined);
+      await tryCommand(argv, { timeoutMs: graceMs, env: containerEnv(pid) }).catch(() => undefined);
     } else if (hook.httpGet !== undefined) {
       const target = { podIp: this.podIp ?? '', container: runner.container, pid: () => pid };
       await probeHttp(target, hook.httpGet, graceMs);

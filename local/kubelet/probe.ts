@@ -3,7 +3,7 @@ import { request as httpRequest } from 'node:http';
 import { connect as connectHttp2, constants as h2 } from 'node:http2';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
-import { enterArgv } from './container.ts';
+import { containerEnv, enterArgv } from './container.ts';
 import type { Container, HttpGet, Probe } from './objects.ts';
 import { tryCommand } from './run-command.ts';
 
@@ -123,7 +123,7 @@ export async function probeExec(
   timeoutMs: number,
 ): Promise<ProbeResult> {
   if (pid === undefined) return { ok: false, detail: 'container is not running' };
-  const result = await tryCommand(enterArgv(pid, command), { timeoutMs });
+  const result = await tryCommand(enterArgv(pid, command), { timeoutMs, env: containerEnv(pid) });
   return { ok: result.code === 0, detail: (result.stderr || result.stdout).slice(0, 500) };
 }
 
