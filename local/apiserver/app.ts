@@ -16,6 +16,7 @@ import type { ApiServerConfig } from './config.ts';
 import { Controllers } from './controllers/controllers.ts';
 import { BUCKETS } from './registry/builtin.ts';
 import { Registry } from './registry/registry.ts';
+import { lockDirectory } from './storage/lock.ts';
 import { Store } from './storage/store.ts';
 import { IpAllocator } from './strategy/ip-allocator.ts';
 import { buildStrategies } from './strategy/strategies.ts';
@@ -95,6 +96,7 @@ export async function startApiServer(
   clock: Clock,
   log: Logger,
 ): Promise<ApiServer> {
+  const unlock = await lockDirectory(config.dataDir);
   const pki: Pki = openPki(config.dataDir);
   const store = new Store(config.dataDir);
   const registry = new Registry();
@@ -138,6 +140,7 @@ export async function startApiServer(
       controllers.close();
       await Promise.all(running.map(({ server }) => closeServer(server)));
       store.close();
+      unlock();
     },
   };
 }

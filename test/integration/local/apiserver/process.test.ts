@@ -52,6 +52,9 @@ describe('the API server’s process', () => {
     assert.equal(config.clusters[0].cluster.server, ready.url);
     assert.equal(statSync(kubeconfig).mode & 0o777, 0o600);
     assert.equal(statSync(join(dir, 'data', 'ca.key')).mode & 0o777, 0o600);
+    const second = await outputOf(run(['--data', join(dir, 'data'), '--listen', '127.0.0.1:0']));
+    assert.equal(second.code, 1);
+    assert.match(second.text, /in use by another API server/);
     child.kill('SIGTERM');
     const [code] = (await once(child, 'exit')) as [number];
     assert.equal(code, 0);
