@@ -11,11 +11,11 @@ import { SecretManager } from '../common/identity/secret-manager.ts';
 import { readLocalL7 } from '../common/l7/local-file.ts';
 import { createLoggerRoot, parseLevels } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
+import { openEndpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { SeriesReader } from '../common/telemetry/series-table.ts';
 import { readLocalState } from '../common/workload/local-file.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
 import { openTcpListener } from '../engine/reactor/socket-options.ts';
-import { openEndpoints } from './admin/endpoints.ts';
 import type { Config } from './config.ts';
 import { ownIdentity } from './config.ts';
 import { DataThread } from './data-handle.ts';
@@ -59,6 +59,8 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   const progress = createProgress(() => data.request({ kind: 'listen', fd: bound.fd }), logger);
   const secrets = createSecrets(config, loggers.scope('identity'), data, progress);
   const endpoints = await openEndpoints({
+    program: 'waypoint',
+    host: config.listenAddress,
     config,
     readers: [reader],
     configDump: async () => ({

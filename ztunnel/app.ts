@@ -8,12 +8,12 @@ import { fakeCaSigner } from '../common/identity/fake-ca.ts';
 import { SecretManager } from '../common/identity/secret-manager.ts';
 import { createLoggerRoot, parseLevels } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
+import { openEndpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import { readLocalState } from '../common/workload/local-file.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
 import { buildConfigDump } from './admin/config-dump.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
-import { openEndpoints } from './admin/endpoints.ts';
 import type { Config } from './config.ts';
 import { DataThread } from './data-handle.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
@@ -54,6 +54,8 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   });
   const ready = { isModelComplete: false };
   const endpoints = await openEndpoints({
+    program: 'ztunnel',
+    host: config.isIpv6 ? '::' : '0.0.0.0',
     config,
     readers: [readers.data, readers.control],
     configDump: async () =>

@@ -1,51 +1,54 @@
-// The HTTP endpoints of the waypoint: admin on loopback (15000), metrics (15020), readiness (15021).
+// The HTTP endpoints both proxies have: admin on loopback (15000), metrics (15020), readiness (15021), with the
+// paths, methods and answers of Istio's ztunnel.
 import type { IncomingMessage } from 'node:http';
-import {
-  renderSeries,
-  collectProcessMetrics,
-  expositionContentType,
-} from '../../common/telemetry/exposition.ts';
-import { openEndpoint } from '../../common/telemetry/http-endpoint.ts';
-import type {
-  Endpoint,
-  EndpointAnswer,
-  EndpointHandler,
-} from '../../common/telemetry/http-endpoint.ts';
-import { parseLevels } from '../../common/telemetry/logger.ts';
-import type { SeriesReader } from '../../common/telemetry/series-table.ts';
-import type { Config } from '../config.ts';
+import { renderSeries, collectProcessMetrics, expositionContentType } from './exposition.ts';
+import { openEndpoint } from './http-endpoint.ts';
+import type { Endpoint, EndpointAnswer, EndpointHandler } from './http-endpoint.ts';
+import { parseLevels } from './logger.ts';
+import type { SeriesReader } from './series-table.ts';
+
+/** Where the endpoints listen, and the log level that `reset` goes back to. */
+export interface EndpointConfig {
+  readonly adminPort: number;
+  readonly statsPort: number;
+  readonly readinessPort: number;
+  readonly logLevel: string;
+}
 
 /** What the endpoints ask of the program. */
 export interface EndpointSources {
-  readonly config: Config;
+  /** Heading of the admin page. */
+  readonly program: string;
+  /** Address of metrics and readiness; admin is on loopback only. */
+  readonly host: string;
+  readonly config: EndpointConfig;
   readonly readers: readonly SeriesReader[];
   configDump(): Promise<object>;
   /** Names of what is not ready; empty is ready. */
   pending(): readonly string[];
   describeLevels(): string;
   setLevels(levels: string): void;
-  quit(): void;
+  readonly quit: () => void;
 }
 
 /** Opens all endpoints. */
 export async function openEndpoints(sources: EndpointSources): Promise<{ close(): Promise<void> }> {
-  const { config } = sources;
+  const { config, host } = sources;
   const processMetrics = collectProcessMetrics();
   const metrics: EndpointHandler = async (request) => ({
     type: expositionContentType(request.headers.accept),
     body: `${renderSeries(sources.readers)}${await processMetrics()}# EOF\n`,
   });
-  const any = config.listenAddress;
   const opened: Endpoint[] = [];
   opened.push(
     await openEndpoint({ host: '127.0.0.1', port: config.adminPort, routes: adminRoutes(sources) }),
     await openEndpoint({
-      host: any,
+      host,
       port: config.statsPort,
       routes: { '/metrics': metrics, '/stats/prometheus': metrics },
     }),
     await openEndpoint({
-      host: any,
+      host,
       port: config.readinessPort,
       routes: { '/healthz/ready': (request) => readiness(sources, request) },
     }),
@@ -61,7 +64,7 @@ function adminRoutes(sources: EndpointSources): Record<string, EndpointHandler> 
   return {
     '/': () => ({
       type: 'text/html; charset=utf-8',
-      body: '<h1>waypoint</h1><ul><li><a href="/config_dump">config_dump</a></li><li>POST /logging?level=</li><li>POST /quitquitquit</li></ul>\n',
+      body: `<h1>${sources.program}</h1><ul><li><a href="/config_dump">config_dump</a></li><li>POST /logging?level=</li><li>POST /quitquitquit</li></ul>\n`,
     }),
     '/config_dump': async () => ({
       type: 'application/json',
