@@ -18,7 +18,7 @@ import { DeltaClient } from '../common/xds/delta-client.ts';
 import { openTcpListener } from '../engine/reactor/socket-options.ts';
 import type { Config } from './config.ts';
 import { ownIdentity } from './config.ts';
-import { DataThread } from './data-handle.ts';
+import { startDataThread, type DataThread } from './data-handle.ts';
 import { ModelFeed } from './model-feed.ts';
 
 /** A running waypoint. */
@@ -50,7 +50,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   const loggers = createLoggerRoot({ level: config.logLevel });
   const logger = loggers.scope('app');
   const reader = new SeriesReader();
-  const data = await DataThread.start(
+  const data = await startDataThread(
     { config },
     { onEvent: (event) => reader.apply(event.message), onError: events.onFatal },
   );

@@ -15,7 +15,7 @@ import { DeltaClient } from '../common/xds/delta-client.ts';
 import { buildConfigDump } from './admin/config-dump.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
 import type { Config } from './config.ts';
-import { DataThread } from './data-handle.ts';
+import { startDataThread, type DataThread } from './data-handle.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
 import type { PodNetns } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
@@ -67,10 +67,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
         pods: registry.states(),
         connections: (await data.request({ kind: 'dump' })).pods ?? [],
       }),
-    pending: () => [
-      ...(ready.isModelComplete ? [] : ['state manager']),
-      ...(zds.isReady ? [] : ['workload proxy manager']),
-    ],
+    pending: () => pendingTasks(ready.isModelComplete, zds.isReady),
     describeLevels: () => loggers.describeLevels(),
     setLevels: (levels) => setLevels(loggers, data, levels),
     quit: events.onQuit,
@@ -97,6 +94,14 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   };
 }
 
+/** Names of what readiness waits for, as Istio's ztunnel has them. */
+function pendingTasks(isModelComplete: boolean, isZdsReady: boolean): string[] {
+  return [
+    ...(isModelComplete ? [] : ['state manager']),
+    ...(isZdsReady ? [] : ['workload proxy manager']),
+  ];
+}
+
 interface DataParts {
   readonly data: DataThread;
   readonly secrets: SecretManager;
@@ -113,7 +118,7 @@ async function startData(
   const logger = loggers.scope('app');
   // The thread asks nothing before it has pods, and these exist only after this function.
   const parts: Partial<DataParts> = {};
-  const data = await DataThread.start(
+  const data = await startDataThread(
     { config },
     {
       onEvent: (event) => {

@@ -65,6 +65,13 @@ export interface PodDump {
   readonly outbound: readonly ConnectionDump[];
 }
 
+/** A request without its number. */
+export type DataCommand = DataRequest extends infer R
+  ? R extends DataRequest
+    ? Omit<R, 'seq'>
+    : never
+  : never;
+
 /** Data to control. */
 export type DataEvent =
   | { readonly kind: 'ready'; readonly wakeFd: number }
