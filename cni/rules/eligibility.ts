@@ -1,5 +1,6 @@
 // Which pods belong into the mesh: Istio's rules in Istio's order, first hit decides. Pure; used by the agent
 // and, without any package, by the plugin.
+import { matchesSelector, type LabelSelector } from '../../common/label-selector.ts';
 
 export interface EligiblePod {
   readonly metadata: {
@@ -10,17 +11,6 @@ export interface EligiblePod {
   };
   readonly spec?: { readonly hostNetwork?: boolean };
   readonly status?: { readonly phase?: string };
-}
-
-export interface SelectorRequirement {
-  readonly key: string;
-  readonly operator: string;
-  readonly values?: readonly string[];
-}
-
-export interface LabelSelector {
-  readonly matchLabels?: Readonly<Record<string, string>>;
-  readonly matchExpressions?: readonly SelectorRequirement[];
 }
 
 export interface EnablementSelector {
@@ -49,39 +39,10 @@ export const DEFAULT_SELECTORS: readonly EnablementSelector[] = [
   },
 ];
 
-type Labels = Readonly<Record<string, string>>;
-
-function matchesRequirement(
-  labels: Labels,
-  { key, operator, values = [] }: SelectorRequirement,
-): boolean {
-  const value = labels[key];
-  switch (operator) {
-    case 'In':
-      return value !== undefined && values.includes(value);
-    case 'NotIn':
-      return value === undefined || !values.includes(value);
-    case 'Exists':
-      return value !== undefined;
-    case 'DoesNotExist':
-      return value === undefined;
-    default:
-      return false;
-  }
-}
-
-/** Whether labels match a Kubernetes label selector; an empty selector matches everything. */
-export function matchesSelector(labels: Labels, selector: LabelSelector = {}): boolean {
-  return (
-    Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value) &&
-    (selector.matchExpressions ?? []).every((entry) => matchesRequirement(labels, entry))
-  );
-}
-
 /** Whether the pod must be in the mesh, and the rule that decided. */
 export function decideEligibility(
   pod: EligiblePod,
-  namespaceLabels: Labels,
+  namespaceLabels: Readonly<Record<string, string>>,
   options: EligibilityOptions,
 ): { readonly isEligible: boolean; readonly reason: string } {
   const labels = pod.metadata.labels ?? {};

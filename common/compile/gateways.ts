@@ -1,12 +1,12 @@
 // Gateways as waypoints: any Gateway can be one as soon as its status has an address; those of our classes are
 // also sent L7 config. Which objects may attach is said by the HBONE listener's allowedRoutes.
 import { create } from '@bufbuild/protobuf';
+import { matchesSelector } from '../label-selector.ts';
 import {
   GatewayClassSchema,
   GatewaySchema,
   GatewayStatusSchema,
   type Gateway,
-  type LabelSelector,
 } from '../resources/gen/gateway_api_pb.ts';
 import { Problems } from '../resources/problem.ts';
 import { isRecord, readMessage } from '../resources/read-message.ts';
@@ -140,35 +140,7 @@ function admission(gateway: Resource<Gateway>): GatewayEntity['admits'] {
     return (
       allowed?.from === 'Selector' &&
       allowed.selector !== undefined &&
-      matchesLabelSelector(allowed.selector, labels)
+      matchesSelector(labels, allowed.selector)
     );
   };
-}
-
-/** Kubernetes' label selector: all labels and all expressions hold. */
-export function matchesLabelSelector(
-  selector: LabelSelector,
-  labels: Readonly<Record<string, string>>,
-): boolean {
-  const all = Object.entries(selector.matchLabels).every(([key, value]) => labels[key] === value);
-  return all && selector.matchExpressions.every((expression) => holds(expression, labels));
-}
-
-function holds(
-  expression: LabelSelector['matchExpressions'][number],
-  labels: Readonly<Record<string, string>>,
-): boolean {
-  const value = Object.hasOwn(labels, expression.key) ? labels[expression.key] : undefined;
-  switch (expression.operator) {
-    case 'In':
-      return value !== undefined && expression.values.includes(value);
-    case 'NotIn':
-      return value === undefined || !expression.values.includes(value);
-    case 'Exists':
-      return value !== undefined;
-    case 'DoesNotExist':
-      return value === undefined;
-    default:
-      return false;
-  }
 }

@@ -1,5 +1,6 @@
 // Label and field selectors: the query forms (`a=b,c in (d,e),!f`) and the object form (matchLabels,
 // matchExpressions).
+import { meetsOperator } from '../../common/label-selector.ts';
 import { dict, dicts, list, text } from './objects.ts';
 import type { KubeObject } from './objects.ts';
 import { badRequest } from './status-error.ts';
@@ -84,18 +85,6 @@ export function matchesSelector(selector: unknown, labels: Labels): boolean {
   }
   return dicts(of['matchExpressions']).every((expression) => {
     const value = labels[text(expression['key'])];
-    const values = list(expression['values']);
-    switch (expression['operator']) {
-      case 'In':
-        return values.includes(value);
-      case 'NotIn':
-        return !values.includes(value);
-      case 'Exists':
-        return value !== undefined;
-      case 'DoesNotExist':
-        return value === undefined;
-      default:
-        return false;
-    }
+    return meetsOperator(value, expression['operator'], list(expression['values']));
   });
 }

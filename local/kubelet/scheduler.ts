@@ -2,6 +2,7 @@
 // the node with the fewest pods of the same owner, then the fewest pods. It gives way to any other scheduler: it
 // waits for a moment, and a pod that is bound by then, or that turns out to be, is left alone.
 import { errorMessage } from '../../common/errors.ts';
+import { meetsOperator, type SelectorRequirement } from '../../common/label-selector.ts';
 import { ApiError, type ApiClient } from './api.ts';
 import { log } from './log.ts';
 import { objectKey, type KubeObject, type Pod } from './objects.ts';
@@ -9,15 +10,9 @@ import { objectKey, type KubeObject, type Pod } from './objects.ts';
 const RETRY_MS = 2000;
 const OTHERS_FIRST_MS = 1500;
 
-interface Requirement {
-  readonly key: string;
-  readonly operator: string;
-  readonly values?: readonly string[];
-}
-
 interface NodeTerm {
-  readonly matchFields?: readonly Requirement[];
-  readonly matchExpressions?: readonly Requirement[];
+  readonly matchFields?: readonly SelectorRequirement[];
+  readonly matchExpressions?: readonly SelectorRequirement[];
 }
 
 interface SchedulingSpec {
@@ -36,21 +31,6 @@ interface Owned {
   readonly ownerReferences?: readonly { readonly uid: string; readonly controller?: boolean }[];
 }
 
-function matches(value: string | undefined, { operator, values = [] }: Requirement): boolean {
-  switch (operator) {
-    case 'In':
-      return value !== undefined && values.includes(value);
-    case 'NotIn':
-      return value === undefined || !values.includes(value);
-    case 'Exists':
-      return value !== undefined;
-    case 'DoesNotExist':
-      return value === undefined;
-    default:
-      return false;
-  }
-}
-
 /** Whether the pod may run on the node. Pure. */
 export function fitsNode(pod: Pod, node: KubeObject): boolean {
   const { nodeSelector = {}, affinity } = pod.spec as SchedulingSpec;
@@ -61,8 +41,12 @@ export function fitsNode(pod: Pod, node: KubeObject): boolean {
   if (terms === undefined) return true;
   return terms.some(
     ({ matchFields = [], matchExpressions = [] }) =>
-      matchFields.every((entry) => matches(node.metadata.name, entry)) &&
-      matchExpressions.every((entry) => matches(labels[entry.key], entry)),
+      matchFields.every(({ operator, values }) =>
+        meetsOperator(node.metadata.name, operator, values),
+      ) &&
+      matchExpressions.every(({ key, operator, values }) =>
+        meetsOperator(labels[key], operator, values),
+      ),
   );
 }
 

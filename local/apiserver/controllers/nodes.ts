@@ -1,5 +1,6 @@
 // Which nodes a pod may run on: selectors, required node affinity, taints. Resources are not counted: everything runs
 // on one machine anyway.
+import { meetsOperator } from '../../../common/label-selector.ts';
 import { dict, dicts, field, list, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
 import { condition } from './pods.ts';
@@ -22,20 +23,12 @@ function isTolerated(taint: Dict, tolerations: readonly Dict[]): boolean {
 function matchesExpression(expression: Dict, value: string | undefined): boolean {
   const values = list(expression['values']);
   switch (expression['operator']) {
-    case 'In':
-      return values.includes(value);
-    case 'NotIn':
-      return !values.includes(value);
-    case 'Exists':
-      return value !== undefined;
-    case 'DoesNotExist':
-      return value === undefined;
     case 'Gt':
       return Number(value) > Number(values[0]);
     case 'Lt':
       return Number(value) < Number(values[0]);
     default:
-      return false;
+      return meetsOperator(value, expression['operator'], values);
   }
 }
 

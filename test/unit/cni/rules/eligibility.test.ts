@@ -3,9 +3,9 @@ import { describe, it } from 'node:test';
 import {
   decideEligibility,
   DEFAULT_SELECTORS,
-  matchesSelector,
   type EligiblePod,
 } from '../../../../cni/rules/eligibility.ts';
+import { matchesSelector } from '../../../../common/label-selector.ts';
 
 const OPTIONS = {
   systemNamespace: 'istio-system',
