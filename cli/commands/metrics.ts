@@ -1,10 +1,10 @@
 // metrics: L4 (from the node proxies) and L7 (from the waypoints) side by side, an edge of the service graph a line.
 import type { Command } from 'commander';
 import type { RestClient } from '../../common/kube/rest-client.ts';
+import { parseSamples, type Sample } from '../../common/telemetry/samples.ts';
 import { clusterCommand, openCluster, outputOption, type GlobalOptions } from '../context.ts';
 import { formatTable, formatValue, print } from '../output.ts';
 import { fetchInPod, isReady, listPods } from '../pods.ts';
-import { parseMetrics, type MetricSample } from '../prometheus-text.ts';
 
 /** Totals of one edge. */
 export interface Edge {
@@ -16,11 +16,11 @@ export interface Edge {
   readonly security: string;
 }
 
-const edgeName = (sample: MetricSample, side: 'source' | 'destination'): string =>
+const edgeName = (sample: Sample, side: 'source' | 'destination'): string =>
   `${sample.labels[`${side}_workload_namespace`] ?? 'unknown'}/${sample.labels[`${side}_workload`] ?? 'unknown'}`;
 
 /** Sums samples into edges: connections as the source node proxy saw them, requests as the waypoint did. */
-export function buildEdges(samples: readonly MetricSample[]): Edge[] {
+export function buildEdges(samples: readonly Sample[]): Edge[] {
   const edges = new Map<string, { -readonly [Key in keyof Edge]: Edge[Key] }>();
   for (const sample of samples) {
     const { name, labels, value } = sample;
@@ -42,7 +42,7 @@ export function buildEdges(samples: readonly MetricSample[]): Edge[] {
   return [...edges.values()].sort((x, y) => x.layer.localeCompare(y.layer) || y.total - x.total);
 }
 
-async function scrape(client: RestClient): Promise<MetricSample[]> {
+async function scrape(client: RestClient): Promise<Sample[]> {
   const ztunnels = await listPods(client, 'istio-system', 'app=ztunnel');
   const waypoints = await listPods(client, undefined, 'gateway.networking.k8s.io/gateway-name');
   const texts = await Promise.all(
@@ -50,7 +50,7 @@ async function scrape(client: RestClient): Promise<MetricSample[]> {
       .filter(isReady)
       .map((pod) => fetchInPod(client, pod, 'http://127.0.0.1:15020/metrics')),
   );
-  return texts.flatMap(parseMetrics);
+  return texts.flatMap(parseSamples);
 }
 
 /** The `metrics` command. */

@@ -4,6 +4,9 @@
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)/;
 const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/g;
 
+const ESCAPES: Readonly<Record<string, string>> = { '\\n': '\n', '\\"': '"', '\\\\': '\\' };
+
+/** One sample. */
 export interface Sample {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -17,7 +20,7 @@ export function parseSamples(text: string): Sample[] {
     if (name === undefined || value === undefined) return [];
     const pairs = [...labels.matchAll(LABEL)].map(([, key = '', text = '']) => [
       key,
-      text.replace(/\\(["\\])/g, '$1'),
+      text.replace(/\\[n"\\]/g, (escape) => ESCAPES[escape] ?? escape),
     ]);
     const found = Object.fromEntries(pairs) as Record<string, string>;
     return [{ name, labels: found, value: Number(value) }];

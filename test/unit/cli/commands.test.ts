@@ -7,7 +7,7 @@ import { summarizeNamespaces } from '../../../cli/commands/status.ts';
 import { buildWaypoint, listRows } from '../../../cli/commands/waypoint.ts';
 import { parseManifest } from '../../../cli/manifest.ts';
 import { formatAge, formatTable } from '../../../cli/output.ts';
-import { parseMetrics } from '../../../cli/prometheus-text.ts';
+import { parseSamples } from '../../../common/telemetry/samples.ts';
 
 describe('output', () => {
   it('pads columns to their widest cell', () => {
@@ -136,7 +136,7 @@ describe('status', () => {
 describe('metrics', () => {
   it('reads samples with escaped labels', () => {
     const text = '# HELP x y\nx_total{a="q\\"\\n",b="2"} 3\nplain 4\n# EOF\n';
-    assert.deepEqual(parseMetrics(text), [
+    assert.deepEqual(parseSamples(text), [
       { name: 'x_total', labels: { a: 'q"\n', b: '2' }, value: 3 },
       { name: 'plain', labels: {}, value: 4 },
     ]);
@@ -146,7 +146,7 @@ describe('metrics', () => {
     const labels =
       'source_workload="c",source_workload_namespace="n",destination_workload="s",destination_workload_namespace="n",connection_security_policy="mutual_tls"';
     const edges = buildEdges(
-      parseMetrics(
+      parseSamples(
         [
           `istio_tcp_connections_opened_total{reporter="source",${labels}} 5`,
           `istio_tcp_connections_opened_total{reporter="destination",${labels}} 5`,
