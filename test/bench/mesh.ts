@@ -11,6 +11,7 @@ import {
   type WorkloadRequest,
 } from '../../common/zds/gen/zds_pb.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
+import { POD_RULES } from '../support/pod-rules.ts';
 import type { CertFiles } from './pki.ts';
 import { ADDRESS, HTTP_PORT, SERVICE_VIP, type PodName, type Topology } from './topology.ts';
 import { run } from './tools.ts';
@@ -87,25 +88,6 @@ function writeRules(topology: Topology, pod: PodName): void {
   run('ip', [...ns, 'rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100']);
   run('ip', [...ns, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100']);
 }
-
-const POD_RULES = `
-table inet bench {
-  chain mangle-pre { type filter hook prerouting priority -150;
-    meta mark & 0xfff == 0x539 ct mark set 0x111
-  }
-  chain mangle-out { type route hook output priority -150;
-    ct mark & 0xfff == 0x111 meta mark set ct mark
-  }
-  chain nat-pre { type nat hook prerouting priority -100;
-    ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 redirect to :15006
-  }
-  chain nat-out { type nat hook output priority -100;
-    meta l4proto tcp meta mark & 0xfff == 0x111 accept
-    ip daddr != 127.0.0.1 oifname "lo" accept
-    ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 redirect to :15001
-  }
-}
-`;
 
 /** Serves ZDS to one proxy: adds the node's pods, then keeps the connection. */
 async function serveZds(

@@ -22,6 +22,7 @@ import type { ServedResource } from '../../common/xds/delta-server.ts';
 import { decodeAck, encodeRequest } from '../../common/zds/codec.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
 import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
+import { POD_RULES } from './pod-rules.ts';
 
 /** A pod of the test. */
 export interface TestPod {
@@ -44,25 +45,6 @@ function run(command: string, args: readonly string[], input?: string): string {
   }
   return result.stdout;
 }
-
-const RULES = `
-table inet test {
-  chain mangle-pre { type filter hook prerouting priority -150;
-    meta mark & 0xfff == 0x539 ct mark set 0x111
-  }
-  chain mangle-out { type route hook output priority -150;
-    ct mark & 0xfff == 0x111 meta mark set ct mark
-  }
-  chain nat-pre { type nat hook prerouting priority -100;
-    ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 redirect to :15006
-  }
-  chain nat-out { type nat hook output priority -100;
-    meta l4proto tcp meta mark & 0xfff == 0x111 accept
-    ip daddr != 127.0.0.1 oifname "lo" accept
-    ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 redirect to :15001
-  }
-}
-`;
 
 /** One node's proxy and its ZDS server. */
 interface TestNode {
@@ -287,7 +269,7 @@ export class NetnsMesh {
     this.#meshed.add(name);
     const node = this.#node(pod.node);
     if (node.session !== undefined) await this.#sendAdd(node.session, pod);
-    run('ip', ['netns', 'exec', this.#ns(name), 'nft', '-f', '-'], RULES);
+    run('ip', ['netns', 'exec', this.#ns(name), 'nft', '-f', '-'], POD_RULES);
   }
 
   /** Takes a pod away from its proxy, rules first. */
