@@ -3,13 +3,8 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { stringify } from 'yaml';
-import {
-  WorkloadRequestSchema,
-  WorkloadResponseSchema,
-  type WorkloadRequest,
-} from '../../common/zds/gen/zds_pb.ts';
+import { decodeAck, encodeRequest, type ZdsRequest } from '../../common/zds/codec.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
 import { POD_RULES } from '../support/pod-rules.ts';
 import type { CertFiles } from './pki.ts';
@@ -98,24 +93,19 @@ async function serveZds(
   const socket = await server.accept();
   if (socket === undefined) throw new Error('bench: zds server closed before the proxy came');
   await socket.receive(); // ZdsHello
-  const send = async (request: WorkloadRequest, fds: readonly number[]): Promise<void> => {
-    socket.send(toBinary(WorkloadRequestSchema, request), fds);
+  const send = async (request: ZdsRequest, fds: readonly number[]): Promise<void> => {
+    socket.send(encodeRequest(request), fds);
     const answer = await socket.receive();
-    const error = answer && fromBinary(WorkloadResponseSchema, answer.data).payload.value?.error;
-    if (error !== '') throw new Error(`bench: zds: ${error ?? 'the proxy closed the session'}`);
+    const error = answer === undefined ? 'the proxy closed the session' : decodeAck(answer.data);
+    if (error !== undefined) throw new Error(`bench: zds: ${error}`);
   };
   for (const pod of pods) {
     const fd = openSync(`/run/netns/${topology.netns(pod)}`, 'r');
-    const workloadInfo = { name: pod, namespace: 'bench', serviceAccount: pod };
-    await send(
-      create(WorkloadRequestSchema, {
-        payload: { case: 'add', value: { uid: uid(pod), workloadInfo } },
-      }),
-      [fd],
-    );
+    const info = { name: pod, namespace: 'bench', serviceAccount: pod };
+    await send({ kind: 'add', uid: uid(pod), pod: info }, [fd]);
     closeSync(fd);
   }
-  await send(create(WorkloadRequestSchema, { payload: { case: 'snapshotSent', value: {} } }), []);
+  await send({ kind: 'snapshotSent' }, []);
 }
 
 function proxyEnv(topology: Topology, root: CertFiles, kind: MeshKind): NodeJS.ProcessEnv {
