@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError } from '../../common/errors.ts';
 import { buildRootScript } from './container-root.ts';
-import { REPOSITORY } from './programs.ts';
+import { programPaths } from './programs.ts';
 import type { CniResult } from './pod-network.ts';
 import { tryCommand } from './run-command.ts';
 
@@ -85,7 +85,7 @@ async function runPlugin(
       ...dirs.map((dir) => ({ source: join(rootfs, dir), target: `/${dir}`, isFile: false })),
       { source: '/run/netns', target: '/run/netns', isFile: false },
     ],
-    visible: [REPOSITORY, process.execPath.replace(/\/bin\/[^/]*$/, ''), cache],
+    visible: [...programPaths(), cache],
     workingDir: '/',
   });
   const input = { ...entry, name: list.name, cniVersion: list.cniVersion, prevResult };

@@ -7,7 +7,7 @@ import { buildRootScript, type Mount } from './container-root.ts';
 import { buildEnvironment, expand } from './environment.ts';
 import type { NodeContext } from './node-context.ts';
 import type { Container, Pod } from './objects.ts';
-import { REPOSITORY, resolveProgram } from './programs.ts';
+import { programPaths, REPOSITORY, resolveProgram } from './programs.ts';
 
 export interface LaunchInputs {
   readonly context: NodeContext;
@@ -76,7 +76,7 @@ export async function planLaunch(inputs: LaunchInputs): Promise<LaunchPlan> {
     resolvConf: buildResolvConf(pod, context.config.clusterDns, context.config.clusterDomain),
     hosts: buildHosts(pod, podIp, hostname),
     mounts: inputs.mounts,
-    visible: [REPOSITORY, process.execPath.replace(/\/bin\/[^/]*$/, ''), cache],
+    visible: [...programPaths(), cache],
     workingDir: container.workingDir ?? '/',
   });
   return { argv: program.argv.map((word) => expand(word, env)), env, script, netns: inputs.netns };

@@ -1,6 +1,6 @@
 // Which program plays an image: there is no image store, a container runs a program of this repository or a
 // command of the machine. Images are matched by name without registry, tag and digest.
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { appOfImage } from '../apps/images.ts';
 import type { Container } from './objects.ts';
@@ -21,6 +21,16 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
 
 /** The repository this kubelet runs from. */
 export const REPOSITORY = join(import.meta.dirname, '..', '..');
+
+/** What every container must find where it is: the repository, its packages (a link may lead elsewhere), Node. */
+export function programPaths(): string[] {
+  const packages = join(REPOSITORY, 'node_modules');
+  return [
+    REPOSITORY,
+    ...(existsSync(packages) ? [realpathSync(packages)] : []),
+    process.execPath.replace(/\/bin\/[^/]*$/, ''),
+  ];
+}
 
 /** `docker.io/istio/ztunnel:1.2@sha256:..` to `istio/ztunnel`. */
 export function imageName(image: string): string {

@@ -1,0 +1,206 @@
+// `npm start` as a child of a test: clones of the repository to start it in, the run itself with what it prints, and
+// what it left on the machine. Traces are looked up by the clone's own names, since others may use the machine too.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import {
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { sleep, systemClock } from '../../common/clock.ts';
+
+export const REPOSITORY = join(import.meta.dirname, '../..');
+const POLL_MS = 50;
+const NOT_CLONED = /^(node_modules|\.git|\.ambient.*|dist|coverage)$/;
+
+/** A copy of the repository's files; installed packages are shared by a link. */
+export function makeClone(dir: string): string {
+  mkdirSync(dir, { recursive: true });
+  for (const name of readdirSync(REPOSITORY)) {
+    if (!NOT_CLONED.test(name))
+      cpSync(join(REPOSITORY, name), join(dir, name), { recursive: true });
+  }
+  symlinkSync(join(REPOSITORY, 'node_modules'), join(dir, 'node_modules'));
+  return dir;
+}
+
+/** Gives a folder and all in it to a user; links are left alone. */
+export function giveTo(uid: number, dir: string): void {
+  chownSync(dir, uid, uid);
+  for (const entry of readdirSync(dir, { withFileTypes: true })) {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) giveTo(uid, path);
+    else if (!entry.isSymbolicLink()) chownSync(path, uid, uid);
+  }
+}
+
+/** Polls until `look` gives something; fails with what was waited for. */
+export async function until<T>(
+  what: () => string,
+  look: () => T | undefined,
+  timeoutMs: number,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const found = look();
+    if (found !== undefined) return found;
+    if (Date.now() > deadline) assert.fail(what());
+    await sleep(systemClock, POLL_MS);
+  }
+}
+
+/** A running `npm start`. */
+export class MeshStart {
+  readonly #child: ChildProcess;
+  readonly exited: Promise<number>;
+  output = '';
+
+  /** `argv` is the whole command, for instance of {@link startCommand}. */
+  constructor(argv: readonly string[], cwd: string, env: NodeJS.ProcessEnv = process.env) {
+    const [file = '', ...args] = argv;
+    this.#child = spawn(file, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => (this.output += text));
+    }
+    this.exited = new Promise((resolve) => {
+      this.#child.on('close', (code) => resolve(code ?? 128));
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? assert.fail('it did not start');
+  }
+
+  /** Waits until it has printed this. */
+  async saw(pattern: RegExp, timeoutMs = 60_000): Promise<void> {
+    const { exitCode } = this.#child;
+    await until(
+      () => `never said ${String(pattern)} (exit code ${String(exitCode)}):\n${this.output}`,
+      () => (pattern.test(this.output) || this.#child.exitCode !== null ? true : undefined),
+      timeoutMs,
+    );
+    assert.match(this.output, pattern);
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  /** Interrupts it as Ctrl-C does; returns its exit code. */
+  interrupt(): Promise<number> {
+    this.signal('SIGINT');
+    return this.exited;
+  }
+}
+
+/** The command that `npm start -- ...args` runs in a clone. */
+export function startCommand(clone: string, ...args: string[]): string[] {
+  return [process.execPath, join(clone, 'local/main.ts'), '--no-install', ...args];
+}
+
+/** The names of the network namespaces that a running cluster made. */
+export function netnsOf(stateDir: string): string[] {
+  const dir = join(stateDir, 'netns');
+  return existsSync(dir) ? readdirSync(dir) : [];
+}
+
+interface Link {
+  readonly ifname: string;
+  readonly ifalias?: string;
+  readonly master?: string;
+}
+
+function links(): Link[] {
+  return JSON.parse(spawnSync('ip', ['-j', 'link'], { encoding: 'utf8' }).stdout) as Link[];
+}
+
+/** The interfaces of a running cluster on the machine: its bridge and the nodes' ends. */
+export function linksOf(stateDir: string): string[] {
+  const all = links();
+  const bridge = all.find(({ ifalias }) => ifalias === stateDir)?.ifname;
+  if (bridge === undefined) return [];
+  return all.flatMap(({ ifname, master }) =>
+    ifname === bridge || master === bridge ? [ifname] : [],
+  );
+}
+
+function readProc(pid: string, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function netnsInode(pid: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    return '';
+  }
+}
+
+/** Processes that run a program of the clone or live in one of its network namespaces. */
+export function processesOf(clone: string): number[] {
+  const own = new Set(
+    readdirSync('/proc').filter(
+      (pid) => /^\d+$/.test(pid) && readProc(pid, 'cmdline').includes(`${clone}/`),
+    ),
+  );
+  const home = readlinkSync('/proc/self/ns/net');
+  const spaces = new Set([...own].map(netnsInode).filter((inode) => inode !== home));
+  return readdirSync('/proc')
+    .filter((pid) => own.has(pid) || (/^\d+$/.test(pid) && spaces.has(netnsInode(pid))))
+    .map(Number);
+}
+
+/** What a cluster was seen to have on the machine, by which its traces are found when it has gone. */
+export interface Footprint {
+  readonly clone: string;
+  readonly netns: readonly string[];
+  readonly links: readonly string[];
+  readonly processes: readonly number[];
+}
+
+/** Looks at a running cluster. */
+export function footprint(clone: string, stateDir = join(clone, '.ambient')): Footprint {
+  return {
+    clone,
+    netns: netnsOf(stateDir),
+    links: linksOf(stateDir),
+    processes: processesOf(clone),
+  };
+}
+
+/** What is still there of a cluster: namespaces, interfaces, nft rules, routes, mounts, processes; empty when clean. */
+export function tracesOf({ clone, netns, links: made, processes }: Footprint): string[] {
+  const traces: string[] = [];
+  const names = existsSync('/run/netns') ? readdirSync('/run/netns') : [];
+  traces.push(...names.filter((name) => netns.includes(name)).map((name) => `netns ${name}`));
+  const now = links();
+  for (const { ifname, ifalias } of now) {
+    if (made.includes(ifname) || ifalias?.startsWith(`${clone}/`) === true) {
+      traces.push(`interface ${ifname}`);
+    }
+  }
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  for (const mount of mounts) {
+    const point = mount.split(' ')[4] ?? '';
+    const isNetns = netns.some((name) => point.endsWith(`/netns/${name}`));
+    if (isNetns || point.startsWith(`${clone}/`)) traces.push(`mount ${point}`);
+  }
+  const rules = spawnSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }).stdout;
+  traces.push(...made.filter((name) => rules.includes(`"${name}"`)).map((name) => `rule ${name}`));
+  const alive = new Set([
+    ...processes.filter((pid) => existsSync(`/proc/${pid}`)),
+    ...processesOf(clone),
+  ]);
+  traces.push(...[...alive].map((pid) => `process ${pid} ${readProc(String(pid), 'cmdline')}`));
+  return traces;
+}
