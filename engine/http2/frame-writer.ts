@@ -2,25 +2,36 @@
 // handed to the transport at once, so that streams share TLS records and system calls. A stream joined to a
 // socket is read straight into place: pieces of 16,375 bytes, each behind a gap for its 9-byte frame header.
 import { memcpy } from '../native/libc.ts';
-import { BLOCK_BYTES, releaseBlock, reserve, scratch, takeBlock } from '../native/memory.ts';
+import {
+  BLOCK_BYTES,
+  releaseBlock,
+  repeatedView,
+  reserve,
+  scratch,
+  takeBlock,
+  type Block,
+} from '../native/memory.ts';
 import {
   NGHTTP2_DATA_FLAG_EOF,
   NGHTTP2_DATA_FLAG_NO_COPY,
   NGHTTP2_DATA_FLAG_NO_END_STREAM,
   NGHTTP2_ERR_DEFERRED,
+  NGHTTP2_ERR_STREAM_CLOSED,
   NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE,
   NGHTTP2_ERR_WOULDBLOCK,
+  NGHTTP2_FLAG_END_STREAM,
   nghttp2_session_get_remote_window_size,
   nghttp2_session_get_stream_remote_window_size,
   nghttp2_session_mem_send2,
   nghttp2_session_resume_data,
+  nghttp2_submit_data2,
   nghttp2_submit_trailer,
 } from '../native/nghttp2.ts';
 import type { Duplex } from '../reactor/duplex.ts';
 import { READ_END, READ_WAIT } from '../reactor/tcp-stream.ts';
 import { withHeaderBlock } from './header-block.ts';
 import type { OwnedStream } from './http2-stream.ts';
-import { enter, leave, type SessionCallbacks } from './session-callbacks.ts';
+import { enter, leave, nghttp2Thread, type SessionCallbacks } from './session-callbacks.ts';
 import { setIov } from './sink-gather.ts';
 
 const HEADER_BYTES = 9;
@@ -33,8 +44,7 @@ const READS_PER_TURN = 64;
 const BLOCKS_PER_TURN = 4;
 const iovOffset = reserve(MAX_PIECES * 16);
 const framePointerOffset = reserve(8);
-const flagOffset = reserve(32);
-for (let flags = 0; flags < 8; flags++) scratch.view.setUint32(flagOffset + flags * 4, flags, true);
+const FLAG_BYTES = 4;
 
 /** Writes the frames of one session. */
 export class FrameWriter {
@@ -43,17 +53,26 @@ export class FrameWriter {
   readonly #transport: Duplex;
   readonly #streams: ReadonlyMap<number, OwnedStream>;
   #ready: OwnedStream[] = [];
+  /** Streams whose HEADERS nghttp2 has not sent yet, while a flush runs. */
+  #unopened: OwnedStream[] = [];
   #readable: OwnedStream[] = [];
   readonly #windowBlocked = new Set<OwnedStream>();
   /** The transport has asked to wait. */
   isBlocked = false;
-  /** Address of the block and bytes in it, while a flush runs. */
+  /** The last flush sent frames besides DATA. */
+  hasSentControl = false;
+  /** Bytes of the connection's window known to be free. */
+  #credit = 0;
+  /** The block, its address, and bytes in it, while a flush runs. */
+  #block: Block | undefined;
   #base = 0;
   #used = 0;
   #blocksSent = 0;
   /** Stream of the DATA frame between readData and sendData. */
   #frameStream: OwnedStream | undefined;
   #isFrameInPlace = false;
+  /** Nothing of the stream is left after that frame: nghttp2 forgets its data source. */
+  #isFrameLast = false;
   /** The stream whose prefetched bytes lie behind the used part of the block. */
   #prefetching: OwnedStream | undefined;
   #needsRoom = false;
@@ -93,6 +112,13 @@ export class FrameWriter {
     }
   }
 
+  /** The peer's SETTINGS may have shrunk the windows. */
+  windowsChanged(): void {
+    this.#credit = 0;
+    for (const stream of this.#streams.values()) stream.credit = 0;
+    this.windowOpened(0);
+  }
+
   /** Sockets are still readable, and the transport takes more. */
   get hasMore(): boolean {
     return !this.isBlocked && this.#readable.length > 0;
@@ -107,32 +133,41 @@ export class FrameWriter {
   /** Produces this turn's output. Returns 0 or nghttp2's error. */
   flush(): number {
     if (this.isBlocked) return 0;
-    this.#base = takeBlock().address;
-    this.#used = 0;
-    this.#blocksSent = 0;
+    this.#begin();
     try {
       let failure = this.#sendReady();
       if (failure === 0) failure = this.#sendReadable();
       this.#emit();
       return failure;
     } finally {
-      releaseBlock();
-      this.#base = 0;
+      this.#finish();
     }
+  }
+
+  #begin(): void {
+    this.#block = takeBlock();
+    this.#base = this.#block.address;
+    this.#used = 0;
+    this.#blocksSent = 0;
+    this.hasSentControl = false;
+  }
+
+  #finish(): void {
+    releaseBlock();
+    this.#block = undefined;
+    this.#base = 0;
   }
 
   /** What nghttp2 still has to say before the connection ends. */
   sendLast(): void {
     if (this.#base !== 0 || this.isBlocked) return;
     const before = enter(this.#session);
-    this.#base = takeBlock().address;
-    this.#used = 0;
+    this.#begin();
     try {
       this.#sendFrames();
       this.#emit();
     } finally {
-      releaseBlock();
-      this.#base = 0;
+      this.#finish();
       leave(before);
     }
   }
@@ -146,16 +181,36 @@ export class FrameWriter {
   }
 
   #sendReady(): number {
-    if (this.#ready.length > 0) {
-      const list = this.#ready;
-      this.#ready = [];
-      for (const stream of list) {
-        stream.isReady = false;
-        // Fails harmlessly if the stream is not waiting for data.
-        if (!stream.isClosed) nghttp2_session_resume_data(this.#pointer, stream.id);
-      }
+    const list = this.#ready;
+    if (list.length === 0) return this.#sendFrames();
+    this.#ready = [];
+    for (const stream of list) {
+      stream.isReady = false;
+      if (!this.#submit(stream)) this.#unopened.push(stream);
     }
+    const failure = this.#sendFrames();
+    if (failure !== 0 || this.#unopened.length === 0) return failure;
+    // Their HEADERS have gone out now, if there was room.
+    const unopened = this.#unopened;
+    this.#unopened = [];
+    for (const stream of unopened) if (!this.#submit(stream)) this.addReady(stream);
     return this.#sendFrames();
+  }
+
+  /**
+   * Tells nghttp2 that the stream has data. One item lasts until the stream has nothing more, so that nghttp2 need
+   * not ask again just to be put off. False if the stream is not open yet.
+   */
+  #submit(stream: OwnedStream): boolean {
+    if (stream.isClosed || stream.isEndSent) return true;
+    if (stream.isDataSubmitted) {
+      nghttp2_session_resume_data(this.#pointer, stream.id);
+      return true;
+    }
+    const { provider } = nghttp2Thread();
+    const code = nghttp2_submit_data2(this.#pointer, NGHTTP2_FLAG_END_STREAM, stream.id, provider);
+    stream.isDataSubmitted = code === 0;
+    return code !== NGHTTP2_ERR_STREAM_CLOSED;
   }
 
   /** Lets nghttp2 write until it has nothing more or the transport is full. */
@@ -177,6 +232,7 @@ export class FrameWriter {
 
   #append(address: number, length: number): void {
     this.#spill();
+    this.hasSentControl = true;
     if (this.#used + length > BLOCK_BYTES) this.#emit();
     if (length > BLOCK_BYTES) {
       if (!this.#transport.write(address, length)) this.isBlocked = true;
@@ -212,19 +268,18 @@ export class FrameWriter {
     if (source?.canReadNow() !== true || stream.isClosed || stream.isEnding) return false;
     // What could not be framed earlier goes first.
     if (stream.out.length > 0) {
-      nghttp2_session_resume_data(this.#pointer, stream.id);
+      this.#submit(stream);
       this.#sendFrames();
       if (this.isBlocked) return true;
       if (stream.out.length > 0) return this.#waitForWindow(stream);
       if (BLOCK_BYTES - this.#used < FRAME_BYTES) return true;
     }
-    const window = this.#windowOf(stream);
-    if (window <= 0) return this.#waitForWindow(stream);
     const pieces = Math.min(
       stream.sourceSegments,
       Math.floor((BLOCK_BYTES - this.#used) / FRAME_BYTES),
     );
-    const room = Math.min(window, pieces * PIECE_BYTES);
+    const room = this.#windowOf(stream, pieces * PIECE_BYTES);
+    if (room <= 0) return this.#waitForWindow(stream);
     const length = source.readInto(scratch.address + iovOffset, this.#layOut(room), room);
     if (length > 0) {
       stream.sourceSegments =
@@ -234,7 +289,7 @@ export class FrameWriter {
       stream.prefetched = length;
       this.#prefetching = stream;
       stream.countSource(length);
-      nghttp2_session_resume_data(this.#pointer, stream.id);
+      this.#submit(stream);
     } else if (length === READ_END) {
       source.finishRead();
       return false;
@@ -244,9 +299,13 @@ export class FrameWriter {
     return source.canReadNow();
   }
 
-  #windowOf(stream: OwnedStream): number {
-    const ofStream = nghttp2_session_get_stream_remote_window_size(this.#pointer, stream.id);
-    return Math.min(ofStream, nghttp2_session_get_remote_window_size(this.#pointer));
+  /** Bytes that may be sent, at most `wanted`. Between two looks windows only grow (see `windowsChanged`). */
+  #windowOf(stream: OwnedStream, wanted: number): number {
+    if (stream.credit < wanted) {
+      stream.credit = nghttp2_session_get_stream_remote_window_size(this.#pointer, stream.id);
+    }
+    if (this.#credit < wanted) this.#credit = nghttp2_session_get_remote_window_size(this.#pointer);
+    return Math.min(wanted, stream.credit, this.#credit);
   }
 
   #waitForWindow(stream: OwnedStream): false {
@@ -305,11 +364,14 @@ export class FrameWriter {
     } else if (!stream.isEnding) {
       return NGHTTP2_ERR_DEFERRED;
     }
-    if (stream.isEnding && !this.#isFrameInPlace && length === stream.out.length) {
-      flags |= this.#endFlags(stream);
+    this.#isFrameLast = length === stream.out.length + stream.prefetched;
+    if (this.#isFrameLast) {
+      flags |= stream.isEnding
+        ? this.#endFlags(stream)
+        : NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
     }
     this.#frameStream = stream;
-    memcpy(flagsAddress, scratch.address + flagOffset + flags * 4, 4);
+    repeatedView(flagsAddress, FLAG_BYTES).setUint32(0, flags, true);
     return length;
   }
 
@@ -340,13 +402,26 @@ export class FrameWriter {
       // A frame from a queue would overwrite what lies in place.
       this.#spill();
     }
-    memcpy(at, frameHeader, HEADER_BYTES);
+    this.#copyHeader(frameHeader);
     if (!this.#isFrameInPlace && length > 0) {
       memcpy(at + HEADER_BYTES, stream.out.address, length);
       stream.out.shift(length);
       stream.noteSent();
     }
+    stream.credit -= length;
+    this.#credit -= length;
+    if (this.#isFrameLast) stream.isDataSubmitted = false;
     this.#used += HEADER_BYTES + length;
     return 0;
+  }
+
+  #copyHeader(from: number): void {
+    if (this.#block === undefined) return;
+    const { slab, offset } = this.#block;
+    const header = repeatedView(from, HEADER_BYTES);
+    const at = offset + this.#used;
+    slab.view.setUint32(at, header.getUint32(0, true), true);
+    slab.view.setUint32(at + 4, header.getUint32(4, true), true);
+    slab.view.setUint8(at + 8, header.getUint8(8));
   }
 }

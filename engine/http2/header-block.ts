@@ -15,6 +15,12 @@ const NV_BYTES = 40;
 const MAX_SETTINGS = 6;
 const settingsOffset = reserve(MAX_SETTINGS * 8);
 
+/** Writes a safe integer as 64 bits, without a BigInt. */
+function setNumber(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value >>> 0, true);
+  view.setUint32(offset + 4, Math.floor(value / 0x100000000), true);
+}
+
 /** Calls `use` with the list as an nghttp2_nv array, which nghttp2 copies. Text is written as latin1. */
 export function withHeaderBlock(
   headers: HeaderList,
@@ -31,11 +37,11 @@ export function withHeaderBlock(
         throw new StreamError('limit', 'header list too large');
       }
       const base = block.slab.address;
-      view.setBigUint64(nv, BigInt(base + text), true);
-      view.setBigUint64(nv + 8, BigInt(base + text + name.length), true);
-      view.setBigUint64(nv + 16, BigInt(name.length), true);
-      view.setBigUint64(nv + 24, BigInt(value.length), true);
-      view.setBigUint64(nv + 32, 0n, true);
+      setNumber(view, nv, base + text);
+      setNumber(view, nv + 8, base + text + name.length);
+      setNumber(view, nv + 16, name.length);
+      setNumber(view, nv + 24, value.length);
+      setNumber(view, nv + 32, 0);
       bytes.write(name, text, 'latin1');
       bytes.write(value, text + name.length, 'latin1');
       text += name.length + value.length;

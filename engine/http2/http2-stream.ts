@@ -52,6 +52,12 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
   /** END_STREAM went out, or is in the frame being built. */
   isEndSent = false;
   isReady = false;
+  /** A DATA item of ours is in nghttp2; at most one a stream. */
+  isDataSubmitted = false;
+  /** Bytes of the peer's window known to be free; see FrameWriter. */
+  credit = 0;
+  /** Bytes taken, not yet told to nghttp2. */
+  taken = 0;
   isReadableMarked = false;
   isWindowBlocked = false;
   /** END_STREAM came. */

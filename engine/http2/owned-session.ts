@@ -13,7 +13,6 @@ import {
   NGHTTP2_FLAG_END_STREAM,
   SETTINGS_MAX_CONCURRENT_STREAMS,
   nghttp2_session_client_new2,
-  nghttp2_session_consume,
   nghttp2_session_del,
   nghttp2_session_get_last_proc_stream_id,
   nghttp2_session_get_remote_settings,
@@ -27,8 +26,6 @@ import {
   nghttp2_submit_goaway,
   nghttp2_submit_headers,
   nghttp2_submit_ping,
-  nghttp2_submit_request2,
-  nghttp2_submit_response2,
   nghttp2_submit_rst_stream,
   nghttp2_submit_settings,
   nghttp2_submit_shutdown_notice,
@@ -42,6 +39,7 @@ import { FrameWriter } from './frame-writer.ts';
 import { withHeaderBlock, writeSettings } from './header-block.ts';
 import { OwnedStream, type StreamOwner } from './http2-stream.ts';
 import { enter, leave, nghttp2Thread, type FrameView } from './session-callbacks.ts';
+import { ReceiveWindow } from './receive-window.ts';
 import { SinkGather } from './sink-gather.ts';
 import { PingKeepalive, closeTransport } from './session-timers.ts';
 import type {
@@ -53,6 +51,7 @@ import type {
 } from './types.ts';
 
 const CATEGORY_REQUEST = 0;
+const NEW_STREAM = -1;
 const DEFAULT_HEADER_LIST_BYTES = 64 * 1024;
 const HEADER_OVERHEAD = 32;
 // A graceful GOAWAY announces the end, waits for streams already on their way, then names the last one.
@@ -78,6 +77,7 @@ export class OwnedSession implements StreamOwner {
   readonly #writer: FrameWriter;
   readonly #gather = new SinkGather();
   readonly #maxHeaderBytes: number;
+  readonly #window: ReceiveWindow;
   #headerStream: OwnedStream | undefined;
   #maxPeerStreams = 100;
   #isGoawayReceived = false;
@@ -100,6 +100,7 @@ export class OwnedSession implements StreamOwner {
     this.#events = events;
     this.#maxHeaderBytes = options.settings.maxHeaderListSize ?? DEFAULT_HEADER_LIST_BYTES;
     this.#pointer = this.#newSession();
+    this.#window = new ReceiveWindow(this.#pointer, options.settings);
     this.#writer = new FrameWriter(this.#pointer, this, on.transport, this.#streams);
     sessions++;
     this.#keepalive = new PingKeepalive(this.reactor, options, {
@@ -166,9 +167,10 @@ export class OwnedSession implements StreamOwner {
 
   request(headers: HeaderList, endStream: boolean, events: Http2StreamEvents): Http2Stream {
     if (!this.canOpenStream) throw new StreamError('limit', 'session takes no more streams');
-    const provider = endStream ? 0 : nghttp2Thread().provider;
+    // Without a data provider: bodies are submitted when there is something to send (FrameWriter).
+    const flags = endStream ? NGHTTP2_FLAG_END_STREAM : 0;
     const id = withHeaderBlock(headers, (address, count) =>
-      nghttp2_submit_request2(this.#pointer, 0, address, count, provider, 0),
+      nghttp2_submit_headers(this.#pointer, flags, NEW_STREAM, 0, address, count, 0),
     );
     if (id < 0) {
       this.#isDraining = true;
@@ -184,14 +186,10 @@ export class OwnedSession implements StreamOwner {
 
   sendResponse(stream: OwnedStream, headers: HeaderList, endStream: boolean): void {
     if (this.#closed) return;
-    const isInterim = (headers[0]?.[1] ?? '').startsWith('1') && headers[0]?.[0] === ':status';
-    const code = withHeaderBlock(headers, (address, count) => {
-      if (isInterim) {
-        return nghttp2_submit_headers(this.#pointer, 0, stream.id, 0, address, count, 0);
-      }
-      const provider = endStream ? 0 : nghttp2Thread().provider;
-      return nghttp2_submit_response2(this.#pointer, stream.id, address, count, provider);
-    });
+    const flags = endStream ? NGHTTP2_FLAG_END_STREAM : 0;
+    const code = withHeaderBlock(headers, (address, count) =>
+      nghttp2_submit_headers(this.#pointer, flags, stream.id, 0, address, count, 0),
+    );
     if (code < 0) throw new StreamError('protocol', `cannot respond: ${nghttp2_strerror(code)}`);
     if (endStream) stream.isEndSent = true;
     this.markDirty();
@@ -204,9 +202,7 @@ export class OwnedSession implements StreamOwner {
   }
 
   consume(stream: OwnedStream, bytes: number): void {
-    if (this.#closed) return;
-    nghttp2_session_consume(this.#pointer, stream.id, bytes);
-    this.markDirty();
+    if (!this.#closed && this.#window.take(stream, bytes)) this.markDirty();
   }
 
   markReady(stream: OwnedStream): void {
@@ -244,6 +240,7 @@ export class OwnedSession implements StreamOwner {
       // Others first: the rest follows in the next turn.
       this.reactor.again({ onReady: () => this.markDirty() });
     } else if (
+      (this.#writer.hasSentControl || this.#isGoawayReceived || this.#isDraining) &&
       nghttp2_session_want_read(this.#pointer) === 0 &&
       nghttp2_session_want_write(this.#pointer) === 0
     ) {
@@ -299,7 +296,7 @@ export class OwnedSession implements StreamOwner {
   onDataChunk(streamId: number, address: number, length: number): number {
     const stream = this.#streams.get(streamId);
     if (stream === undefined || this.#closed) {
-      if (!this.#closed) nghttp2_session_consume(this.#pointer, streamId, length);
+      if (!this.#closed) this.#window.takeForNobody(length);
       return 0;
     }
     if (stream.canSink()) {
@@ -326,7 +323,7 @@ export class OwnedSession implements StreamOwner {
           this.#pointer,
           SETTINGS_MAX_CONCURRENT_STREAMS,
         );
-        this.#writer.windowOpened(0);
+        this.#writer.windowsChanged();
         break;
       case FRAME_WINDOW_UPDATE:
         this.#writer.windowOpened(streamId);

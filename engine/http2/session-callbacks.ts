@@ -1,7 +1,6 @@
 // The C callbacks of this thread and the session they answer for. nghttp2 calls back only from within a call on
 // a session, so the current session is a variable; calls nest when a tunnel carries another session.
-import { memcpy } from '../native/libc.ts';
-import { reserve, scratch } from '../native/memory.ts';
+import { repeatedView, reserve, scratch } from '../native/memory.ts';
 import {
   NGHTTP2_ERR_CALLBACK_FAILURE,
   registerNghttp2,
@@ -33,7 +32,6 @@ const FRAME_BYTES = 64;
 const CATEGORY_AT = 56;
 const LAST_STREAM_AT = 16;
 const FRAME_TYPE_HEADERS = 1;
-const frameOffset = reserve(FRAME_BYTES);
 const cellOffset = reserve(16);
 const frame: FrameView = { streamId: 0, type: 0, flags: 0, detail: 0 };
 
@@ -41,14 +39,23 @@ let current: SessionCallbacks | undefined;
 let thrown: { error: unknown } | undefined;
 let thread: Nghttp2Thread | undefined;
 
+// The frame is part of its session, so its address is one of a few.
+let frameAddress = 0;
+let frameMemory: DataView | undefined;
+
 function readFrame(address: number): FrameView {
-  memcpy(scratch.address + frameOffset, address, FRAME_BYTES);
-  const { view } = scratch;
-  frame.streamId = view.getInt32(frameOffset + 8, true);
-  frame.type = view.getUint8(frameOffset + 12);
-  frame.flags = view.getUint8(frameOffset + 13);
-  const at = frame.type === FRAME_TYPE_HEADERS ? CATEGORY_AT : LAST_STREAM_AT;
-  frame.detail = view.getInt32(frameOffset + at, true);
+  if (address !== frameAddress || frameMemory === undefined) {
+    frameMemory = repeatedView(address, FRAME_BYTES);
+    frameAddress = address;
+  }
+  const view = frameMemory;
+  frame.streamId = view.getInt32(8, true);
+  frame.type = view.getUint8(12);
+  frame.flags = view.getUint8(13);
+  frame.detail = view.getInt32(
+    frame.type === FRAME_TYPE_HEADERS ? CATEGORY_AT : LAST_STREAM_AT,
+    true,
+  );
   return frame;
 }
 

@@ -73,6 +73,31 @@ export function releaseBlock(): void {
   blocksInUse--;
 }
 
+/**
+ * Memory of C as JavaScript sees it, for structs that stay where they are and are looked at often. The view does not
+ * keep the memory alive: never use it after C has freed it. Making one costs 1-2 us; keep it.
+ */
+export function nativeView(address: number, length: number): DataView {
+  return new DataView(koffi.view(BigInt(address), length));
+}
+
+const MAX_VIEWS = 256;
+const views = new Map<number, DataView>();
+
+/**
+ * The view of `length` bytes (the same for all calls with this address) at an address that C passes again and again,
+ * such as a frame that is part of its session. Use it only while C promises the memory.
+ */
+export function repeatedView(address: number, length: number): DataView {
+  let view = views.get(address);
+  if (view === undefined || view.byteLength < length) {
+    if (views.size >= MAX_VIEWS) views.clear();
+    view = nativeView(address, length);
+    views.set(address, view);
+  }
+  return view;
+}
+
 /** Copies native memory into a new buffer. */
 export function copyBytes(address: number, length: number): Buffer {
   const copy = Buffer.allocUnsafeSlow(length);

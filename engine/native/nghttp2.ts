@@ -79,8 +79,19 @@ export const nghttp2_session_resume_data: (session: Pointer, id: number) => numb
   'int',
   [P, 'int32_t'],
 );
-export const nghttp2_session_consume: (session: Pointer, id: number, size: number) => number =
-  lib.func('nghttp2_session_consume', 'int', [P, 'int32_t', S]);
+export const nghttp2_session_consume_connection: (session: Pointer, size: number) => number =
+  lib.func('nghttp2_session_consume_connection', 'int', [P, S]);
+export const nghttp2_session_consume_stream: (
+  session: Pointer,
+  id: number,
+  size: number,
+) => number = lib.func('nghttp2_session_consume_stream', 'int', [P, 'int32_t', S]);
+export const nghttp2_submit_data2: (
+  session: Pointer,
+  flags: number,
+  id: number,
+  provider: Pointer,
+) => number = lib.func('nghttp2_submit_data2', 'int', [P, 'uint8_t', 'int32_t', P]);
 export const nghttp2_session_set_local_window_size: (
   session: Pointer,
   flags: 0,
@@ -110,22 +121,9 @@ export const nghttp2_session_get_last_proc_stream_id: (session: Pointer) => numb
 );
 export const nghttp2_session_terminate_session: (session: Pointer, errorCode: number) => number =
   lib.func('nghttp2_session_terminate_session', 'int', [P, 'uint32_t']);
-export const nghttp2_submit_request2: (
-  session: Pointer,
-  priority: 0,
-  headers: Pointer,
-  ...rest: [count: number, provider: Pointer, userData: 0]
-) => number = lib.func('nghttp2_submit_request2', 'int32_t', [P, P, P, S, P, P]);
-export const nghttp2_submit_response2: (
-  session: Pointer,
-  id: number,
-  headers: Pointer,
-  count: number,
-  provider: Pointer,
-) => number = lib.func('nghttp2_submit_response2', 'int', [P, 'int32_t', P, S, P]);
 export const nghttp2_submit_headers: (
   session: Pointer,
-  flags: 0,
+  flags: number,
   id: number,
   ...rest: [priority: 0, headers: Pointer, count: number, userData: 0]
 ) => number = lib.func('nghttp2_submit_headers', 'int32_t', [P, 'uint8_t', 'int32_t', P, P, S, P]);
@@ -256,6 +254,7 @@ export function registerNghttp2(
 // Constants of nghttp2.h.
 export const NGHTTP2_ERR_WOULDBLOCK = -504;
 export const NGHTTP2_ERR_DEFERRED = -508;
+export const NGHTTP2_ERR_STREAM_CLOSED = -510;
 export const NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE = -521;
 export const NGHTTP2_ERR_CALLBACK_FAILURE = -902;
 export const NGHTTP2_DATA_FLAG_EOF = 1;

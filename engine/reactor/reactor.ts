@@ -1,6 +1,7 @@
 // The event loop of a data thread: epoll, timers, deferred calls, and work at the end of each turn. One a thread.
-// A turn waits in epoll, dispatches, and flushes; between turns (setImmediate) promises and MessagePorts run.
-// While it waits nothing of libuv runs in the thread: the wait is capped, and `wake` ends it.
+// A turn waits in epoll, dispatches, and flushes; promises run between turns. libuv (MessagePorts, timers of Node)
+// has its turn when another thread woke the reactor, when nothing was ready, and every few milliseconds. While the
+// reactor waits nothing of libuv runs in the thread: the wait is capped, and `wake` ends it.
 import {
   EAGAIN,
   EFD_CLOEXEC,
@@ -26,6 +27,7 @@ import {
   write,
 } from '../native/libc.ts';
 import { reserve, scratch } from '../native/memory.ts';
+import { drainMicrotasks } from '../native/microtasks.ts';
 import { errnoError } from './stream-error.ts';
 import { TimerHeap, type ReactorTimer } from './timer-heap.ts';
 
@@ -38,6 +40,10 @@ const eventOffset = reserve(16);
 const counterOffset = reserve(8);
 // A flush may mark other sessions (a tunnel inside a tunnel); more rounds than this wait for the next turn.
 const FLUSH_ROUNDS = 8;
+// A pass through libuv's loop costs as much as a small read: under load it is made this often, not every turn.
+const LIBUV_EVERY_MS = 5;
+// With a shorter wait than this libuv shares the thread, and has its turn after each of ours.
+const OWN_THREAD_WAIT_MS = 10;
 
 /** Receives readiness of one descriptor. Bits are EPOLLIN and so on; see the READY_ constants. */
 export interface FdHandler {
@@ -80,6 +86,8 @@ export class Reactor {
   #running = false;
   #closed = false;
   #turns = 0;
+  /** The last turn found events, and none was a wake-up by another thread. */
+  #isBusy = false;
 
   constructor(options: ReactorOptions = {}) {
     this.#maxWaitMs = options.maxWaitMs ?? 50;
@@ -132,7 +140,9 @@ export class Reactor {
 
   readonly #next = (): void => {
     if (this.#closed) return;
-    this.turn();
+    const until = this.#maxWaitMs < OWN_THREAD_WAIT_MS ? 0 : this.now() + LIBUV_EVERY_MS;
+    do this.turn();
+    while (this.#isBusy && !this.isClosed && this.now() < until && drainMicrotasks());
     if (!this.isClosed) setImmediate(this.#next);
   };
 
@@ -168,6 +178,7 @@ export class Reactor {
       const code = errno();
       if (code !== EINTR) throw errnoError(code, 'epoll_wait');
     }
+    this.#isBusy = count > 0;
     for (let i = 0; i < count && !this.#closed; i++) this.#dispatch(i);
     this.#runTimers();
     this.#runDeferred();
@@ -188,6 +199,7 @@ export class Reactor {
     const events = scratch.view.getUint32(at, true);
     const fd = scratch.view.getInt32(at + EVENT_DATA, true);
     if (fd < 0) {
+      this.#isBusy = false;
       read(this.#wakeFd, scratch.address + counterOffset, 8);
       return;
     }

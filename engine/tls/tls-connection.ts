@@ -136,6 +136,8 @@ class OpensslConnection implements TlsConnection {
   #hasEnded: boolean;
   /** OpenSSL held nothing, not even part of a record, after the last pass. */
   #isBufferEmpty = false;
+  /** Bytes OpenSSL had fetched from the socket when it last held nothing. */
+  #fetched = 0;
   #isPaused = true;
   #isQueued = false;
   #readEnded = false;
@@ -280,26 +282,26 @@ class OpensslConnection implements TlsConnection {
     try {
       let error = 0;
       let total = 0;
-      ERR_clear_error();
-      const before = BIO_number_read(this.#rbio);
       const wasEmpty = this.#isBufferEmpty;
-      // Count of bytes fetched when OpenSSL's buffer was last seen empty between two records.
-      let emptyAt = wasEmpty ? before : -1;
+      const before = this.#fetched;
+      ERR_clear_error();
       while (total + RECORD_BYTES <= BLOCK_BYTES) {
         const length = SSL_read(this.#ssl, block.address + total, BLOCK_BYTES - total);
         if (length <= 0) {
           error = SSL_get_error(this.#ssl, length);
+          // Part of a record may have come.
+          if (BIO_number_read(this.#rbio) !== this.#fetched) this.#isBufferEmpty = false;
           break;
         }
         total += length;
-        emptyAt = -1;
+        this.#isBufferEmpty = false;
         if (SSL_has_pending(this.#ssl) !== 0) continue;
-        emptyAt = BIO_number_read(this.#rbio);
-        if (!wasEmpty || this.#hasEnded || emptyAt - before >= SHORT_READ_BYTES) continue;
+        this.#isBufferEmpty = true;
+        this.#fetched = BIO_number_read(this.#rbio);
+        if (!wasEmpty || this.#hasEnded || this.#fetched - before >= SHORT_READ_BYTES) continue;
         this.#readable = false;
         break;
       }
-      this.#isBufferEmpty = emptyAt === BIO_number_read(this.#rbio);
       this.#drain();
       const failure = this.#noteReadError(error);
       if (total > 0 && !this.#closed) this.handler.onData(block.address, total);
@@ -371,7 +373,6 @@ class OpensslConnection implements TlsConnection {
   }
 
   #encrypt(address: number, length: number): void {
-    ERR_clear_error();
     const written = SSL_write(this.#ssl, address, length);
     if (written !== length) {
       const failure = this.#failure('write');
