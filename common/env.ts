@@ -20,6 +20,7 @@ export function parseDurationMs(text: string): number | undefined {
 export class EnvReader {
   readonly #env: Env;
   readonly #problems: string[] = [];
+  readonly #warnings: string[] = [];
 
   constructor(env: Env) {
     this.#env = env;
@@ -82,6 +83,35 @@ export class EnvReader {
     const found = allowed.find((word) => word === value);
     if (found === undefined) this.problem(name, `must be ${allowed.join(' or ')}, not "${value}"`);
     return found ?? fallback;
+  }
+
+  /** The text as it is, empty or not. */
+  raw(name: string): string | undefined {
+    return this.#env[name];
+  }
+
+  /** Names of the variables set that begin with `prefix`. */
+  namesWith(prefix: string): string[] {
+    return Object.keys(this.#env).filter(
+      (name) => name.startsWith(prefix) && name.length > prefix.length,
+    );
+  }
+
+  /** Every variable whose name begins with `prefix`, by the rest of its name. */
+  prefixed(prefix: string): Readonly<Record<string, string>> {
+    return Object.fromEntries(
+      this.namesWith(prefix).map((name) => [name.slice(prefix.length), this.#env[name] ?? '']),
+    );
+  }
+
+  /** What was set and has no effect; for the log once there is one. */
+  get warnings(): readonly string[] {
+    return this.#warnings;
+  }
+
+  /** Records something set that has no effect. */
+  warn(name: string, text: string): void {
+    this.#warnings.push(`${name} ${text}`);
   }
 
   /** Records a problem found by the caller. */

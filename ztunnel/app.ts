@@ -38,6 +38,7 @@ export interface AppEvents {
 export async function startApp(config: Config, events: AppEvents): Promise<App> {
   const loggers = createLoggerRoot({ level: config.logLevel });
   const logger = loggers.scope('app');
+  for (const warning of config.warnings) logger.warn({}, warning);
   const readers = { data: new SeriesReader(), control: new SeriesReader() };
   const metrics = new ControlMetrics(
     new SeriesTable(CONTROL_FAMILIES, (message) => readers.control.apply(message)),

@@ -1,5 +1,5 @@
-// The node proxy's configuration from the environment, with Istio's names and defaults (ztunnel-spec 1.2).
-// Only what this program acts on is here; unknown variables are ignored as Istio's ztunnel does.
+// The node proxy's configuration, from the environment variables of ztunnel/settings.ts. Variables that are not in
+// that table are ignored, as Istio's ztunnel does.
 //
 // Tests and benchmarks: LOCAL_XDS_PATH loads workloads from a file (with XDS_ADDRESS empty: only from it), and
 // FAKE_CA=true with FAKE_CA_ROOT (a PEM file with certificate and key) signs certificates in the process.
@@ -7,7 +7,9 @@ import { existsSync } from 'node:fs';
 import { EnvReader } from '../common/env.ts';
 import type { Env } from '../common/env.ts';
 import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
+import { readSettings, type SettingValues } from '../common/settings.ts';
 import { parseLevels } from '../common/telemetry/logger.ts';
+import { SETTINGS } from './settings.ts';
 
 /** Everything that is fixed at start. */
 export interface Config {
@@ -46,62 +48,91 @@ export interface Config {
   readonly version: string;
   /** `ISTIO_META_*` without the prefix, for the xDS node. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** Variables that were set and have no effect, for the log. */
+  readonly warnings: readonly string[];
 }
 
 const ISTIOD = 'https://istiod.istio-system.svc:15012';
-const DEFAULT_ROOT = '/var/run/secrets/istio/root-cert.pem';
+const LOCAL_ISTIOD = 'https://localhost:15012';
 const DEFAULT_TOKEN = '/var/run/secrets/tokens/istio-token';
+
+type Values = SettingValues<typeof SETTINGS>;
 
 /** Reads and checks everything; throws one error that lists all problems. */
 export function readConfig(env: Env): Config {
   const reader = new EnvReader(env);
-  const clusterId = env['ISTIO_META_CLUSTER_ID'] ?? reader.string('CLUSTER_ID', 'Kubernetes');
-  const istiod =
-    reader.optional('KUBERNETES_SERVICE_HOST') === undefined ? 'https://localhost:15012' : ISTIOD;
-  const isFakeCa = reader.boolean('FAKE_CA', false);
-  const ca = controlPlane(reader, env, 'CA', istiod, clusterId);
+  const values = readSettings(SETTINGS, reader);
+  const isFakeCa = values.FAKE_CA;
+  const xds = controlPlane(values, values.XDS_ADDRESS, {
+    root: values.XDS_ROOT_CA,
+    altHostname: values.ALT_XDS_HOSTNAME,
+    headers: values['XDS_HEADER_*'],
+  });
+  const ca = controlPlane(values, values.CA_ADDRESS, {
+    root: values.CA_ROOT_CA,
+    altHostname: values.ALT_CA_HOSTNAME,
+    headers: values['CA_HEADER_*'],
+  });
   if (ca === undefined && !isFakeCa)
     reader.problem('CA_ADDRESS', 'is empty and FAKE_CA is not set');
-  const level = reader.string('RUST_LOG', 'info');
-  if (parseLevels(level) === undefined)
-    reader.problem('RUST_LOG', `is not a level list: "${level}"`);
-  reader.oneOf('PROXY_MODE', ['shared'], 'shared');
-  const config: Config = {
-    ...tunnelSettings(reader),
-    nodeName: reader.string('NODE_NAME'),
-    network: reader.string('NETWORK'),
-    clusterId,
-    podName: reader.string('POD_NAME'),
-    podNamespace: reader.string('POD_NAMESPACE'),
-    serviceAccount: reader.string('SERVICE_ACCOUNT'),
-    instanceIp: reader.string('INSTANCE_IP', '1.1.1.1'),
-    xds: controlPlane(reader, env, 'XDS', istiod, clusterId),
-    ca: isFakeCa ? undefined : ca,
-    fakeCaRoot: isFakeCa ? reader.required('FAKE_CA_ROOT') : undefined,
-    localXdsPath: reader.optional('LOCAL_XDS_PATH'),
-    secretTtlSec: reader.durationMs('SECRET_TTL', 86_400_000) / 1000,
-    zdsPath: reader.string('INPOD_UDS', '/var/run/ztunnel/ztunnel.sock'),
-    packetMark: reader.integer('PACKET_MARK', 0x539, 1, 0xffffffff),
-    isPortReuse: reader.boolean('INPOD_PORT_REUSE', true),
-    isSourcePreserved: reader.boolean('ENABLE_ORIG_SRC', true),
-    isIpv6: reader.boolean('IPV6_ENABLED', true),
-    adminPort: reader.integer('ADMIN_PORT', 15000, 0, 65535),
-    statsPort: reader.integer('STATS_PORT', 15020, 0, 65535),
-    readinessPort: reader.integer('READINESS_PORT', 15021, 0, 65535),
-    terminationDeadlineMs: terminationDeadline(reader),
-    sendsResponseBaggage: reader.boolean('ENABLE_RESPONSE_BAGGAGE', true),
-    logLevel: level,
-    version: reader.string('ISTIO_META_ISTIO_VERSION', 'unknown'),
-    metadata: Object.fromEntries(
-      Object.entries(env).flatMap(([name, value]) =>
-        name.startsWith('ISTIO_META_') && value !== undefined
-          ? [[name.slice('ISTIO_META_'.length), value]]
-          : [],
-      ),
-    ),
-  };
+  if (isFakeCa && values.FAKE_CA_ROOT === undefined) reader.problem('FAKE_CA_ROOT', 'is required');
+  if (parseLevels(values.RUST_LOG) === undefined)
+    reader.problem('RUST_LOG', `is not a level list: "${values.RUST_LOG}"`);
   reader.finish();
+  const config: Config = {
+    ...identitySettings(values),
+    ...tunnelSettings(values),
+    xds,
+    ca: isFakeCa ? undefined : ca,
+    fakeCaRoot: isFakeCa ? values.FAKE_CA_ROOT : undefined,
+    localXdsPath: values.LOCAL_XDS_PATH,
+    secretTtlSec: values.SECRET_TTL / 1000,
+    zdsPath: values.INPOD_UDS,
+    packetMark: values.PACKET_MARK,
+    isPortReuse: values.INPOD_PORT_REUSE,
+    isSourcePreserved: values.ENABLE_ORIG_SRC,
+    isIpv6: values.IPV6_ENABLED,
+    adminPort: values.ADMIN_PORT,
+    statsPort: values.STATS_PORT,
+    readinessPort: values.READINESS_PORT,
+    terminationDeadlineMs: terminationDeadline(values),
+    sendsResponseBaggage: values.ENABLE_RESPONSE_BAGGAGE,
+    logLevel: values.RUST_LOG,
+    warnings: reader.warnings,
+  };
   return Object.freeze(config);
+}
+
+type IdentitySettings = Pick<
+  Config,
+  | 'nodeName'
+  | 'network'
+  | 'clusterId'
+  | 'podName'
+  | 'podNamespace'
+  | 'serviceAccount'
+  | 'instanceIp'
+  | 'version'
+  | 'metadata'
+>;
+
+/** Who this proxy is, for the control plane. */
+function identitySettings(values: Values): IdentitySettings {
+  return {
+    nodeName: values.NODE_NAME,
+    network: values.NETWORK,
+    clusterId: clusterOf(values),
+    podName: values.POD_NAME,
+    podNamespace: values.POD_NAMESPACE,
+    serviceAccount: values.SERVICE_ACCOUNT,
+    instanceIp: values.INSTANCE_IP,
+    version: values.ISTIO_META_ISTIO_VERSION,
+    metadata: values['ISTIO_META_*'],
+  };
+}
+
+function clusterOf(values: Values): string {
+  return values.ISTIO_META_CLUSTER_ID ?? values.CLUSTER_ID;
 }
 
 type TunnelSettings = Pick<
@@ -114,59 +145,52 @@ type TunnelSettings = Pick<
   | 'keepaliveSec'
 >;
 
-function tunnelSettings(reader: EnvReader): TunnelSettings {
+function tunnelSettings(values: Values): TunnelSettings {
   return {
-    poolMaxStreams: reader.integer('POOL_MAX_STREAMS_PER_CONNECTION', 100, 1, 65535),
-    poolIdleMs: reader.durationMs('POOL_UNUSED_RELEASE_TIMEOUT', 300_000),
-    // The connection window is four times the stream's, so that one unread stream cannot starve the others.
-    streamWindowBytes: reader.integer('HTTP2_STREAM_WINDOW_SIZE', 4 << 20, 65535, 0x7fffffff),
-    connectionWindowBytes: reader.integer(
-      'HTTP2_CONNECTION_WINDOW_SIZE',
-      16 << 20,
-      65535,
-      0x7fffffff,
-    ),
-    frameBytes: reader.integer('HTTP2_FRAME_SIZE', 1 << 20, 16384, 0xffffff),
-    keepaliveSec: reader.boolean('KEEPALIVE_ENABLED', true)
+    poolMaxStreams: values.POOL_MAX_STREAMS_PER_CONNECTION,
+    poolIdleMs: values.POOL_UNUSED_RELEASE_TIMEOUT,
+    streamWindowBytes: values.HTTP2_STREAM_WINDOW_SIZE,
+    connectionWindowBytes: values.HTTP2_CONNECTION_WINDOW_SIZE,
+    frameBytes: values.HTTP2_FRAME_SIZE,
+    keepaliveSec: values.KEEPALIVE_ENABLED
       ? {
-          idle: reader.durationMs('KEEPALIVE_TIME', 180_000) / 1000,
-          interval: reader.durationMs('KEEPALIVE_INTERVAL', 180_000) / 1000,
-          probes: reader.integer('KEEPALIVE_RETRIES', 9, 1, 127),
+          idle: values.KEEPALIVE_TIME / 1000,
+          interval: values.KEEPALIVE_INTERVAL / 1000,
+          probes: values.KEEPALIVE_RETRIES,
         }
       : undefined,
   };
 }
 
+interface PeerSettings {
+  readonly root: string;
+  readonly altHostname: string | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
 function controlPlane(
-  reader: EnvReader,
-  env: Env,
-  prefix: 'XDS' | 'CA',
-  fallback: string,
-  clusterId: string,
+  values: Values,
+  given: string | undefined,
+  { root, altHostname, headers }: PeerSettings,
 ): ControlPlaneAddress | undefined {
-  const address = reader.string(`${prefix}_ADDRESS`, fallback);
+  const fallback = values.KUBERNETES_SERVICE_HOST === undefined ? LOCAL_ISTIOD : ISTIOD;
+  const address = given ?? fallback;
   if (address === '') return undefined;
-  const altHostname = reader.optional(`ALT_${prefix}_HOSTNAME`);
-  const token = tokenOf(reader);
-  const headerPrefix = `${prefix}_HEADER_`;
-  const headers = Object.entries(env).flatMap(([name, value]) =>
-    name.startsWith(headerPrefix)
-      ? [[name.slice(headerPrefix.length).toLowerCase(), value ?? '']]
-      : [],
-  );
+  const token = tokenOf(values.AUTH_TOKEN);
   return {
     address,
-    root: absolute(reader.string(`${prefix}_ROOT_CA`, DEFAULT_ROOT)),
-    clusterId,
+    root: absolute(root),
+    clusterId: clusterOf(values),
     ...(altHostname === undefined ? {} : { altHostname }),
     ...(token === undefined ? {} : { token }),
-    headers: Object.fromEntries(headers) as Record<string, string>,
+    headers: Object.fromEntries(
+      Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]),
+    ),
   };
 }
 
-function tokenOf(reader: EnvReader): string | undefined {
-  const token = reader.optional('AUTH_TOKEN');
-  if (token !== undefined) return absolute(token);
+function tokenOf(given: string | undefined): string | undefined {
+  if (given !== undefined) return absolute(given);
   return existsSync(DEFAULT_TOKEN) ? DEFAULT_TOKEN : undefined;
 }
 
@@ -175,9 +199,8 @@ function absolute(path: string): string {
   return path.startsWith('./var/') || path.startsWith('./etc/') ? path.slice(1) : path;
 }
 
-function terminationDeadline(reader: EnvReader): number {
-  const grace = reader.integer('TERMINATION_GRACE_PERIOD_SECONDS', 0, 0, 86_400);
+function terminationDeadline(values: Values): number {
+  const grace = values.TERMINATION_GRACE_PERIOD_SECONDS;
   const fromGrace = grace > 10 ? grace - 5 : Math.max(1, grace - 1);
-  const fallbackMs = grace === 0 ? 5000 : fromGrace * 1000;
-  return reader.durationMs('CONNECTION_TERMINATION_DEADLINE', fallbackMs);
+  return values.CONNECTION_TERMINATION_DEADLINE ?? (grace === 0 ? 5000 : fromGrace * 1000);
 }

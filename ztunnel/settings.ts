@@ -1,0 +1,120 @@
+// The node proxy's environment variables: first those of Istio's ztunnel with its names and defaults (ztunnel-spec
+// 1.2; a variable this program lacks says whether it is ignored or refused), then our own. docs/config.md is
+// generated from here.
+import {
+  choice,
+  duration,
+  flag,
+  ignored,
+  optionalDuration,
+  optionalText,
+  port,
+  prefixed,
+  refused,
+  text,
+  textOrEmpty,
+  whole,
+} from '../common/settings.ts';
+
+const ISTIOD_DEFAULT =
+  'istiod.istio-system.svc:15012; without KUBERNETES_SERVICE_HOST localhost:15012';
+const ROOT_DEFAULT = '/var/run/secrets/istio/root-cert.pem';
+const WINDOW = { min: 65_535, max: 0x7fffffff, unit: 'bytes' };
+
+/** The variables Istio's ztunnel reads. */
+export const ISTIO_SETTINGS = {
+  ENABLE_PROXY: refused('the proxy is all this program is', ['true']),
+  PROXY_MODE: choice('one proxy for a node, its pods told by the CNI agent', ['shared'], 'shared'),
+  PROXY_WORKLOAD_INFO: ignored('only for the dedicated mode'),
+  NODE_NAME: text('name of this node; without it every workload counts as local'),
+  NETWORK: text('network of this node'),
+  CLUSTER_ID: text('cluster of this node; ISTIO_META_CLUSTER_ID wins over it', 'Kubernetes'),
+  CLUSTER_DOMAIN: ignored('only for the DNS proxy', ['cluster.local']),
+  TRUST_DOMAIN: ignored('there is no listener for the proxy itself', ['cluster.local']),
+  POD_NAME: text('name of this pod, for the control plane'),
+  POD_NAMESPACE: text('namespace of this pod, for the control plane'),
+  SERVICE_ACCOUNT: text('service account of this pod, for the control plane'),
+  INSTANCE_IP: text('address of this pod, for the control plane', '1.1.1.1'),
+  KUBERNETES_SERVICE_HOST: optionalText('set in a pod: changes the default control plane'),
+  XDS_ADDRESS: textOrEmpty('control plane; empty: none, LOCAL_XDS_PATH only', ISTIOD_DEFAULT),
+  XDS_ROOT_CA: text('root certificate (PEM file) of the control plane', ROOT_DEFAULT),
+  ALT_XDS_HOSTNAME: optionalText('second name accepted in the control plane’s certificate'),
+  XDS_ON_DEMAND: refused('addresses are always subscribed to', ['false']),
+  'XDS_HEADER_*': prefixed('header sent with the xDS stream, named by the rest of the variable'),
+  CA_ADDRESS: textOrEmpty('certificate authority; empty only with FAKE_CA', ISTIOD_DEFAULT),
+  CA_ROOT_CA: text('root certificate (PEM file) of the certificate authority', ROOT_DEFAULT),
+  ALT_CA_HOSTNAME: optionalText('second name accepted in the authority’s certificate'),
+  'CA_HEADER_*': prefixed('header sent to the authority, named by the rest of the variable'),
+  AUTH_TOKEN: optionalText(
+    'file of the token shown to control plane and authority',
+    '/var/run/secrets/tokens/istio-token, if it exists',
+  ),
+  SECRET_TTL: duration('life asked for certificates', '24h'),
+  FAKE_CA: flag('tests: sign certificates in this process with FAKE_CA_ROOT', false),
+  LOCAL_XDS_PATH: optionalText('YAML file of workloads, services and policies'),
+  LOCAL_XDS: refused('use LOCAL_XDS_PATH'),
+  PREFERED_SERVICE_NAMESPACE: ignored('only for the DNS proxy'),
+  INPOD_UDS: text('socket of the CNI agent', '/var/run/ztunnel/ztunnel.sock'),
+  INPOD_PORT_REUSE: flag('SO_REUSEPORT on the pods’ listeners', true),
+  PACKET_MARK: whole('mark of this proxy’s own packets', 0x539, { min: 1, max: 0xffffffff }),
+  ENABLE_ORIG_SRC: flag('connect to applications from the address of their client', true),
+  LOCALHOST_APP_TUNNEL: ignored('there are no application tunnels', ['true']),
+  ENABLE_RESPONSE_BAGGAGE: flag('tell clients which workload answered (baggage on 200)', true),
+  IPV6_ENABLED: flag('false: listen on IPv4 only', true),
+  UNSTABLE_ENABLE_SOCKS5: refused('there is no SOCKS5 listener', ['false']),
+  KEEPALIVE_ENABLED: flag('TCP keepalive on every connection', true),
+  KEEPALIVE_TIME: duration('silence before the first keepalive probe', '180s'),
+  KEEPALIVE_INTERVAL: duration('between keepalive probes', '180s'),
+  KEEPALIVE_RETRIES: whole('lost probes that end a connection', 9, { min: 1, max: 127 }),
+  USER_TIMEOUT_ENABLED: ignored('keepalive ends dead connections', ['false']),
+  HTTP2_STREAM_WINDOW_SIZE: whole('unread bytes of one tunnelled connection', 4 << 20, WINDOW),
+  HTTP2_CONNECTION_WINDOW_SIZE: whole(
+    'unread bytes of one tunnel; four times the stream’s, so that one unread stream cannot starve the others',
+    16 << 20,
+    WINDOW,
+  ),
+  HTTP2_FRAME_SIZE: whole('largest HTTP/2 frame accepted', 1 << 20, {
+    min: 16_384,
+    max: 0xffffff,
+    unit: 'bytes',
+  }),
+  POOL_MAX_STREAMS_PER_CONNECTION: whole('connections in one tunnel', 100, { min: 1, max: 65_535 }),
+  POOL_UNUSED_RELEASE_TIMEOUT: duration('how long an idle tunnel is kept', '5m'),
+  CONNECTION_TERMINATION_DEADLINE: optionalDuration(
+    'how long connections may go on after SIGTERM',
+    '5s, or from TERMINATION_GRACE_PERIOD_SECONDS',
+  ),
+  TERMINATION_GRACE_PERIOD_SECONDS: whole(
+    'the pod’s grace period: the deadline is 5 s less (1 s less when 10 or under)',
+    0,
+    { max: 86_400, unit: 'seconds' },
+  ),
+  ZTUNNEL_WORKER_THREADS: ignored('there is one data thread'),
+  ZTUNNEL_RESOURCE_CPU_LIMIT: ignored('there is one data thread'),
+  ZTUNNEL_RESOURCE_CPU_REQUEST: ignored('there is one data thread'),
+  ZTUNNEL_CPU_LIMIT: ignored('there is one data thread'),
+  CRL_PATH: refused('revocation lists are not checked'),
+  TLS12_ENABLED: refused('TLS 1.3 only', ['false']),
+  COMPLIANCE_POLICY: refused('there is no choice of key exchanges'),
+  AUTHZ_POLICY_INFO_LOGGING: ignored('refusals are always in the access log', ['false']),
+  RUST_LOG: text('log level, or levels by scope: info,xds=debug', 'info'),
+  LOG_FORMAT: ignored('lines are JSON', ['json']),
+  ISTIO_META_DNS_CAPTURE: ignored('there is no DNS proxy', ['false']),
+  ISTIO_META_DNS_PROXY_ADDR: ignored('there is no DNS proxy'),
+  ISTIO_META_ISTIO_VERSION: text('version shown in metrics', 'unknown'),
+  ISTIO_META_CLUSTER_ID: optionalText('cluster of this node', 'CLUSTER_ID'),
+  'ISTIO_META_*': prefixed('metadata for the control plane, named by the rest of the variable'),
+  'ISTIO_METAJSON_*': ignored('metadata is text'),
+  PROXY_CONFIG: ignored('there is a variable for each of its fields'),
+};
+
+/** Variables of ours. */
+export const OWN_SETTINGS = {
+  ADMIN_PORT: port('admin endpoints, on loopback', 15_000),
+  STATS_PORT: port('metrics', 15_020),
+  READINESS_PORT: port('readiness', 15_021),
+  FAKE_CA_ROOT: optionalText('tests: PEM file with the certificate and key of FAKE_CA'),
+};
+
+/** Everything the node proxy reads. */
+export const SETTINGS = { ...ISTIO_SETTINGS, ...OWN_SETTINGS };
