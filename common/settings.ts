@@ -54,12 +54,26 @@ export function requiredText(meaning: string): Setting<string> {
 /** Names separated by commas; spaces around them and empty ones do not count. */
 export function list(meaning: string, fallback: string): Setting<readonly string[]> {
   return supported('list, by commas', fallback, meaning, (reader, name) =>
-    reader
-      .string(name, fallback)
-      .split(',')
-      .map((word) => word.trim())
-      .filter((word) => word !== ''),
+    splitList(reader.string(name, fallback)),
   );
+}
+
+/** As {@link list}; undefined when unset. */
+export function optionalList(
+  meaning: string,
+  shown: string,
+): Setting<readonly string[] | undefined> {
+  return supported('list, by commas', shown, meaning, (reader, name) => {
+    const value = reader.raw(name);
+    return value === undefined ? undefined : splitList(value);
+  });
+}
+
+function splitList(value: string): string[] {
+  return value
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '');
 }
 
 /** Exactly `true` or `false`. */

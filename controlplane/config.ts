@@ -1,8 +1,9 @@
-// Settings of the control plane, from environment variables with Istio's names where Istio has one. Inside a pod
-// none is needed. Outside (tests, a real API server): KUBECONFIG, and LISTEN_HOST if not every address.
+// The control plane's configuration, from the environment variables of controlplane/settings.ts.
 import type { Env } from '../common/env.ts';
 import { EnvReader } from '../common/env.ts';
+import { readSettings } from '../common/settings.ts';
 import type { MeshSettings } from '../common/compile/types.ts';
+import { SETTINGS } from './settings.ts';
 
 export interface Config {
   readonly mesh: MeshSettings;
@@ -30,35 +31,30 @@ export interface Config {
 /** Reads the settings; throws one error that names every bad variable. */
 export function readConfig(env: Env): Config {
   const reader = new EnvReader(env);
-  const rootNamespace = reader.string('POD_NAMESPACE', 'istio-system');
-  const plainPort = reader.integer('XDS_PLAIN_PORT', 0, 0, 65_535);
+  const values = readSettings(SETTINGS, reader);
+  reader.finish();
+  const rootNamespace = values.POD_NAMESPACE;
   const config: Config = {
     mesh: {
-      trustDomain: reader.string('TRUST_DOMAIN', 'cluster.local'),
-      domain: reader.string('DOMAIN_SUFFIX', 'cluster.local'),
-      clusterId: reader.string('CLUSTER_ID', 'Kubernetes'),
-      network: reader.string('NETWORK', ''),
+      trustDomain: values.TRUST_DOMAIN,
+      domain: values.DOMAIN_SUFFIX,
+      clusterId: values.CLUSTER_ID,
+      network: values.NETWORK,
       rootNamespace,
     },
-    kubeconfig: reader.optional('KUBECONFIG'),
-    serviceHost: reader.optional('KUBERNETES_SERVICE_HOST'),
-    servicePort: reader.optional('KUBERNETES_SERVICE_PORT'),
-    listenHost: reader.string('LISTEN_HOST', '::'),
-    tlsPort: reader.integer('XDS_TLS_PORT', 15_012, 0, 65_535),
-    plainPort: plainPort === 0 ? undefined : plainPort,
-    httpPort: reader.integer('HTTP_PORT', 15_014, 0, 65_535),
-    nodeAccounts: reader
-      .string('CA_TRUSTED_NODE_ACCOUNTS', `${rootNamespace}/ztunnel`)
-      .split(',')
-      .map((account) => account.trim())
-      .filter((account) => account !== ''),
-    waypointImage: reader.string('WAYPOINT_IMAGE', 'ambient-mesh/waypoint:latest'),
-    imagePullPolicy: reader.string('WAYPOINT_IMAGE_PULL_POLICY', 'IfNotPresent'),
-    // Istio waits 100 ms, at most 10 s; a change that waits longer than a second looks broken.
-    debounceMs: reader.durationMs('DEBOUNCE_AFTER', 100),
-    debounceMaxMs: reader.durationMs('DEBOUNCE_MAX', 1000),
-    logLevel: reader.string('LOG_LEVEL', 'info'),
+    kubeconfig: values.KUBECONFIG,
+    serviceHost: values.KUBERNETES_SERVICE_HOST,
+    servicePort: values.KUBERNETES_SERVICE_PORT,
+    listenHost: values.LISTEN_HOST,
+    tlsPort: values.XDS_TLS_PORT,
+    plainPort: values.XDS_PLAIN_PORT === 0 ? undefined : values.XDS_PLAIN_PORT,
+    httpPort: values.HTTP_PORT,
+    nodeAccounts: values.CA_TRUSTED_NODE_ACCOUNTS ?? [`${rootNamespace}/ztunnel`],
+    waypointImage: values.WAYPOINT_IMAGE,
+    imagePullPolicy: values.WAYPOINT_IMAGE_PULL_POLICY,
+    debounceMs: values.DEBOUNCE_AFTER,
+    debounceMaxMs: values.DEBOUNCE_MAX,
+    logLevel: values.LOG_LEVEL,
   };
-  reader.finish();
   return Object.freeze(config);
 }

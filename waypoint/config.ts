@@ -1,4 +1,4 @@
-// The waypoint's configuration from the environment, with Istio's names where Istio has one.
+// The waypoint's configuration, from the environment variables of waypoint/settings.ts.
 //
 // Tests and benchmarks: LOCAL_XDS_PATH loads workloads and services, LOCAL_L7_PATH routes, clusters and policies
 // (common/l7/local-file.ts); with XDS_ADDRESS empty they are all there is. FAKE_CA=true with FAKE_CA_ROOT signs the
@@ -7,7 +7,9 @@ import { existsSync } from 'node:fs';
 import { EnvReader } from '../common/env.ts';
 import type { Env } from '../common/env.ts';
 import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
+import { readSettings, type SettingValues } from '../common/settings.ts';
 import { parseLevels } from '../common/telemetry/logger.ts';
+import { SETTINGS } from './settings.ts';
 import type { AccessLogFormat } from './telemetry/access-log.ts';
 
 /** Everything that is fixed at start. */
@@ -45,72 +47,86 @@ export interface Config {
 }
 
 const ISTIOD = 'https://istiod.istio-system.svc:15012';
-const DEFAULT_ROOT = '/var/run/secrets/istio/root-cert.pem';
 const DEFAULT_TOKEN = '/var/run/secrets/tokens/istio-token';
+
+type Values = SettingValues<typeof SETTINGS>;
 
 /** Reads and checks everything; throws one error that lists all problems. */
 export function readConfig(env: Env): Config {
   const reader = new EnvReader(env);
-  const clusterId = reader.string('ISTIO_META_CLUSTER_ID', 'Kubernetes');
-  const isFakeCa = reader.boolean('FAKE_CA', false);
-  const ca = controlPlane(reader, 'CA', clusterId);
+  const values = readSettings(SETTINGS, reader);
+  const isFakeCa = values.FAKE_CA;
+  const ca = controlPlane(values, values.CA_ADDRESS, values.CA_ROOT_CA, values.ALT_CA_HOSTNAME);
   if (ca === undefined && !isFakeCa)
     reader.problem('CA_ADDRESS', 'is empty and FAKE_CA is not set');
-  const logLevel = reader.string('LOG_LEVEL', 'info');
-  if (parseLevels(logLevel) === undefined) {
-    reader.problem('LOG_LEVEL', `is not a level list: "${logLevel}"`);
-  }
-  const port = (name: string, fallback: number): number => reader.integer(name, fallback, 0, 65535);
-  const config: Config = {
-    gatewayName: reader.string('GATEWAY_NAME'),
-    podName: reader.string('POD_NAME', 'waypoint'),
-    podNamespace: reader.string('POD_NAMESPACE', 'default'),
-    serviceAccount: reader.string('SERVICE_ACCOUNT', 'waypoint'),
-    trustDomain: reader.string('TRUST_DOMAIN', 'cluster.local'),
-    instanceIp: reader.string('INSTANCE_IP', '1.1.1.1'),
-    nodeName: reader.string('NODE_NAME'),
-    clusterId,
-    network: reader.string('NETWORK'),
-    xds: controlPlane(reader, 'XDS', clusterId),
-    ca: isFakeCa ? undefined : ca,
-    fakeCaRoot: isFakeCa ? reader.required('FAKE_CA_ROOT') : undefined,
-    localXdsPath: reader.optional('LOCAL_XDS_PATH'),
-    localL7Path: reader.optional('LOCAL_L7_PATH'),
-    secretTtlSec: reader.durationMs('SECRET_TTL', 86_400_000) / 1000,
-    listenAddress: reader.string('LISTEN_ADDRESS', '::'),
-    hbonePort: port('HBONE_PORT', 15008),
-    adminPort: port('ADMIN_PORT', 15000),
-    statsPort: port('STATS_PORT', 15020),
-    readinessPort: port('READINESS_PORT', 15021),
-    detectTimeoutMs: reader.durationMs('PROTOCOL_DETECT_TIMEOUT', 500),
-    headTimeoutMs: reader.durationMs('REQUEST_HEADERS_TIMEOUT', 10_000),
-    // Longer than what servers and clients use, so that it is not us who close first.
-    idleTimeoutMs: reader.durationMs('IDLE_TIMEOUT', 3_600_000),
-    maxHeadBytes: reader.integer('MAX_REQUEST_HEADERS_KB', 60, 1, 96) * 1024,
-    maxHeaders: reader.integer('MAX_REQUEST_HEADERS', 100, 1, 1000),
-    drainDeadlineMs: reader.durationMs('DRAIN_DURATION', 25_000),
-    accessLog: reader.oneOf('ACCESS_LOG', ['off', 'text', 'json'], 'json'),
-    logLevel,
-  };
+  if (isFakeCa && values.FAKE_CA_ROOT === undefined) reader.problem('FAKE_CA_ROOT', 'is required');
+  if (parseLevels(values.LOG_LEVEL) === undefined)
+    reader.problem('LOG_LEVEL', `is not a level list: "${values.LOG_LEVEL}"`);
   reader.finish();
+  const config: Config = {
+    ...limits(values),
+    gatewayName: values.GATEWAY_NAME,
+    podName: values.POD_NAME,
+    podNamespace: values.POD_NAMESPACE,
+    serviceAccount: values.SERVICE_ACCOUNT,
+    trustDomain: values.TRUST_DOMAIN,
+    instanceIp: values.INSTANCE_IP,
+    nodeName: values.NODE_NAME,
+    clusterId: values.ISTIO_META_CLUSTER_ID,
+    network: values.NETWORK,
+    xds: controlPlane(values, values.XDS_ADDRESS, values.XDS_ROOT_CA, values.ALT_XDS_HOSTNAME),
+    ca: isFakeCa ? undefined : ca,
+    fakeCaRoot: isFakeCa ? values.FAKE_CA_ROOT : undefined,
+    localXdsPath: values.LOCAL_XDS_PATH,
+    localL7Path: values.LOCAL_L7_PATH,
+    secretTtlSec: values.SECRET_TTL / 1000,
+    listenAddress: values.LISTEN_ADDRESS,
+    hbonePort: values.HBONE_PORT,
+    adminPort: values.ADMIN_PORT,
+    statsPort: values.STATS_PORT,
+    readinessPort: values.READINESS_PORT,
+    accessLog: values.ACCESS_LOG,
+    logLevel: values.LOG_LEVEL,
+  };
   return Object.freeze(config);
 }
 
+type Limits = Pick<
+  Config,
+  | 'detectTimeoutMs'
+  | 'headTimeoutMs'
+  | 'idleTimeoutMs'
+  | 'maxHeadBytes'
+  | 'maxHeaders'
+  | 'drainDeadlineMs'
+>;
+
+function limits(values: Values): Limits {
+  return {
+    detectTimeoutMs: values.PROTOCOL_DETECT_TIMEOUT,
+    headTimeoutMs: values.REQUEST_HEADERS_TIMEOUT,
+    idleTimeoutMs: values.IDLE_TIMEOUT,
+    maxHeadBytes: values.MAX_REQUEST_HEADERS_KB * 1024,
+    maxHeaders: values.MAX_REQUEST_HEADERS,
+    drainDeadlineMs: values.DRAIN_DURATION,
+  };
+}
+
 function controlPlane(
-  reader: EnvReader,
-  prefix: 'XDS' | 'CA',
-  clusterId: string,
+  values: Values,
+  given: string | undefined,
+  root: string,
+  altHostname: string | undefined,
 ): ControlPlaneAddress | undefined {
-  const address = reader.string(`${prefix}_ADDRESS`, ISTIOD);
+  const address = given ?? ISTIOD;
   if (address === '') return undefined;
-  const altHostname = reader.optional(`ALT_${prefix}_HOSTNAME`);
-  const token = reader.optional('AUTH_TOKEN') ?? DEFAULT_TOKEN;
+  const token = absolute(values.AUTH_TOKEN ?? DEFAULT_TOKEN);
   return {
     address,
-    root: absolute(reader.string(`${prefix}_ROOT_CA`, DEFAULT_ROOT)),
-    clusterId,
+    root: absolute(root),
+    clusterId: values.ISTIO_META_CLUSTER_ID,
     ...(altHostname === undefined ? {} : { altHostname }),
-    ...(existsSync(absolute(token)) ? { token: absolute(token) } : {}),
+    ...(existsSync(token) ? { token } : {}),
   };
 }
 

@@ -1,11 +1,12 @@
-// The agent's configuration: environment variables, named as Istio's where Istio has one.
+// The agent's configuration, from the environment variables of cni/agent/settings.ts.
 import { EnvReader, type Env } from '../../common/env.ts';
+import { readSettings } from '../../common/settings.ts';
 import {
   DEFAULT_SELECTORS,
   type EligibilityOptions,
   type EnablementSelector,
 } from '../rules/eligibility.ts';
-import { HOST_PROBE_IPV4, HOST_PROBE_IPV6 } from '../rules/marks.ts';
+import { SETTINGS } from './settings.ts';
 
 export interface AgentConfig {
   readonly nodeName: string;
@@ -34,8 +35,7 @@ export interface AgentConfig {
   readonly leaveDrainMs: number;
 }
 
-function selectors(reader: EnvReader): readonly EnablementSelector[] {
-  const text = reader.optional('ENABLEMENT_SELECTORS');
+function selectors(reader: EnvReader, text: string | undefined): readonly EnablementSelector[] {
   if (text === undefined) return DEFAULT_SELECTORS;
   try {
     const value: unknown = JSON.parse(text);
@@ -50,40 +50,34 @@ function selectors(reader: EnvReader): readonly EnablementSelector[] {
 /** Reads the configuration; throws one error with all problems. */
 export function readConfig(env: Env): AgentConfig {
   const reader = new EnvReader(env);
-  const podNamespace = reader.string('POD_NAMESPACE', 'istio-system');
+  const values = readSettings(SETTINGS, reader);
   const config: AgentConfig = {
-    nodeName: reader.required('NODE_NAME'),
-    podNamespace,
+    nodeName: values.NODE_NAME,
+    podNamespace: values.POD_NAMESPACE,
     eligibility: {
-      systemNamespace: podNamespace,
-      excludedNamespaces: reader
-        .string('EXCLUDE_NAMESPACES', 'kube-system')
-        .split(',')
-        .filter((name) => name !== ''),
-      selectors: selectors(reader),
+      systemNamespace: values.POD_NAMESPACE,
+      excludedNamespaces: values.EXCLUDE_NAMESPACES,
+      selectors: selectors(reader, values.ENABLEMENT_SELECTORS),
     },
-    dnsCapture: reader.boolean('AMBIENT_DNS_CAPTURE', true),
-    ipv6: reader.boolean('AMBIENT_IPV6', true),
-    probeIpv4: reader.string('HOST_PROBE_SNAT_IP', HOST_PROBE_IPV4),
-    probeIpv6: reader.string('HOST_PROBE_SNAT_IPV6', HOST_PROBE_IPV6),
-    binDir: reader.string('CNI_BIN_DIR', '/host/opt/cni/bin'),
-    netDir: reader.string('CNI_NET_DIR', '/host/etc/cni/net.d'),
-    confName: reader.optional('CNI_CONF_NAME'),
-    runDir: reader.string('CNI_AGENT_RUN_DIR', '/var/run/istio-cni'),
-    nodeRunDir: reader.string('CNI_NODE_RUN_DIR', '/var/run/istio-cni'),
-    netnsDir: reader.string('CNI_NETNS_DIR', '/host/var/run/netns'),
-    zdsPath: reader.string('ZTUNNEL_UDS_ADDRESS', '/var/run/ztunnel/ztunnel.sock'),
-    serviceAccountDir: reader.string(
-      'SERVICE_ACCOUNT_DIR',
-      '/var/run/secrets/kubernetes.io/serviceaccount',
-    ),
-    serviceHost: reader.optional('KUBERNETES_SERVICE_HOST'),
-    servicePort: reader.string('KUBERNETES_SERVICE_PORT', '443'),
-    kubeconfig: reader.optional('KUBECONFIG'),
-    metricsPort: reader.integer('MONITORING_PORT', 15_014, 0, 65_535),
-    healthPort: reader.integer('HEALTH_PORT', 8000, 0, 65_535),
-    logLevel: reader.string('LOG_LEVEL', 'info'),
-    leaveDrainMs: reader.durationMs('AMBIENT_LEAVE_DRAIN', 3_600_000),
+    dnsCapture: values.AMBIENT_DNS_CAPTURE,
+    ipv6: values.AMBIENT_IPV6,
+    probeIpv4: values.HOST_PROBE_SNAT_IP,
+    probeIpv6: values.HOST_PROBE_SNAT_IPV6,
+    binDir: values.CNI_BIN_DIR,
+    netDir: values.CNI_NET_DIR,
+    confName: values.CNI_CONF_NAME,
+    runDir: values.CNI_AGENT_RUN_DIR,
+    nodeRunDir: values.CNI_NODE_RUN_DIR,
+    netnsDir: values.CNI_NETNS_DIR,
+    zdsPath: values.ZTUNNEL_UDS_ADDRESS,
+    serviceAccountDir: values.SERVICE_ACCOUNT_DIR,
+    serviceHost: values.KUBERNETES_SERVICE_HOST,
+    servicePort: values.KUBERNETES_SERVICE_PORT,
+    kubeconfig: values.KUBECONFIG,
+    metricsPort: values.MONITORING_PORT,
+    healthPort: values.HEALTH_PORT,
+    logLevel: values.LOG_LEVEL,
+    leaveDrainMs: values.AMBIENT_LEAVE_DRAIN,
   };
   reader.finish();
   return config;

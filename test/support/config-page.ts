@@ -1,5 +1,8 @@
 // docs/config.md from the programs' tables of variables. `npm run docs` writes the page, a test compares it.
 import type { Setting, SettingTable } from '../../common/settings.ts';
+import { SETTINGS as AGENT_SETTINGS } from '../../cni/agent/settings.ts';
+import { SETTINGS as CONTROL_PLANE_SETTINGS } from '../../controlplane/settings.ts';
+import { SETTINGS as WAYPOINT_SETTINGS } from '../../waypoint/settings.ts';
 import { ISTIO_SETTINGS, OWN_SETTINGS } from '../../ztunnel/settings.ts';
 
 const INTRODUCTION = `# Configuration
@@ -22,6 +25,12 @@ export function renderConfigPage(): string {
     settingRows(ISTIO_SETTINGS, true),
     'Ours:\n',
     settingRows(OWN_SETTINGS, false),
+    '## Waypoint\n',
+    settingRows(WAYPOINT_SETTINGS, false),
+    '## Control plane\n',
+    settingRows(CONTROL_PLANE_SETTINGS, false),
+    '## Node agent (cni)\n',
+    settingRows(AGENT_SETTINGS, false),
   ].join('\n');
 }
 
