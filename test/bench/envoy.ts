@@ -1,10 +1,12 @@
 // Envoy as the peer: a pair that carries HBONE (tcp_proxy with tunneling_config on one side, a CONNECT-terminating
 // connection manager on the other), and Envoy in the waypoint's place (as Istio configures it: terminate, an inner
-// HTTP listener, originate). One worker thread, as our proxies have on two cores.
+// HTTP listener, originate). One worker thread, as our proxies have on two cores. The pair does a node proxy's job:
+// its pods have the same redirection rules, and the server sees the client's address.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ChildProcess } from 'node:child_process';
 import { issueLeaf, spiffeId, type CertFiles } from './pki.ts';
+import { writePodRules } from './pod-redirection.ts';
 import {
   ADDRESS,
   HTTP_PORT,
@@ -13,12 +15,16 @@ import {
   type PodName,
   type Topology,
 } from './topology.ts';
-import { run } from './tools.ts';
+
+type Json = Record<string, unknown>;
 
 const HBONE_PORT = 15008;
+const CAPTURE_PORT = 15001;
+// Linux socket options of what a node proxy sends: not redirected, and from another's address.
+const MARKED: Json = { level: 1, name: 36, int_value: 0x539, state: 'STATE_PREBIND' };
+const TRANSPARENT: Json = { level: 0, name: 19, int_value: 1, state: 'STATE_PREBIND' };
 const PORTS = [IPERF_PORT, HTTP_PORT];
 const TYPE = 'type.googleapis.com/envoy.extensions';
-type Json = Record<string, unknown>;
 
 const socket = (address: string, port: number): Json => ({
   socket_address: { address, port_value: port },
@@ -129,12 +135,33 @@ const connectRoute = (cluster: string, domains: readonly string[]): Json => ({
 function clientConfig(target: string, tls: Json): Json {
   return {
     static_resources: {
-      listeners: PORTS.map((port) => ({
-        name: `capture-${port}`,
-        address: socket('0.0.0.0', 10_000 + port),
-        filter_chains: [{ filters: [tunnel('hbone', `${target}:${port}`)] }],
-      })),
-      clusters: [h2Cluster('hbone', target, tls)],
+      listeners: [
+        {
+          name: 'capture',
+          address: socket('0.0.0.0', CAPTURE_PORT),
+          listener_filters: [
+            {
+              name: 'original_dst',
+              typed_config: {
+                '@type': `${TYPE}.filters.listener.original_dst.v3.OriginalDst`,
+              },
+            },
+          ],
+          filter_chains: PORTS.map((port) => ({
+            filter_chain_match: { destination_port: port },
+            filters: [tunnel('hbone', `${target}:${port}`)],
+          })),
+        },
+      ],
+      clusters: [
+        {
+          ...h2Cluster('hbone', target, tls),
+          upstream_bind_config: {
+            source_address: { address: '0.0.0.0', port_value: 0 },
+            socket_options: [MARKED],
+          },
+        },
+      ],
     },
   };
 }
@@ -164,6 +191,11 @@ function serverConfig(address: string, tls: Json): Json {
         connect_timeout: '5s',
         type: 'STATIC',
         load_assignment: endpoints(name(port), { address: socket(address, port) }),
+        upstream_bind_config: {
+          source_address: { address: ADDRESS.client, port_value: 0 },
+          freebind: true,
+          socket_options: [MARKED, TRANSPARENT],
+        },
       })),
     },
   };
@@ -249,15 +281,6 @@ function start(binary: string, topology: Topology, pod: PodName, config: Json): 
   return topology.spawn(pod, argv);
 }
 
-/** Redirects the client's connections to `target` into the capture listeners, as the mesh's rules do. */
-function capture(topology: Topology, target: string): void {
-  const rules = PORTS.map(
-    (port) => `ip daddr ${target} tcp dport ${port} redirect to :${10_000 + port}`,
-  );
-  const table = `table ip bench { chain output { type nat hook output priority -100; ${rules.join('; ')}; }; }`;
-  run('ip', ['netns', 'exec', topology.netns('client'), 'nft', '-f', '-'], table);
-}
-
 /** Starts an Envoy at the client and one at the server's pod. Returns the processes to account. */
 export function startEnvoyPair(
   binary: string,
@@ -268,7 +291,8 @@ export function startEnvoyPair(
   const client = issueLeaf(topology.dir, root, 'client');
   const leaf = issueLeaf(topology.dir, root, server);
   const address = ADDRESS[server];
-  capture(topology, address);
+  writePodRules(topology, 'client');
+  writePodRules(topology, server);
   return [
     start(binary, topology, 'client', clientConfig(address, upstreamTls(client, root))),
     start(binary, topology, server, serverConfig(address, downstreamTls(leaf, root))),

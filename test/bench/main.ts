@@ -165,17 +165,20 @@ async function alternate(
   const samples = new Map<Variant, Map<CaseName, Sample>[]>(
     variants.map((variant) => [variant, []]),
   );
-  for (let round = 0; round < options.rounds; round++) {
+  // Round 0 does not count: proxies live for weeks, and are measured warm (compiled code, pooled connections).
+  for (let round = 0; round <= options.rounds; round++) {
     for (const variant of variants) {
       const topology = topologies.get(variant);
       const target = opened.get(variant);
       if (topology === undefined || target === undefined) continue;
       const sample = await measure(load, topology, target, options.seconds);
-      samples.get(variant)?.push(sample);
+      if (round > 0) samples.get(variant)?.push(sample);
       const shown = [...sample]
         .map(([name, { value }]) => `${name} ${value.toPrecision(4)}`)
         .join(', ');
-      progress(`${topology.name.replace(/^amb-bench-\d+-/, '')} round ${round + 1}: ${shown}`);
+      progress(
+        `${topology.name.replace(/^amb-bench-\d+-/, '')} ${round === 0 ? 'warm-up' : `round ${round}`}: ${shown}`,
+      );
     }
   }
   return samples;

@@ -2,14 +2,13 @@
 // node agent does it, workloads from a local file, certificates from a shared test root; and our waypoint.
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { decodeAck, encodeRequest, type ZdsRequest } from '../../common/zds/codec.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
-import { POD_RULES } from '../support/pod-rules.ts';
 import type { CertFiles } from './pki.ts';
+import { writePodRules } from './pod-redirection.ts';
 import { ADDRESS, HTTP_PORT, SERVICE_VIP, type PodName, type Topology } from './topology.ts';
-import { run } from './tools.ts';
 
 export type MeshKind = 'across' | 'same_node' | 'waypoint';
 type NodeName = 'a' | 'b';
@@ -75,15 +74,6 @@ function localState(kind: MeshKind): string {
   });
 }
 
-/** The pod's redirect rules, as the node agent writes them. */
-function writeRules(topology: Topology, pod: PodName): void {
-  const exec = ['netns', 'exec', topology.netns(pod)];
-  run('ip', [...exec, 'nft', '-f', '-'], POD_RULES);
-  const ns = ['-n', topology.netns(pod)];
-  run('ip', [...ns, 'rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100']);
-  run('ip', [...ns, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100']);
-}
-
 /** Serves ZDS to one proxy: adds the node's pods, then keeps the connection. */
 async function serveZds(
   server: SeqpacketServer,
@@ -123,6 +113,8 @@ function proxyEnv(topology: Topology, root: CertFiles, kind: MeshKind): NodeJS.P
     LOCAL_XDS_PATH: state,
     // One access line for each connection goes to a log in production; here it would measure the terminal.
     RUST_LOG: 'warn',
+    // As the images have it: the sources are compiled before the first start.
+    NODE_COMPILE_CACHE: resolve('.ambient/bench/compile-cache'),
   };
 }
 
@@ -141,7 +133,7 @@ async function startZtunnel(
     ISTIO_META_DNS_CAPTURE: 'false',
   });
   await serveZds(server, topology, pods);
-  for (const pod of pods) writeRules(topology, pod);
+  for (const pod of pods) writePodRules(topology, pod);
   return child;
 }
 
