@@ -5,9 +5,8 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { MeshError } from '../common/errors.ts';
+import { localKubeconfig } from '../common/kube/local-state.ts';
 import { RestClient } from '../common/kube/rest-client.ts';
-
-export const LOCAL_KUBECONFIG = '.ambient/kubeconfig';
 
 export interface GlobalOptions {
   readonly kubeconfig?: string;
@@ -18,7 +17,7 @@ export interface GlobalOptions {
 export function kubeconfigPath(options: GlobalOptions): string | undefined {
   if (options.kubeconfig !== undefined) return options.kubeconfig;
   if (process.env['KUBECONFIG'] !== undefined) return undefined;
-  return existsSync(LOCAL_KUBECONFIG) ? LOCAL_KUBECONFIG : undefined;
+  return localKubeconfig('', process.getuid?.() ?? 0);
 }
 
 /** Opens the cluster of the command's options. */

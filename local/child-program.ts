@@ -1,7 +1,7 @@
 // One supervised child: its own process group, its output in a log file, started again when it ends unasked,
 // ended with TERM and, after a while, KILL for the whole group.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, openSync, renameSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPOSITORY } from './options.ts';
 
@@ -31,7 +31,6 @@ export class ChildProgram {
   constructor(options: ChildOptions) {
     this.#options = options;
     this.logFile = join(options.stateDir, 'logs', `${options.name}.log`);
-    if (existsSync(this.logFile)) renameSync(this.logFile, `${this.logFile}.previous`);
     this.#start();
   }
 

@@ -114,6 +114,8 @@ export class Cluster {
     await this.#kubelet?.stop();
     this.#api?.close();
     await this.#apiserver?.stop();
+    // Who looks for a cluster of this clone finds none.
+    rmSync(this.kubeconfig, { force: true });
   }
 
   async #connect(signal: AbortSignal): Promise<ClusterApi> {

@@ -109,8 +109,8 @@ async function run(options: StartOptions): Promise<number> {
   const isRoot = process.getuid?.() === 0;
   if (!options.isInner) {
     preflight({ mayInstall: options.mayInstall });
-    makeStateDir(options.stateDir);
     const lock = await lockState(options.stateDir);
+    makeStateDir(options.stateDir);
     const left = await endLeftovers(options.stateDir);
     if (left > 0) process.stdout.write('ended what a killed run left\n');
     if (!isRoot) {

@@ -1,8 +1,9 @@
 // The flags of `npm start`, and the state directory they lead to.
-import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { MeshError } from '../common/errors.ts';
+import { errorMessage, MeshError } from '../common/errors.ts';
+import { stateDirOf } from '../common/kube/local-state.ts';
 
 export const REPOSITORY = join(import.meta.dirname, '..');
 
@@ -39,24 +40,19 @@ function parsePort(name: string, text: string): number {
   return port;
 }
 
-/**
- * The default state directory. A directory of another user is left alone, so that a root run and an ordinary one
- * of the same clone do not trip over each other's files.
- */
-export function defaultStateDir(uid: number): string {
-  const dir = join(REPOSITORY, '.ambient');
-  try {
-    if (lstatSync(dir).uid !== uid) return `${dir}-${uid}`;
-  } catch {
-    // It does not exist yet.
-  }
-  return dir;
-}
-
-/** Makes the state directory and its folder of logs. */
+/** Makes the state directory and an empty folder of logs; those of the run before are kept beside it. */
 export function makeStateDir(dir: string): void {
-  mkdirSync(join(dir, 'logs'), { recursive: true });
-  chmodSync(dir, 0o755);
+  const logs = join(dir, 'logs');
+  try {
+    mkdirSync(dir, { recursive: true });
+    chmodSync(dir, 0o755);
+    rmSync(`${logs}.previous`, { recursive: true, force: true });
+    if (existsSync(logs)) renameSync(logs, `${logs}.previous`);
+    mkdirSync(logs);
+  } catch (err) {
+    const reason = errorMessage(err);
+    throw new MeshError('no_state', `cannot keep state in ${dir} (${reason}): name a --state DIR`);
+  }
 }
 
 /** Parses the command line; undefined asks for the help text. */
@@ -86,7 +82,7 @@ export function parseOptions(args: readonly string[], uid: number): StartOptions
     mayInstall: !values['no-install'],
     apiPort: parsePort('api-port', values['api-port']),
     uiPort: parsePort('ui-port', values['ui-port']),
-    stateDir: values.state === undefined ? defaultStateDir(uid) : resolve(values.state),
+    stateDir: values.state === undefined ? stateDirOf(REPOSITORY, uid) : resolve(values.state),
     isInner: values.inner,
   };
 }

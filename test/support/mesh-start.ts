@@ -19,19 +19,38 @@ export const REPOSITORY = join(import.meta.dirname, '../..');
 const POLL_MS = 50;
 const NOT_CLONED = /^(node_modules|\.git|\.ambient.*|dist|coverage)$/;
 
-/** A copy of the repository's files; installed packages are shared by a link. */
-export function makeClone(dir: string): string {
+/** A copy of the repository's files without the installed packages. */
+function copyRepository(dir: string): void {
   mkdirSync(dir, { recursive: true });
   for (const name of readdirSync(REPOSITORY)) {
     if (!NOT_CLONED.test(name))
       cpSync(join(REPOSITORY, name), join(dir, name), { recursive: true });
   }
+}
+
+/** A clone in which to start; installed packages are shared by a link. */
+export function makeClone(dir: string): void {
+  copyRepository(dir);
   symlinkSync(join(REPOSITORY, 'node_modules'), join(dir, 'node_modules'));
-  return dir;
+}
+
+/** A clone that belongs to a user, who need not be able to read this repository: see {@link asUser}. */
+export function makeCloneOf(uid: number, dir: string): void {
+  copyRepository(dir);
+  mkdirSync(join(dir, 'node_modules'));
+  giveTo(uid, dir);
+}
+
+/** A command run as a user in a clone of {@link makeCloneOf}, the installed packages bound into it. */
+export function asUser(uid: number, clone: string, argv: readonly string[]): string[] {
+  const user = ['--reuid', uid, '--regid', uid, '--clear-groups'].join(' ');
+  const script = `mount --bind "$1" "$2" && shift 2 && exec setpriv ${user} -- "$@"`;
+  const folders = [join(REPOSITORY, 'node_modules'), join(clone, 'node_modules')];
+  return ['unshare', '-m', 'sh', '-c', script, 'sh', ...folders, ...argv];
 }
 
 /** Gives a folder and all in it to a user; links are left alone. */
-export function giveTo(uid: number, dir: string): void {
+function giveTo(uid: number, dir: string): void {
   chownSync(dir, uid, uid);
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
     const path = join(dir, entry.name);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLeftover } from '../../../local/leftovers.ts';
-import { defaultStateDir, parseOptions, REPOSITORY } from '../../../local/options.ts';
+import { makeStateDir, parseOptions, REPOSITORY } from '../../../local/options.ts';
 import { parseDistribution, planInstall } from '../../../local/preflight.ts';
 
 describe('options of the start', () => {
@@ -20,15 +20,24 @@ describe('options of the start', () => {
     assert.throws(() => parseOptions(['--ui-port', '70000'], 0), /--ui-port must be a port/);
   });
 
-  it('leaves the state of another user alone', () => {
+  it('keeps the logs of the run before beside the new ones', () => {
     const dir = mkdtempSync(join(tmpdir(), 'options-'));
     try {
-      const other = (process.getuid?.() ?? 0) + 1;
-      assert.match(defaultStateDir(other), /\.ambient(-\d+)?$/);
-      assert.equal(parseOptions(['--state', dir], other)?.stateDir, dir);
+      makeStateDir(dir);
+      writeFileSync(join(dir, 'logs/kubelet.log'), 'old');
+      makeStateDir(dir);
+      assert.deepEqual(readdirSync(join(dir, 'logs')), []);
+      assert.deepEqual(readdirSync(join(dir, 'logs.previous')), ['kubelet.log']);
     } finally {
       rmSync(dir, { recursive: true });
     }
+  });
+
+  it('says where state cannot be kept and what to do', () => {
+    assert.throws(
+      () => makeStateDir('/dev/null/state'),
+      /cannot keep state in \/dev\/null\/state .*--state/,
+    );
   });
 });
 
