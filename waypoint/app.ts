@@ -9,7 +9,7 @@ import type { SignRequest } from '../common/identity/ca-fetch.ts';
 import { fakeCaSigner } from '../common/identity/fake-ca.ts';
 import { SecretManager } from '../common/identity/secret-manager.ts';
 import { readLocalL7 } from '../common/l7/local-file.ts';
-import { createLoggerRoot, parseLevels } from '../common/telemetry/logger.ts';
+import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
 import { openEndpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { SeriesReader } from '../common/telemetry/series-table.ts';
@@ -76,7 +76,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     }),
     pending: () => pendingOf(progress),
     describeLevels: () => loggers.describeLevels(),
-    setLevels: (levels) => setLevels(loggers, data, levels),
+    setLevels: (levels, isReset) => setLevels(loggers, data, levels, isReset),
     quit: events.onQuit,
   });
   const xds = await feed(config, loggers, data, () => {
@@ -200,11 +200,10 @@ function signerOf(config: Config): SignRequest {
   return (request) => ca.sign(request);
 }
 
-function setLevels(loggers: LoggerRoot, data: DataThread, text: string): void {
-  const levels = parseLevels(text);
-  if (levels?.level !== undefined) loggers.setLevel(levels.level);
-  for (const [scope, level] of levels?.scopes ?? []) loggers.setLevel(level, scope);
-  data.request({ kind: 'logLevel', levels: text }).catch(() => undefined);
+function setLevels(loggers: LoggerRoot, data: DataThread, text: string, isReset: boolean): boolean {
+  if (!loggers.setLevels(text, isReset)) return false;
+  data.request({ kind: 'logLevel', levels: loggers.describeLevels() }).catch(() => undefined);
+  return true;
 }
 
 /** The configuration without what could be a secret. */

@@ -8,7 +8,7 @@ import { EnvReader } from '../common/env.ts';
 import type { Env } from '../common/env.ts';
 import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
 import { readSettings, type SettingValues } from '../common/settings.ts';
-import { parseLevels } from '../common/telemetry/logger.ts';
+import { parseLevels } from '../common/telemetry/log-levels.ts';
 import { SETTINGS } from './settings.ts';
 import type { AccessLogFormat } from './telemetry/access-log.ts';
 

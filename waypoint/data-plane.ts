@@ -10,7 +10,6 @@ import { HboneServer } from '../common/hbone/tunnel-server.ts';
 import { joinHostPort } from '../common/workload/ip.ts';
 import { WorkloadStore } from '../common/workload/store.ts';
 import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
-import { parseLevels } from '../common/telemetry/logger.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesTable } from '../common/telemetry/series-table.ts';
 import { ClusterRegistry } from './cluster/cluster-runtime.ts';
@@ -178,7 +177,7 @@ export class DataPlane {
           },
         };
       case 'logLevel':
-        this.#setLevels(command.levels);
+        this.#loggers.setLevels(command.levels, true);
         return {};
       case 'drain':
         await this.#drain(command.deadlineMs);
@@ -210,12 +209,6 @@ export class DataPlane {
     this.#context = TlsContext.server(certificate);
     this.#dialer.setCertificate(certificate);
     old?.close();
-  }
-
-  #setLevels(text: string): void {
-    const levels = parseLevels(text);
-    if (levels?.level !== undefined) this.#loggers.setLevel(levels.level);
-    for (const [scope, level] of levels?.scopes ?? []) this.#loggers.setLevel(level, scope);
   }
 
   #record(exchange: Exchange): void {

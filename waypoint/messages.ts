@@ -28,6 +28,7 @@ export type DataRequest =
     }
   | { readonly kind: 'listen'; readonly seq: number; readonly fd: number }
   | { readonly kind: 'dump'; readonly seq: number }
+  /** The levels in force from now on. */
   | { readonly kind: 'logLevel'; readonly seq: number; readonly levels: string }
   | { readonly kind: 'drain'; readonly seq: number; readonly deadlineMs: number };
 

@@ -6,10 +6,12 @@ import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
 import { certificateFetcher } from '../common/identity/ca-fetch.ts';
 import { fakeCaSigner } from '../common/identity/fake-ca.ts';
 import { SecretManager } from '../common/identity/secret-manager.ts';
-import { createLoggerRoot, parseLevels } from '../common/telemetry/logger.ts';
+import { AsyncSink } from '../common/telemetry/log-output.ts';
+import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
 import { openEndpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
+import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import { readLocalState } from '../common/workload/local-file.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
 import { buildConfigDump } from './admin/config-dump.ts';
@@ -36,7 +38,13 @@ export interface AppEvents {
 
 /** Starts everything; rejects when a port is taken or the configuration cannot work. */
 export async function startApp(config: Config, events: AppEvents): Promise<App> {
-  const loggers = createLoggerRoot({ level: config.logLevel });
+  const output = new AsyncSink();
+  const loggers = createLoggerRoot({
+    level: config.logLevel,
+    format: config.logFormat,
+    sink: output,
+  });
+  process.on('exit', () => output.flush());
   const logger = loggers.scope('app');
   for (const warning of config.warnings) logger.warn({}, warning);
   const readers = { data: new SeriesReader(), control: new SeriesReader() };
@@ -44,9 +52,12 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     new SeriesTable(CONTROL_FAMILIES, (message) => readers.control.apply(message)),
     config.version,
   );
-  const { data, secrets, model } = await startData(config, loggers, readers.data, events);
+  const { data, secrets, model } = await startData(config, loggers, {
+    ...events,
+    onSeries: (message) => readers.data.apply(message),
+    onLog: (text) => output.write(text),
+  });
   const registry = createRegistry(data);
-  metrics.watch(registry);
   const zds = new ZdsClient({
     path: config.zdsPath,
     registry,
@@ -70,7 +81,8 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
       }),
     pending: () => pendingTasks(ready.isModelComplete, zds.isReady),
     describeLevels: () => loggers.describeLevels(),
-    setLevels: (levels) => setLevels(loggers, data, levels),
+    setLevels: (levels, isReset) => setLevels(loggers, data, levels, isReset),
+    beforeScrape: () => metrics.collect(registry, output.droppedLines),
     quit: events.onQuit,
   });
   const onSynced = (): void => {
@@ -90,7 +102,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
       await endpoints.close();
       await data.terminate();
       logger.info({}, 'drained');
-      loggers.flush();
+      await output.end();
     },
   };
 }
@@ -109,12 +121,17 @@ interface DataParts {
   readonly model: MeshModel;
 }
 
+/** What the data thread says that is not for the model or the certificates. */
+interface DataEvents extends AppEvents {
+  readonly onSeries: (message: SeriesMessage) => void;
+  readonly onLog: (text: string) => void;
+}
+
 /** Starts the data thread and what answers its questions. */
 async function startData(
   config: Config,
   loggers: LoggerRoot,
-  reader: SeriesReader,
-  events: AppEvents,
+  events: DataEvents,
 ): Promise<DataParts> {
   const logger = loggers.scope('app');
   // The thread asks nothing before it has pods, and these exist only after this function.
@@ -124,7 +141,9 @@ async function startData(
     {
       onEvent: (event) => {
         if (event.kind === 'series') {
-          reader.apply(event.message);
+          events.onSeries(event.message);
+        } else if (event.kind === 'log') {
+          events.onLog(event.text);
         } else if (event.kind === 'lookup') {
           reportFailure(logger, parts.model?.answerLookup(event.key));
         } else if (parts.secrets !== undefined) {
@@ -224,11 +243,10 @@ function answerCertificate(data: DataThread, secrets: SecretManager, identity: s
     .catch(() => undefined); // the data thread has ended; onError has told
 }
 
-function setLevels(loggers: LoggerRoot, data: DataThread, text: string): void {
-  const levels = parseLevels(text);
-  if (levels?.level !== undefined) loggers.setLevel(levels.level);
-  for (const [scope, level] of levels?.scopes ?? []) loggers.setLevel(level, scope);
-  data.request({ kind: 'logLevel', levels: text }).catch(() => undefined);
+function setLevels(loggers: LoggerRoot, data: DataThread, text: string, isReset: boolean): boolean {
+  if (!loggers.setLevels(text, isReset)) return false;
+  data.request({ kind: 'logLevel', levels: loggers.describeLevels() }).catch(() => undefined);
+  return true;
 }
 
 function reportFailure(logger: Logger, work: Promise<unknown> | undefined): void {

@@ -8,7 +8,8 @@ import { EnvReader } from '../common/env.ts';
 import type { Env } from '../common/env.ts';
 import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
 import { readSettings, type SettingValues } from '../common/settings.ts';
-import { parseLevels } from '../common/telemetry/logger.ts';
+import { parseLevels } from '../common/telemetry/log-levels.ts';
+import type { LogFormat } from '../common/telemetry/logger.ts';
 import { SETTINGS } from './settings.ts';
 
 /** Everything that is fixed at start. */
@@ -45,6 +46,7 @@ export interface Config {
   readonly keepaliveSec:
     { readonly idle: number; readonly interval: number; readonly probes: number } | undefined;
   readonly logLevel: string;
+  readonly logFormat: LogFormat;
   readonly version: string;
   /** `ISTIO_META_*` without the prefix, for the xDS node. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -98,6 +100,7 @@ export function readConfig(env: Env): Config {
     terminationDeadlineMs: terminationDeadline(values),
     sendsResponseBaggage: values.ENABLE_RESPONSE_BAGGAGE,
     logLevel: values.RUST_LOG,
+    logFormat: values.LOG_FORMAT,
     warnings: reader.warnings,
   };
   return Object.freeze(config);

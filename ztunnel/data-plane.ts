@@ -3,7 +3,6 @@
 import { errorMessage } from '../common/errors.ts';
 import type { Policy } from '../common/policy/model.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
-import { parseLevels } from '../common/telemetry/logger.ts';
 import { SeriesTable } from '../common/telemetry/series-table.ts';
 import { WorkloadStore } from '../common/workload/store.ts';
 import { Netns } from '../engine/reactor/netns.ts';
@@ -101,7 +100,7 @@ export class DataPlane {
       case 'dump':
         return { pods: [...this.#pods.values()].map((pod) => pod.dump()) };
       case 'logLevel':
-        this.#setLevels(request.levels);
+        this.#loggers.setLevels(request.levels, true);
         return {};
       case 'drain':
         await this.#drain(request.deadlineMs);
@@ -122,12 +121,6 @@ export class DataPlane {
     for (const pod of this.#pods.values()) pod.stateChanged(changed);
   }
 
-  #setLevels(text: string): void {
-    const levels = parseLevels(text);
-    if (levels?.level !== undefined) this.#loggers.setLevel(levels.level);
-    for (const [scope, level] of levels?.scopes ?? []) this.#loggers.setLevel(level, scope);
-  }
-
   async #drain(deadlineMs: number): Promise<void> {
     const pods = [...this.#pods.values()];
     const drained = Promise.all(pods.map((pod) => pod.drain()));
@@ -137,6 +130,7 @@ export class DataPlane {
     await Promise.race([drained, deadline]);
     for (const pod of pods) pod.close('drained', 'the proxy is shutting down');
     this.#pods.clear();
+    this.#loggers.flush();
   }
 }
 

@@ -2,6 +2,7 @@
 // handled between turns of the reactor.
 import { parentPort, workerData } from 'node:worker_threads';
 import { MeshError } from '../common/errors.ts';
+import { BatchSink } from '../common/telemetry/log-output.ts';
 import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import { Reactor } from '../engine/reactor/reactor.ts';
 import { answerError, DataPlane } from './data-plane.ts';
@@ -11,9 +12,7 @@ const port = parentPort;
 if (port === null) throw new MeshError('internal', 'data-thread.ts runs as a worker thread only');
 const { config } = workerData as DataThreadOptions;
 const emit = (event: DataEvent): void => port.postMessage(event);
-const loggers = createLoggerRoot({ level: config.logLevel });
-const logger = loggers.scope('data');
-const reactor = new Reactor({
+const reactor: Reactor = new Reactor({
   onError: (err) => {
     // A handler that threw leaves its connection in an unknown state, but the others are sound.
     logger.error(
@@ -22,6 +21,15 @@ const reactor = new Reactor({
     );
   },
 });
+const loggers = createLoggerRoot({
+  level: config.logLevel,
+  format: config.logFormat,
+  sink: new BatchSink(
+    (text) => emit({ kind: 'log', text }),
+    (delayMs, fn) => reactor.after(delayMs, fn),
+  ),
+});
+const logger = loggers.scope('data');
 const plane = new DataPlane(config, reactor, loggers, emit);
 
 port.on('message', (request: DataRequest) => {

@@ -47,6 +47,7 @@ export type DataRequest =
     }
   | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
   | { readonly kind: 'dump'; readonly seq: number }
+  /** The levels in force from now on. */
   | { readonly kind: 'logLevel'; readonly seq: number; readonly levels: string }
   | { readonly kind: 'drain'; readonly seq: number; readonly deadlineMs: number };
 
@@ -82,6 +83,8 @@ export type DataEvent =
       readonly pods?: readonly PodDump[];
     }
   | { readonly kind: 'series'; readonly message: SeriesMessage }
+  /** Finished lines; the control thread writes them. */
+  | { readonly kind: 'log'; readonly text: string }
   | { readonly kind: 'needCertificate'; readonly identity: string }
   | { readonly kind: 'lookup'; readonly key: string };
 

@@ -98,7 +98,11 @@ export const ISTIO_SETTINGS = {
   COMPLIANCE_POLICY: refused('there is no choice of key exchanges'),
   AUTHZ_POLICY_INFO_LOGGING: ignored('refusals are always in the access log', ['false']),
   RUST_LOG: text('log level, or levels by scope: info,xds=debug', 'info'),
-  LOG_FORMAT: ignored('lines are JSON', ['json']),
+  LOG_FORMAT: choice(
+    'the log: text as ztunnel writes it, or an object a line',
+    ['plain', 'json'],
+    'plain',
+  ),
   ISTIO_META_DNS_CAPTURE: ignored('there is no DNS proxy', ['false']),
   ISTIO_META_DNS_PROXY_ADDR: ignored('there is no DNS proxy'),
   ISTIO_META_ISTIO_VERSION: text('version shown in metrics', 'unknown'),

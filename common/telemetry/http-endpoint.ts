@@ -1,14 +1,17 @@
 // Small HTTP servers of a proxy: admin, metrics, readiness. Plain node:http with tight limits; not for traffic.
 import { createServer } from 'node:http';
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { errorMessage } from '../errors.ts';
+import { compressorFor } from './content-encoding.ts';
 
-/** An answer; `type` defaults to text/plain. */
+/** An answer; `type` defaults to text/plain. A body that is a stream is sent piece by piece. */
 export interface EndpointAnswer {
   readonly status?: number;
   readonly type?: string;
-  readonly body: string;
+  readonly body: string | Readable;
 }
 
 /** Answers one path. */
@@ -22,6 +25,8 @@ export interface EndpointOptions {
   readonly host: string;
   readonly port: number;
   readonly routes: Readonly<Record<string, EndpointHandler>>;
+  /** Compresses answers as the client accepts. */
+  readonly isCompressing?: boolean;
 }
 
 /** A listening endpoint. */
@@ -30,6 +35,10 @@ export interface Endpoint {
   close(): Promise<void>;
 }
 
+const MAX_CONNECTIONS = 256;
+/** Longer than the longest profile. */
+const ANSWER_TIMEOUT_MS = 330_000;
+
 /** Opens the server; rejects when the address is taken. */
 export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const server = createServer({
@@ -37,19 +46,12 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
     requestTimeout: 30_000,
     maxHeaderSize: 8192,
   });
+  server.maxConnections = MAX_CONNECTIONS;
+  server.timeout = ANSWER_TIMEOUT_MS;
   server.on('request', (request, response) => {
-    const url = new URL(request.url ?? '/', 'http://localhost');
-    const handler = options.routes[url.pathname];
-    const answer =
-      handler === undefined
-        ? Promise.resolve<EndpointAnswer>({ status: 404, body: 'not found\n' })
-        : Promise.resolve().then(() => handler(request, url));
-    answer
-      .catch((err: unknown): EndpointAnswer => ({ status: 500, body: `${errorMessage(err)}\n` }))
-      .then(({ status = 200, type = 'text/plain; charset=utf-8', body }) => {
-        response.writeHead(status, { 'content-type': type });
-        response.end(body);
-      })
+    answer(options, request)
+      .then((found) => send(options, request, response, found))
+      // The client has gone, or the body failed halfway: there is nobody to tell.
       .catch(() => response.destroy());
   });
   await listen(server, options);
@@ -62,6 +64,42 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
         server.closeAllConnections();
       }),
   };
+}
+
+async function answer(options: EndpointOptions, request: IncomingMessage): Promise<EndpointAnswer> {
+  try {
+    const url = new URL(request.url ?? '/', 'http://localhost');
+    const handler = Object.hasOwn(options.routes, url.pathname)
+      ? options.routes[url.pathname]
+      : undefined;
+    if (handler === undefined) return { status: 404, body: 'not found\n' };
+    return await handler(request, url);
+  } catch (err) {
+    return { status: 500, body: `${errorMessage(err)}\n` };
+  }
+}
+
+async function send(
+  options: EndpointOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status = 200, type = 'text/plain; charset=utf-8', body }: EndpointAnswer,
+): Promise<void> {
+  const compressor =
+    options.isCompressing === true ? compressorFor(request.headers['accept-encoding']) : undefined;
+  const headers = {
+    'content-type': type,
+    ...(options.isCompressing === true ? { vary: 'accept-encoding' } : {}),
+    ...(compressor === undefined ? {} : { 'content-encoding': compressor.encoding }),
+  };
+  response.writeHead(status, headers);
+  if (compressor === undefined && typeof body === 'string') {
+    response.end(body);
+    return;
+  }
+  const source = typeof body === 'string' ? Readable.from([body]) : body;
+  if (compressor === undefined) await pipeline(source, response);
+  else await pipeline(source, compressor.create(), response);
 }
 
 function listen(server: Server, options: EndpointOptions): Promise<void> {

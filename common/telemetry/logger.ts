@@ -1,10 +1,13 @@
-// Logging: one pino root for a thread, a child for each scope, levels changeable at run time (admin /logging).
-// Lines look like Istio ztunnel's JSON: level (word), time, scope, message, fields. Never log a secret.
+// Logging: one root for a thread, a logger for each scope, levels changeable at run time (admin /logging). JSON is
+// pino's, with the names of Istio's ztunnel; text is in log-line.ts; where lines go, in log-output.ts. Never log a secret.
 import { pino } from 'pino';
-import type { Logger as PinoLogger } from 'pino';
+import { LOG_LEVELS, LogLevels, parseLevels } from './log-levels.ts';
+import { formatTextLine, formatTime } from './log-line.ts';
+import { directSink } from './log-output.ts';
+import type { LogSink } from './log-output.ts';
 
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'off'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+/** `plain` is the text of Istio's ztunnel. */
+export type LogFormat = 'plain' | 'json';
 
 type LogMethod = (fields: object, message: string) => void;
 
@@ -22,9 +25,9 @@ export interface Logger {
 export interface LoggerRoot {
   /** The logger of a scope; the same one for the same name. */
   scope(name: string): Logger;
-  /** Sets one scope's level, or that of all scopes. */
-  setLevel(level: LogLevel, scope?: string): void;
-  /** `info,access=off`: the default level, then the scopes that differ. */
+  /** Adds a level list to what is in force, or with `isReset` replaces it. False when it is not a list. */
+  setLevels(levels: string, isReset?: boolean): boolean;
+  /** `access=off,info`: the scopes that differ, then the default level. */
   describeLevels(): string;
   /** Writes what is buffered; call before exit. */
   flush(): void;
@@ -34,73 +37,104 @@ export interface LoggerRoot {
 export interface LoggerOptions {
   /** Default `info`. A list such as `info,access=off` sets scopes too. */
   readonly level?: string;
-  /** File descriptor; default standard output. */
-  readonly fd?: number;
+  /** Default `json`. */
+  readonly format?: LogFormat;
+  /** Default standard output, a line at a time. */
+  readonly sink?: LogSink;
+  readonly now?: () => number;
 }
 
-/** A parsed level list: the default, and scopes that differ. */
-export interface LevelList {
-  readonly level: LogLevel | undefined;
-  readonly scopes: ReadonlyMap<string, LogLevel>;
-}
+const NOTHING = (): void => undefined;
 
-/** Parses `info,access=off`; undefined when a word is not a level. */
-export function parseLevels(text: string): LevelList | undefined {
-  let level: LogLevel | undefined;
-  const scopes = new Map<string, LogLevel>();
-  for (const part of text.split(',').filter((word) => word !== '')) {
-    const at = part.indexOf('=');
-    const word = LOG_LEVELS.find((known) => known === (at < 0 ? part : part.slice(at + 1)));
-    if (word === undefined) return undefined;
-    if (at < 0) level = word;
-    else scopes.set(part.slice(0, at), word);
+type WriteLine = (level: WrittenLevel, scope: string, fields: object, message: string) => void;
+type WrittenLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** A scope's logger. A method of a level that is off does nothing at all. */
+class ScopeLogger implements Logger {
+  readonly #scope: string;
+  readonly #write: WriteLine;
+  #rank = 0;
+  debug: LogMethod = NOTHING;
+  info: LogMethod = NOTHING;
+  warn: LogMethod = NOTHING;
+  error: LogMethod = NOTHING;
+
+  constructor(scope: string, write: WriteLine) {
+    this.#scope = scope;
+    this.#write = write;
   }
-  return { level, scopes };
+
+  setRank(rank: number): void {
+    this.#rank = rank;
+    this.debug = this.#method('debug');
+    this.info = this.#method('info');
+    this.warn = this.#method('warn');
+    this.error = this.#method('error');
+  }
+
+  isLevelEnabled(level: string): boolean {
+    const rank = (LOG_LEVELS as readonly string[]).indexOf(level);
+    return rank >= this.#rank && level !== 'off';
+  }
+
+  #method(level: WrittenLevel): LogMethod {
+    if (!this.isLevelEnabled(level)) return NOTHING;
+    return (fields, message) => this.#write(level, this.#scope, fields, message);
+  }
 }
 
-/** Creates the thread's loggers, writing JSON lines to standard output. */
-export function createLoggerRoot(options: LoggerOptions = {}): LoggerRoot {
-  const destination = pino.destination({ dest: options.fd ?? 1, sync: true });
-  const root: PinoLogger = pino(
+function textWriter(sink: LogSink, now: () => number): WriteLine {
+  return (level, scope, fields, message) => {
+    sink.write(`${formatTextLine({ level, scope, message, fields }, now())}\n`);
+  };
+}
+
+function jsonWriter(sink: LogSink, now: () => number): WriteLine {
+  const root = pino(
     {
       level: 'trace',
       base: null,
       messageKey: 'message',
       formatters: { level: (label) => ({ level: label }) },
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      timestamp: () => `,"time":"${formatTime(now())}"`,
     },
-    destination,
+    { write: (line) => sink.write(line) },
   );
-  const wanted = parseLevels(options.level ?? 'info');
-  const scopeLevels = new Map<string, LogLevel>(wanted?.scopes ?? []);
-  const children = new Map<string, PinoLogger>();
-  let defaultLevel: LogLevel = wanted?.level ?? 'info';
-  const pinoLevel = (level: LogLevel): string => (level === 'off' ? 'silent' : level);
-  const refresh = (): void => {
-    for (const [name, child] of children) {
-      child.level = pinoLevel(scopeLevels.get(name) ?? defaultLevel);
+  const children = new Map<string, typeof root>();
+  return (level, scope, fields, message) => {
+    let child = children.get(scope);
+    if (child === undefined) {
+      child = root.child({ scope });
+      children.set(scope, child);
     }
+    child[level](fields, message);
   };
+}
+
+/** Creates a thread's loggers. */
+export function createLoggerRoot(options: LoggerOptions = {}): LoggerRoot {
+  const { format = 'json', sink = directSink(), now = Date.now } = options;
+  const levels = new LogLevels(parseLevels(options.level ?? 'info'));
+  const loggers = new Map<string, ScopeLogger>();
+  const write = format === 'json' ? jsonWriter(sink, now) : textWriter(sink, now);
   return {
     scope(name) {
-      const known = children.get(name);
+      const known = loggers.get(name);
       if (known !== undefined) return known;
-      const child: PinoLogger = root.child({ scope: name });
-      children.set(name, child);
-      refresh();
-      return child;
+      const logger = new ScopeLogger(name, write);
+      logger.setRank(levels.rankOf(name));
+      loggers.set(name, logger);
+      return logger;
     },
-    setLevel(level, scope) {
-      if (scope === undefined) {
-        defaultLevel = level;
-        scopeLevels.clear();
-      } else {
-        scopeLevels.set(scope, level);
-      }
-      refresh();
+    setLevels(text, isReset = false) {
+      const list = parseLevels(text);
+      if (list === undefined) return false;
+      if (isReset) levels.replace(list);
+      else levels.apply(list);
+      for (const [name, logger] of loggers) logger.setRank(levels.rankOf(name));
+      return true;
     },
-    describeLevels: () =>
-      [defaultLevel, ...[...scopeLevels].map(([name, level]) => `${name}=${level}`)].join(','),
-    flush: () => destination.flushSync(),
+    describeLevels: () => String(levels),
+    flush: () => sink.flush(),
   };
 }

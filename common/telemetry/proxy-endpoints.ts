@@ -1,10 +1,11 @@
 // The HTTP endpoints both proxies have: admin on loopback (15000), metrics (15020), readiness (15021), with the
-// paths, methods and answers of Istio's ztunnel.
+// paths, methods and answers of Istio's ztunnel. What only one program can answer comes as `routes`.
 import type { IncomingMessage } from 'node:http';
-import { renderSeries, collectProcessMetrics, expositionContentType } from './exposition.ts';
+import { Readable } from 'node:stream';
+import { renderPieces, collectProcessMetrics, expositionContentType } from './exposition.ts';
 import { openEndpoint } from './http-endpoint.ts';
 import type { Endpoint, EndpointAnswer, EndpointHandler } from './http-endpoint.ts';
-import { parseLevels } from './logger.ts';
+import { streamJson } from './json-stream.ts';
 import type { SeriesReader } from './series-table.ts';
 
 /** Where the endpoints listen, and the log level that `reset` goes back to. */
@@ -23,35 +24,51 @@ export interface EndpointSources {
   readonly host: string;
   readonly config: EndpointConfig;
   readonly readers: readonly SeriesReader[];
-  configDump(): Promise<object>;
+  /** Called before each scrape: sets gauges that nothing else keeps. */
+  readonly beforeScrape?: () => void;
+  /** See `streamJson`: generators become arrays. */
+  configDump(): Promise<Readonly<Record<string, unknown>>>;
   /** Names of what is not ready; empty is ready. */
   pending(): readonly string[];
   describeLevels(): string;
-  setLevels(levels: string): void;
+  /** Adds a level list to what is in force, or replaces it. False when it is not one. */
+  setLevels(levels: string, isReset: boolean): boolean;
   readonly quit: () => void;
+  /** Admin paths of the program's own. */
+  readonly routes?: Readonly<Record<string, AdminRoute>>;
+}
+
+/** An admin path with its line on the index page. */
+export interface AdminRoute {
+  readonly help: string;
+  readonly handle: EndpointHandler;
 }
 
 /** Opens all endpoints. */
 export async function openEndpoints(sources: EndpointSources): Promise<{ close(): Promise<void> }> {
   const { config, host } = sources;
-  const processMetrics = collectProcessMetrics();
-  const metrics: EndpointHandler = async (request) => ({
-    type: expositionContentType(request.headers.accept),
-    body: `${renderSeries(sources.readers)}${await processMetrics()}# EOF\n`,
-  });
+  const metrics = metricsHandler(sources);
+  const routes = withIndex(sources.program, { ...adminRoutes(sources), ...sources.routes });
   const opened: Endpoint[] = [];
+  const admin = await openEndpoint({ host: '127.0.0.1', port: config.adminPort, routes });
   opened.push(
-    await openEndpoint({ host: '127.0.0.1', port: config.adminPort, routes: adminRoutes(sources) }),
+    admin,
     await openEndpoint({
       host,
       port: config.statsPort,
       routes: { '/metrics': metrics, '/stats/prometheus': metrics },
+      isCompressing: true,
     }),
     await openEndpoint({
       host,
       port: config.readinessPort,
       routes: { '/healthz/ready': (request) => readiness(sources, request) },
     }),
+  );
+  // `localhost` may mean ::1. A machine without IPv6 has only the other.
+  await openEndpoint({ host: '::1', port: admin.port, routes }).then(
+    (endpoint) => opened.push(endpoint),
+    () => undefined,
   );
   return {
     close: async () => {
@@ -60,32 +77,77 @@ export async function openEndpoints(sources: EndpointSources): Promise<{ close()
   };
 }
 
-function adminRoutes(sources: EndpointSources): Record<string, EndpointHandler> {
+function metricsHandler(sources: EndpointSources): EndpointHandler {
+  const processMetrics = collectProcessMetrics();
+  return async (request) => {
+    sources.beforeScrape?.();
+    const own = await processMetrics();
+    const pieces = function* (): Generator<string> {
+      yield* renderPieces(sources.readers);
+      yield `${own}# EOF\n`;
+    };
+    return {
+      type: expositionContentType(request.headers.accept),
+      body: Readable.from(pieces(), { highWaterMark: 1 }),
+    };
+  };
+}
+
+const LOGGING_HELP = `usage: POST /logging                     (list current level)
+usage: POST /logging?level=<level>       (change the level)
+usage: POST /logging?level=<scope>=<level>,... (change scopes)
+usage: POST /logging?reset[&level=<level>] (reset to the initial levels, then change)
+
+levels: trace|debug|info|warn|error|off; scopes are in the log, such as access or proxy
+`;
+
+function adminRoutes(sources: EndpointSources): Record<string, AdminRoute> {
   return {
-    '/': () => ({
-      type: 'text/html; charset=utf-8',
-      body: `<h1>${sources.program}</h1><ul><li><a href="/config_dump">config_dump</a></li><li>POST /logging?level=</li><li>POST /quitquitquit</li></ul>\n`,
-    }),
-    '/config_dump': async () => ({
-      type: 'application/json',
-      body: `${JSON.stringify(await sources.configDump(), undefined, 2)}\n`,
-    }),
-    '/logging': (request, url) => {
-      if (request.method !== 'POST') return { status: 405, body: 'use POST\n' };
-      const wanted =
-        url.searchParams.get('level') ??
-        (url.searchParams.has('reset') ? sources.config.logLevel : '');
-      if (parseLevels(wanted) === undefined) {
-        return { status: 400, body: 'level must be a list such as info or info,access=off\n' };
-      }
-      if (wanted !== '') sources.setLevels(wanted);
-      return { body: `current log level is ${sources.describeLevels()}\n` };
+    '/config_dump': {
+      help: 'state, configuration, certificates and connections',
+      handle: async () => ({
+        type: 'application/json',
+        body: Readable.from(streamJson(await sources.configDump()), { highWaterMark: 1 }),
+      }),
     },
-    '/quitquitquit': (request) => {
-      if (request.method !== 'POST') return { status: 405, body: 'use POST\n' };
-      sources.quit();
-      return { body: 'shutdown now\n' };
+    '/logging': {
+      help: 'POST: query and change log levels',
+      handle: (request, url) => {
+        if (request.method !== 'POST') return { status: 405, body: LOGGING_HELP };
+        const isReset = url.searchParams.has('reset');
+        const level = url.searchParams.get('level') ?? '';
+        const wanted = isReset ? `${sources.config.logLevel},${level}` : level;
+        if (!sources.setLevels(wanted, isReset)) {
+          return { status: 400, body: `invalid level "${wanted}"\n${LOGGING_HELP}` };
+        }
+        return { body: `current log level is ${sources.describeLevels()}\n` };
+      },
     },
+    '/quitquitquit': {
+      help: 'POST: shut the proxy down',
+      handle: (request) => {
+        if (request.method !== 'POST') return { status: 405, body: 'use POST\n' };
+        sources.quit();
+        return { body: 'shutdown now\n' };
+      },
+    },
+  };
+}
+
+/** The routes, and the page that lists them. */
+function withIndex(
+  program: string,
+  routes: Readonly<Record<string, AdminRoute>>,
+): Record<string, EndpointHandler> {
+  const items = Object.entries(routes).map(
+    ([path, { help }]) =>
+      `<tr><td><a href="${path.slice(1)}">${path.slice(1)}</a></td><td>${help}</td></tr>`,
+  );
+  const page = `<!doctype html><title>${program}</title><h1>${program}</h1><table>${items.join('')}</table>\n`;
+  const handlers = Object.entries(routes).map(([path, { handle }]) => [path, handle] as const);
+  return {
+    '/': () => ({ type: 'text/html; charset=utf-8', body: page }),
+    ...Object.fromEntries(handlers),
   };
 }
 

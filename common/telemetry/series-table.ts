@@ -11,12 +11,15 @@ export interface FamilyDefinition {
   readonly buckets?: readonly number[];
 }
 
-/** A series as the scraping thread knows it. `labels` is ready text: `a="x",b="y"`. */
+/**
+ * Series of one label text (`a="x",b="y"`) as the scraping thread learns of them: told together, so that the text, which
+ * may be long, is kept once in each thread.
+ */
 export interface SeriesInfo {
-  readonly family: string;
   readonly labels: string;
-  /** First cell. Histograms use buckets.length + 2 cells: each bucket (not cumulative), +Inf, sum. */
-  readonly cell: number;
+  readonly families: readonly string[];
+  /** First cell of each. Histograms use buckets.length + 2 cells: each bucket (not cumulative), +Inf, sum. */
+  readonly cells: readonly number[];
 }
 
 /** What a series table tells the scraping thread. `families` first; `memory` for each piece, in order. */
@@ -47,7 +50,8 @@ function escapeLabel(value: string): string {
 export class SeriesTable {
   readonly #chunks: Float64Array[] = [];
   readonly #families = new Map<string, FamilyDefinition>();
-  readonly #series = new Map<string, SeriesInfo>();
+  /** Family name to label text to first cell. */
+  readonly #series = new Map<string, Map<string, number>>();
   readonly #freeCells = new Map<number, number[]>();
   readonly #publish: (message: SeriesMessage) => void;
   #nextCell = 1; // cell 0 swallows what is over the bound
@@ -62,17 +66,28 @@ export class SeriesTable {
 
   /** The (first) cell of a series, created when new. Label text comes from {@link renderLabels}. */
   cell(family: string, labels: string): number {
-    const key = `${family}{${labels}`;
-    const known = this.#series.get(key);
-    if (known !== undefined) return known.cell;
-    const definition = this.#families.get(family);
-    if (definition === undefined) throw new TypeError(`unknown metric family ${family}`);
-    const cell = this.#allocate(cellCount(definition));
-    if (cell === 0) return 0;
-    const series = { family, labels, cell };
-    this.#series.set(key, series);
-    this.#publish({ kind: 'series', series });
-    return cell;
+    return this.#series.get(family)?.get(labels) ?? this.cells([family], labels)[0] ?? 0;
+  }
+
+  /** The cells of several families' series with the same labels, created when new. */
+  cells(families: readonly string[], labels: string): number[] {
+    const added: { families: string[]; cells: number[] } = { families: [], cells: [] };
+    const cells = families.map((family) => {
+      const known = this.#series.get(family)?.get(labels);
+      if (known !== undefined) return known;
+      const definition = this.#families.get(family);
+      if (definition === undefined) throw new TypeError(`unknown metric family ${family}`);
+      const cell = this.#allocate(cellCount(definition));
+      if (cell === 0) return 0;
+      const series = this.#series.get(family) ?? new Map<string, number>();
+      series.set(labels, cell);
+      this.#series.set(family, series);
+      added.families.push(family);
+      added.cells.push(cell);
+      return cell;
+    });
+    if (added.cells.length > 0) this.#publish({ kind: 'series', series: { labels, ...added } });
+    return cells;
   }
 
   /** Adds to a counter or gauge. */
@@ -104,15 +119,15 @@ export class SeriesTable {
 
   /** Forgets a series; its cells are reused, so no one may hold them any more. */
   remove(family: string, labels: string): void {
-    const key = `${family}{${labels}`;
-    const series = this.#series.get(key);
+    const series = this.#series.get(family);
+    const cell = series?.get(labels);
     const definition = this.#families.get(family);
-    if (series === undefined || definition === undefined) return;
-    this.#series.delete(key);
+    if (cell === undefined || definition === undefined) return;
+    series?.delete(labels);
     const count = cellCount(definition);
-    for (let at = 0; at < count; at++) this.set(series.cell + at, 0);
+    for (let at = 0; at < count; at++) this.set(cell + at, 0);
     const free = this.#freeCells.get(count) ?? [];
-    free.push(series.cell);
+    free.push(cell);
     this.#freeCells.set(count, free);
     this.#publish({ kind: 'removed', family, labels });
   }
@@ -156,10 +171,12 @@ export class SeriesReader {
     } else if (message.kind === 'families') {
       for (const family of message.families) this.families.set(family.name, family);
     } else if (message.kind === 'series') {
-      const { family, labels, cell } = message.series;
-      const known = this.series.get(family) ?? new Map<string, number>();
-      known.set(labels, cell);
-      this.series.set(family, known);
+      const { labels, families, cells } = message.series;
+      for (const [at, family] of families.entries()) {
+        const known = this.series.get(family) ?? new Map<string, number>();
+        known.set(labels, cells[at] ?? 0);
+        this.series.set(family, known);
+      }
     } else {
       this.series.get(message.family)?.delete(message.labels);
     }

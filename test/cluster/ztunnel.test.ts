@@ -86,7 +86,9 @@ describe('ztunnel', () => {
     const principal = 'source_principal="spiffe://cluster.local/ns/default/sa/client"';
     assert.equal(await mesh.metric('b', 'istio_tcp_received_bytes_total', principal), 6);
     assert.equal(await mesh.metric('b', 'istio_tcp_sent_bytes_total', principal), 28);
-    const line = /\{[^\n]*"message":"connection complete"[^\n]*/.exec(mesh.log('b'))?.[0] ?? '{}';
+    const complete = /\{[^\n]*"message":"connection complete"[^\n]*/;
+    await eventually('the access line is written', () => complete.test(mesh.log('b')));
+    const line = complete.exec(mesh.log('b'))?.[0] ?? '{}';
     assert.partialDeepStrictEqual(JSON.parse(line), {
       'src.identity': 'spiffe://cluster.local/ns/default/sa/client',
       'src.workload': 'client',
@@ -153,7 +155,9 @@ describe('ztunnel', () => {
         (await mesh.metric('b', failed, 'response_flags="DENY"', 'source_workload="intruder"')) >=
         2,
     );
-    assert.match(mesh.log('b'), /"policy":"default\/deny"/);
+    await eventually('the line names the policy', () =>
+      mesh.log('b').includes('"policy":"default/deny"'),
+    );
     await mesh.putPolicy('default/deny', undefined);
     assert.equal((await mesh.ask('intruder', '10.77.0.3')).status, 0);
   });

@@ -215,6 +215,7 @@ export class NetnsMesh {
       env: {
         PATH: process.env['PATH'],
         NODE_NAME: name,
+        LOG_FORMAT: 'json',
         XDS_ADDRESS: address,
         CA_ADDRESS: address,
         INPOD_UDS: node.zds.path,

@@ -18,6 +18,6 @@ export function quietLogger(): Logger & { readonly lines: LoggedLine[] } {
     info: write('info'),
     warn: write('warn'),
     error: write('error'),
-    isLevelEnabled: () => true,
+    isLevelEnabled: (level) => level !== 'debug',
   };
 }

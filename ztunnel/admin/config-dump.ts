@@ -24,16 +24,23 @@ export interface DumpSources {
   readonly connections: readonly PodDump[];
 }
 
-/** The dump as a JSON value. */
-export function buildConfigDump(sources: DumpSources): object {
+/** The dump, for `streamJson`: what may be long comes an item at a time. */
+export function buildConfigDump(sources: DumpSources): Record<string, unknown> {
   const { config, store, policies } = sources;
   const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
   return {
-    workloads: [...store.workloads()].sort((a, b) => byText(a.uid, b.uid)).map(dumpWorkload),
-    services: [...store.services()]
-      .sort((a, b) => byText(a.hostname, b.hostname))
-      .map((service) => dumpService(store, service)),
-    policies: [...policies.values()].sort((a, b) => byText(a.key, b.key)).map(dumpPolicy),
+    workloads: mapped(
+      [...store.workloads()].sort((a, b) => byText(a.uid, b.uid)),
+      dumpWorkload,
+    ),
+    services: mapped(
+      [...store.services()].sort((a, b) => byText(a.hostname, b.hostname)),
+      (service) => dumpService(store, service),
+    ),
+    policies: mapped(
+      [...policies.values()].sort((a, b) => byText(a.key, b.key)),
+      dumpPolicy,
+    ),
     stagedServices: {},
     staticConfig: { workloads: [], policies: [], services: [] },
     version: {
@@ -56,6 +63,10 @@ export function buildConfigDump(sources: DumpSources): object {
       }),
     ),
   };
+}
+
+function* mapped<T>(items: readonly T[], dump: (item: T) => object): Generator<object> {
+  for (const item of items) yield dump(item);
 }
 
 function dumpConfig(config: Config): object {

@@ -39,6 +39,11 @@ export const CONTROL_FAMILIES: readonly FamilyDefinition[] = [
     help: 'The total number of proxies that were stopped (unstable).',
     type: 'counter',
   },
+  {
+    name: 'ambient_log_lines_dropped',
+    help: 'Log lines that were not written because the reader of the log stalled.',
+    type: 'counter',
+  },
 ];
 
 /** Numbers of the pod registry. */
@@ -48,8 +53,6 @@ export interface PodCounts {
   readonly startedCount: number;
   readonly stoppedCount: number;
 }
-
-const WATCH_MS = 1000;
 
 /** Counts on the control thread's table. */
 export class ControlMetrics {
@@ -75,16 +78,13 @@ export class ControlMetrics {
     this.#table.add(this.#table.cell('istio_xds_message_bytes', labels), bytes);
   }
 
-  /** Copies the registry's counts once a second; a scrape is rarer than that. */
-  watch(counts: PodCounts): void {
+  /** Before a scrape: what others count. */
+  collect(counts: PodCounts, droppedLogLines: number): void {
     const cell = (name: string): number => this.#table.cell(name, '');
-    const copy = (): void => {
-      this.#table.set(cell('workload_manager_active_proxy_count'), counts.activeCount);
-      this.#table.set(cell('workload_manager_pending_proxy_count'), counts.pendingCount);
-      this.#table.set(cell('workload_manager_proxies_started'), counts.startedCount);
-      this.#table.set(cell('workload_manager_proxies_stopped'), counts.stoppedCount);
-    };
-    copy();
-    setInterval(copy, WATCH_MS).unref();
+    this.#table.set(cell('workload_manager_active_proxy_count'), counts.activeCount);
+    this.#table.set(cell('workload_manager_pending_proxy_count'), counts.pendingCount);
+    this.#table.set(cell('workload_manager_proxies_started'), counts.startedCount);
+    this.#table.set(cell('workload_manager_proxies_stopped'), counts.stoppedCount);
+    this.#table.set(cell('ambient_log_lines_dropped'), droppedLogLines);
   }
 }

@@ -83,12 +83,15 @@ interface SeriesGroup {
   readonly failed: Map<string, string>;
   /** Workloads (uid) it names. */
   readonly uids: readonly string[];
+  /** Named by a peer's own words: nobody tells us when it has gone, so it goes when it is idle. */
+  readonly isOfStranger: boolean;
   openCount: number;
   /** A workload it names has gone: to be removed when nothing is open and it was scraped a last time. */
   isStale: boolean;
 }
 
-const MAX_GROUPS = 50_000;
+/** A scrape of that many is 35 MB. Beyond, connections are counted without their peer's names. */
+const MAX_GROUPS = 10_000;
 
 /** Long enough for a last scrape. */
 export const STALE_SERIES_MS = 300_000;
@@ -130,6 +133,9 @@ export class ConnectionRecorder {
     this.#table.add(group.opened, 1);
     this.#table.add(this.#socketsOpen[parties.direction], 1);
     group.openCount++;
+    if (this.#logger.isLevelEnabled('debug')) {
+      this.#logger.debug(baseFields(parties, addresses), 'connection opened');
+    }
     return new OpenConnection(this.#table, group, (connection, outcome) => {
       this.#table.add(group.closed, 1);
       this.#table.add(this.#socketsOpen[parties.direction], -1);
@@ -151,7 +157,11 @@ export class ConnectionRecorder {
   /** Removes stale series that nothing uses. */
   sweep(): void {
     for (const group of this.#byLabels.values()) {
-      if (!group.isStale || group.openCount > 0) continue;
+      if (group.openCount > 0) continue;
+      if (!group.isStale) {
+        group.isStale = group.isOfStranger;
+        continue;
+      }
       for (const family of GROUP_FAMILIES) this.#table.remove(family, group.labels);
       for (const labels of group.failed.values()) {
         this.#table.remove('istio_tcp_connections_failed', labels);
@@ -169,7 +179,8 @@ export class ConnectionRecorder {
     detail: string,
   ): void {
     this.#countReason(parties.direction, reason);
-    const fields = { ...baseFields(parties, addresses), reason, error: detail };
+    if (!this.#logger.isLevelEnabled('warn')) return;
+    const fields = { ...baseFields(parties, addresses), error: detail, reason };
     this.#logger.warn(fields, 'connection failed');
   }
 
@@ -196,22 +207,23 @@ export class ConnectionRecorder {
 
   #newGroup(parties: ConnectionParties): SeriesGroup {
     const isFull = this.#byLabels.size >= MAX_GROUPS;
-    const labels = renderLabels(
-      // A peer may claim anything in its baggage; that must not make series without end.
-      trafficLabels(isFull ? { ...parties, sourceBaggage: undefined } : parties, '-'),
-    );
+    const labels = renderLabels(trafficLabels(isFull ? withoutPeer(parties) : parties, '-'));
     const known = this.#byLabels.get(labels);
     if (known !== undefined) return known;
-    const cell = (name: string): number => this.#table.cell(name, labels);
+    const [opened = 0, closed = 0, received = 0, sent = 0] = this.#table.cells(
+      GROUP_FAMILIES,
+      labels,
+    );
     const { source, destination } = parties;
     const group: SeriesGroup = {
-      opened: cell('istio_tcp_connections_opened'),
-      closed: cell('istio_tcp_connections_closed'),
-      received: cell('istio_tcp_received_bytes'),
-      sent: cell('istio_tcp_sent_bytes'),
+      opened,
+      closed,
+      received,
+      sent,
       labels,
       failed: new Map(),
       uids: [source?.uid, destination?.uid].filter((uid) => uid !== undefined),
+      isOfStranger: source === undefined && parties.sourceBaggage !== undefined,
       openCount: 0,
       isStale: false,
     };
@@ -240,7 +252,8 @@ export class ConnectionRecorder {
     if (flag === '-') return;
     let labels = group.failed.get(flag);
     if (labels === undefined) {
-      labels = renderLabels(trafficLabels(parties, flag));
+      // A value cannot hold this text: its quotes would be escaped.
+      labels = group.labels.replace('response_flags="-"', `response_flags="${flag}"`);
       group.failed.set(flag, labels);
     }
     this.#table.add(this.#table.cell('istio_tcp_connections_failed', labels), 1);
@@ -253,7 +266,7 @@ export class ConnectionRecorder {
     { connection, startedMs }: { connection: OpenConnection; startedMs: number },
   ): void {
     const { reason } = outcome;
-    const level = reason === undefined || REASON_FLAGS[reason] === '-' ? 'info' : 'error';
+    const level = reason === undefined || !isOurFailure(reason) ? 'info' : 'error';
     if (!this.#logger.isLevelEnabled(level)) return;
     const isOutbound = parties.direction === 'outbound';
     const fields = {
@@ -263,7 +276,7 @@ export class ConnectionRecorder {
       duration: `${Math.round(this.#now() - startedMs)}ms`,
       ...(reason === undefined
         ? {}
-        : { reason, response_flags: REASON_FLAGS[reason], error: outcome.detail }),
+        : { error: outcome.detail, reason, response_flags: REASON_FLAGS[reason] }),
       ...(outcome.policy === undefined ? {} : { policy: outcome.policy }),
     };
     this.#logger[level](fields, 'connection complete');
@@ -311,6 +324,24 @@ export class OpenConnection implements RelayCounters {
   }
 }
 
+/** The same connection, without what differs from peer to peer. */
+function withoutPeer(parties: ConnectionParties): ConnectionParties {
+  return parties.direction === 'outbound'
+    ? { ...parties, destination: undefined, service: undefined }
+    : {
+        ...parties,
+        source: undefined,
+        sourceBaggage: undefined,
+        // Not its name, but that it had one: the security label says so.
+        sourceIdentity: parties.sourceIdentity && 'unknown',
+      };
+}
+
+/** An application's reset is none; a connection that we cut is, though its flag says nothing. */
+function isOurFailure(reason: FailureReason): boolean {
+  return REASON_FLAGS[reason] !== '-' || reason === 'drained' || reason === 'pod_removed';
+}
+
 /** Whether both have the same labels, given the same two workloads. */
 function isSameParties(a: ConnectionParties, b: ConnectionParties): boolean {
   return (
@@ -325,7 +356,7 @@ function baseFields(parties: ConnectionParties, addresses: ConnectionAddresses):
   const { source, sourceBaggage: baggage, destination, service } = parties;
   return {
     'src.addr': addresses.src,
-    'src.workload': source?.name ?? baggage?.workloadName,
+    'src.workload': source?.name ?? baggage?.canonicalName,
     'src.namespace': source?.namespace ?? baggage?.namespace,
     'src.identity': parties.sourceIdentity,
     'src.cluster': source?.clusterId ?? baggage?.clusterId,
