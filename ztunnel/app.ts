@@ -9,12 +9,11 @@ import { SecretManager } from '../common/identity/secret-manager.ts';
 import { AsyncSink } from '../common/telemetry/log-output.ts';
 import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
-import { openEndpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import { readLocalState } from '../common/workload/local-file.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
-import { buildConfigDump } from './admin/config-dump.ts';
+import { openAdmin } from './admin/admin-server.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
 import type { Config } from './config.ts';
 import { startDataThread, type DataThread } from './data-handle.ts';
@@ -39,11 +38,8 @@ export interface AppEvents {
 /** Starts everything; rejects when a port is taken or the configuration cannot work. */
 export async function startApp(config: Config, events: AppEvents): Promise<App> {
   const output = new AsyncSink();
-  const loggers = createLoggerRoot({
-    level: config.logLevel,
-    format: config.logFormat,
-    sink: output,
-  });
+  const { logLevel: level, logFormat: format } = config;
+  const loggers = createLoggerRoot({ level, format, sink: output });
   process.on('exit', () => output.flush());
   const logger = loggers.scope('app');
   for (const warning of config.warnings) logger.warn({}, warning);
@@ -65,24 +61,17 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     logger: loggers.scope('inpod'),
   });
   const ready = { isModelComplete: false };
-  const endpoints = await openEndpoints({
-    program: 'ztunnel',
-    host: config.isIpv6 ? '::' : '0.0.0.0',
+  const endpoints = await openAdmin({
     config,
+    loggers,
+    output,
     readers: [readers.data, readers.control],
-    configDump: async () =>
-      buildConfigDump({
-        config,
-        store: model.store,
-        policies: model.policies,
-        secrets: secrets.states(),
-        pods: registry.states(),
-        connections: (await data.request({ kind: 'dump' })).pods ?? [],
-      }),
+    metrics,
+    data,
+    model,
+    secrets,
+    registry,
     pending: () => pendingTasks(ready.isModelComplete, zds.isReady),
-    describeLevels: () => loggers.describeLevels(),
-    setLevels: (levels, isReset) => setLevels(loggers, data, levels, isReset),
-    beforeScrape: () => metrics.collect(registry, output.droppedLines),
     quit: events.onQuit,
   });
   const onSynced = (): void => {
@@ -241,12 +230,6 @@ function answerCertificate(data: DataThread, secrets: SecretManager, identity: s
         data.request({ kind: 'certificateFailed', identity, error: errorMessage(err) }),
     )
     .catch(() => undefined); // the data thread has ended; onError has told
-}
-
-function setLevels(loggers: LoggerRoot, data: DataThread, text: string, isReset: boolean): boolean {
-  if (!loggers.setLevels(text, isReset)) return false;
-  data.request({ kind: 'logLevel', levels: loggers.describeLevels() }).catch(() => undefined);
-  return true;
 }
 
 function reportFailure(logger: Logger, work: Promise<unknown> | undefined): void {

@@ -7,14 +7,17 @@ export function* streamJson(document: Readonly<Record<string, unknown>>): Genera
   let piece = '{';
   let separator = '\n';
   for (const [key, value] of Object.entries(document)) {
-    const text = isGenerator(value) ? undefined : indented(value, '  ');
-    if (text === undefined && !isGenerator(value)) continue;
-    piece += `${separator}  ${JSON.stringify(key)}: ${text ?? '['}`;
+    if (value === undefined) continue;
+    piece += `${separator}  ${JSON.stringify(key)}: `;
     separator = ',\n';
-    if (!isGenerator(value)) continue;
+    if (!isGenerator(value)) {
+      piece += indented(value, '  ');
+      continue;
+    }
+    piece += '[';
     let itemSeparator = '\n';
     for (const item of value) {
-      piece += `${itemSeparator}    ${indented(item, '    ') ?? 'null'}`;
+      piece += `${itemSeparator}    ${indented(item ?? null, '    ')}`;
       itemSeparator = ',\n';
       if (piece.length < PIECE_CHARS) continue;
       yield piece;
@@ -25,10 +28,8 @@ export function* streamJson(document: Readonly<Record<string, unknown>>): Genera
   yield `${piece}\n}\n`;
 }
 
-/** Undefined where JSON has no such value. */
-function indented(value: unknown, indent: string): string | undefined {
-  const text: string | undefined = JSON.stringify(value, undefined, 2);
-  return text?.replaceAll('\n', `\n${indent}`);
+function indented(value: unknown, indent: string): string {
+  return JSON.stringify(value, undefined, 2).replaceAll('\n', `\n${indent}`);
 }
 
 function isGenerator(value: unknown): value is Generator {

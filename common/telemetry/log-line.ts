@@ -35,10 +35,9 @@ const NEEDS_ESCAPE = /["\\\u0000-\u001f\u007f-\uffff]/;
 function quotedValue(value: unknown): string {
   if (typeof value === 'string')
     return NEEDS_ESCAPE.test(value) ? JSON.stringify(value) : `"${value}"`;
-  // Functions and symbols have no text.
   return typeof value === 'number' || typeof value === 'bigint'
     ? String(value)
-    : String(JSON.stringify(value));
+    : JSON.stringify(value);
 }
 
 // Most lines of a busy proxy are of the same second.

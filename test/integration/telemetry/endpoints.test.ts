@@ -77,7 +77,9 @@ before(async () => {
       logLevel: 'warn,access=info',
     },
     readers: [reader],
-    beforeScrape: () => void state.scrapes++,
+    beforeScrape: () => {
+      state.scrapes++;
+    },
     configDump: () =>
       Promise.resolve({
         workloads: (function* () {
@@ -90,7 +92,9 @@ before(async () => {
     pending: () => state.pending,
     describeLevels: () => loggers.describeLevels(),
     setLevels: (levels, isReset) => loggers.setLevels(levels, isReset),
-    quit: () => void state.quits++,
+    quit: () => {
+      state.quits++;
+    },
     routes: {
       '/broken': { help: 'throws', handle: () => Promise.reject(new Error('it broke')) },
     },

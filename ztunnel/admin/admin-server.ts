@@ -1,0 +1,58 @@
+// The node proxy's endpoints: what common/telemetry answers for both proxies, with this proxy's state behind it.
+import type { SecretManager } from '../../common/identity/secret-manager.ts';
+import type { AsyncSink } from '../../common/telemetry/log-output.ts';
+import type { LoggerRoot } from '../../common/telemetry/logger.ts';
+import { openEndpoints } from '../../common/telemetry/proxy-endpoints.ts';
+import type { SeriesReader } from '../../common/telemetry/series-table.ts';
+import type { Config } from '../config.ts';
+import type { DataThread } from '../data-handle.ts';
+import type { PodNetns } from '../inpod/zds-client.ts';
+import type { PodRegistry } from '../inpod/zds-session.ts';
+import type { MeshModel } from '../state/model.ts';
+import { buildConfigDump } from './config-dump.ts';
+import type { ControlMetrics } from './control-metrics.ts';
+
+/** What the endpoints show and steer. */
+export interface AdminParts {
+  readonly config: Config;
+  readonly loggers: LoggerRoot;
+  readonly output: AsyncSink;
+  readonly readers: readonly SeriesReader[];
+  readonly metrics: ControlMetrics;
+  readonly data: DataThread;
+  readonly model: MeshModel;
+  readonly secrets: SecretManager;
+  readonly registry: PodRegistry<PodNetns>;
+  /** Names of what is not ready. */
+  pending(): readonly string[];
+  readonly quit: () => void;
+}
+
+/** Opens admin, metrics and readiness; rejects when a port is taken. */
+export function openAdmin(parts: AdminParts): Promise<{ close(): Promise<void> }> {
+  const { config, loggers, data, model, secrets, registry, metrics, output } = parts;
+  return openEndpoints({
+    program: 'ztunnel',
+    host: config.isIpv6 ? '::' : '0.0.0.0',
+    config,
+    readers: parts.readers,
+    beforeScrape: () => metrics.collect(registry, output.droppedLines),
+    configDump: async () =>
+      buildConfigDump({
+        config,
+        store: model.store,
+        policies: model.policies,
+        secrets: secrets.states(),
+        pods: registry.states(),
+        connections: (await data.request({ kind: 'dump' })).pods ?? [],
+      }),
+    pending: () => parts.pending(),
+    describeLevels: () => loggers.describeLevels(),
+    setLevels: (levels, isReset) => {
+      if (!loggers.setLevels(levels, isReset)) return false;
+      data.request({ kind: 'logLevel', levels: loggers.describeLevels() }).catch(() => undefined);
+      return true;
+    },
+    quit: parts.quit,
+  });
+}
