@@ -13,7 +13,14 @@ import { Forwarder, inheritListener, listenLoopback, portOf } from './loopback.t
 import { HELP, makeStateDir, parseOptions, type StartOptions } from './options.ts';
 import { preflight } from './preflight.ts';
 import { Progress } from './progress.ts';
-import { API_FD, LIFE_FD, requireUserNamespaces, runInside, UI_FD } from './user-namespace.ts';
+import {
+  API_FD,
+  LIFE_FD,
+  mayMakeNamespaces,
+  requireUserNamespaces,
+  runInside,
+  UI_FD,
+} from './user-namespace.ts';
 import { describeCluster } from './welcome.ts';
 
 const DASHBOARD_PORT = 15014;
@@ -106,14 +113,13 @@ async function runCluster(options: StartOptions, signal: AbortSignal): Promise<n
 }
 
 async function run(options: StartOptions): Promise<number> {
-  const isRoot = process.getuid?.() === 0;
   if (!options.isInner) {
     preflight({ mayInstall: options.mayInstall });
     const lock = await lockState(options.stateDir);
     makeStateDir(options.stateDir);
     const left = await endLeftovers(options.stateDir);
     if (left > 0) process.stdout.write('ended what a killed run left\n');
-    if (!isRoot) {
+    if (!mayMakeNamespaces()) {
       requireUserNamespaces();
       const args = [...process.argv.slice(1), '--inner', '--state', options.stateDir];
       const api = await listenLoopback(options.apiPort);

@@ -16,16 +16,25 @@ const UNSHARE = ['-Urnm', '-pf', '--kill-child', '--propagation', 'slave'];
 const SETUP = `mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock &&
 ip link set lo up && exec "$@"`;
 
+/** Whether this process may make namespaces by itself; root in a container often may not. */
+export function mayMakeNamespaces(): boolean {
+  return process.getuid?.() === 0 && spawnSync('unshare', ['-nm', 'true']).status === 0;
+}
+
 /** Throws with the command to run where this user may not make user namespaces. */
 export function requireUserNamespaces(): void {
   const tried = spawnSync('unshare', [...UNSHARE, 'true'], { encoding: 'utf8' });
   if (tried.status === 0) return;
   const reason =
     tried.error === undefined ? tried.stderr.trim() : 'unshare (util-linux) is missing';
+  const isRoot = process.getuid?.() === 0;
+  const first = isRoot
+    ? 'In a container, start it privileged (`docker run --privileged`)'
+    : 'Run `sudo npm start`';
   throw new MeshError(
     'no_privileges',
-    `this needs root or a user namespace (${reason}). Run \`sudo npm start\`, or allow user namespaces:\n` +
-      '  sudo sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0',
+    `this needs root or a user namespace (${reason}). ${first}, or allow user namespaces:\n` +
+      `  ${isRoot ? '' : 'sudo '}sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0`,
   );
 }
 
