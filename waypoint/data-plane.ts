@@ -6,6 +6,7 @@ import type { Reactor } from '../engine/reactor/reactor.ts';
 import { TcpListener } from '../engine/reactor/tcp-listener.ts';
 import { TlsContext } from '../engine/tls/tls-context.ts';
 import { verifyTrustDomain } from '../common/hbone/peer-identity.ts';
+import { rejectionReason } from '../common/hbone/rejection.ts';
 import { HboneServer } from '../common/hbone/tunnel-server.ts';
 import { joinHostPort } from '../common/workload/ip.ts';
 import { WorkloadStore } from '../common/workload/store.ts';
@@ -82,11 +83,12 @@ export class DataPlane {
       verifyPeer: (uriSans) => verifyTrustDomain(config.trustDomain, uriSans),
       onRequest: this.#handler.onTunnel,
       onRejected: (reason, peer) => {
-        this.#metrics.addRefused(`tls_${reason.code}`);
+        const word = rejectionReason(reason);
+        this.#metrics.addRefused(word);
         loggers.scope('listener').warn(
           {
             peer: joinHostPort(peer.address, peer.port),
-            reason: reason.code,
+            reason: word,
             err: reason.detail,
           },
           'connection refused before a tunnel',

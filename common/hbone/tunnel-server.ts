@@ -112,6 +112,7 @@ export class HboneServer {
       this.#options.session ?? SERVER_SESSION,
       {
         onStream: (tunnel, headers) => this.#request(peer, tunnel, headers),
+        onRequestRejected: (reason) => this.#options.onRejected?.(reason, connection.remote),
         onGoaway: () => undefined,
         onClose: (reason) => {
           this.#sessions.delete(session);

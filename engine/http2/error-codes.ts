@@ -24,3 +24,15 @@ export function reasonFromErrorCode(errorCode: number, isComplete: boolean): Clo
       return { code: 'protocol', detail: `stream reset by peer, code ${errorCode}` };
   }
 }
+
+/** The reason for a request that was reset before its headers were complete. */
+export function reasonOfRejection(headerBytes: number, maxHeaderBytes: number): CloseReason {
+  if (headerBytes <= maxHeaderBytes) return { code: 'protocol', detail: 'malformed request' };
+  return { code: 'limit', detail: `request headers exceed ${maxHeaderBytes} bytes` };
+}
+
+/** The reason for a session that nghttp2 wants nothing of any more; it ends by itself when the peer breaks HTTP/2. */
+export function reasonOfEnd(isOrderly: boolean): CloseReason {
+  if (isOrderly) return { code: 'closed', detail: 'session is over' };
+  return { code: 'protocol', detail: 'peer broke http/2' };
+}

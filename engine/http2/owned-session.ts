@@ -34,7 +34,13 @@ import type { CloseReason, Duplex } from '../reactor/duplex.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import { StreamError } from '../reactor/stream-error.ts';
 import type { ReactorTimer } from '../reactor/timer-heap.ts';
-import { NO_ERROR, PROTOCOL_ERROR, reasonFromErrorCode } from './error-codes.ts';
+import {
+  NO_ERROR,
+  PROTOCOL_ERROR,
+  reasonFromErrorCode,
+  reasonOfEnd,
+  reasonOfRejection,
+} from './error-codes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { withHeaderBlock, writeSettings } from './header-block.ts';
 import { OwnedStream, type StreamOwner } from './http2-stream.ts';
@@ -244,7 +250,7 @@ export class OwnedSession implements StreamOwner {
       nghttp2_session_want_read(this.#pointer) === 0 &&
       nghttp2_session_want_write(this.#pointer) === 0
     ) {
-      this.#fail({ code: 'closed', detail: 'session is over' });
+      this.#fail(reasonOfEnd(this.#isDraining || this.#isGoawayReceived));
     }
   };
 
@@ -367,6 +373,10 @@ export class OwnedSession implements StreamOwner {
     if (stream === undefined) return 0;
     this.#gather.flush();
     this.#streams.delete(streamId);
+    if (this.#isServer && !stream.hasFinalHeaders) {
+      const reason = reasonOfRejection(stream.headerBytes, this.#maxHeaderBytes);
+      this.#events.onRequestRejected?.(reason);
+    }
     const isComplete = stream.isEndReceived && stream.isEndSent;
     const reason = reasonFromErrorCode(errorCode, isComplete);
     const isUnprocessed = this.#isGoawayReceived && reason.code === 'refused';

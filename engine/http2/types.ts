@@ -50,6 +50,8 @@ export interface Http2SessionEvents {
     headers: HeaderList,
     endStream: boolean,
   ): Http2StreamEvents | undefined;
+  /** Server: a request was reset before `onStream`: its headers are too large (`limit`) or malformed (`protocol`). */
+  onRequestRejected?(reason: CloseReason): void;
   /** The peer sent GOAWAY: no new streams here. */
   onGoaway(): void;
   onClose(reason: CloseReason): void;

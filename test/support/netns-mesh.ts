@@ -22,6 +22,7 @@ import type { ServedResource } from '../../common/xds/delta-server.ts';
 import { decodeAck, encodeRequest } from '../../common/zds/codec.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
 import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
+import type { PeerTls } from './bad-certificates.ts';
 import { POD_RULES } from './pod-rules.ts';
 
 /** A pod of the test. */
@@ -70,7 +71,9 @@ export class NetnsMesh {
   ]);
   #generation = 1;
   readonly #xds: DeltaServer;
-  readonly #ca = new CertificateAuthority(createRoot('cluster.local', systemClock), systemClock);
+  /** The mesh's root with its key: tests forge certificates with it. */
+  readonly root = createRoot('cluster.local', systemClock);
+  readonly #ca = new CertificateAuthority(this.root, systemClock);
   #grpc: GrpcServer | undefined;
 
   constructor() {
@@ -162,21 +165,28 @@ export class NetnsMesh {
     return { status, stdout, stderr };
   }
 
-  /** Opens a tunnel by hand, with a certificate of the mesh's root for any identity; the status or `ended`. */
-  async knock(name: string, host: string, identity: string, authority: string): Promise<string> {
-    const key = generateKeyPair();
-    const { publicKeyDer } = parseCsr(buildCsr(identity, key));
-    const [cert] = this.#ca.issueWorkload(publicKeyDer, identity, 600);
-    const child = this.#inPod(name, ['test/support/tls-knock.ts', host, '15008'], {
-      CERT: cert,
-      KEY: key.privateKeyPem,
-      ROOT: this.#ca.rootPem,
-      AUTHORITY: authority,
-    });
+  /** Acts as a peer that misbehaves (bad-peer.ts), from a pod, on 15008; what it saw. */
+  async misbehave(
+    name: string,
+    act: string,
+    host: string,
+    tls: PeerTls,
+    authority = `${host}:8080`,
+  ): Promise<string> {
+    const args = ['test/support/bad-peer.ts', act, host, '15008', authority];
+    const child = this.#inPod(name, args, { CERT: tls.cert, KEY: tls.key });
     let stdout = '';
     child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
     await new Promise((resolve) => child.on('close', resolve));
     return stdout.trim();
+  }
+
+  /** Opens a tunnel by hand, with a certificate of the mesh's root for any identity; the status or `ended`. */
+  knock(name: string, host: string, identity: string, authority: string): Promise<string> {
+    const key = generateKeyPair();
+    const { publicKeyDer } = parseCsr(buildCsr(identity, key));
+    const [cert = ''] = this.#ca.issueWorkload(publicKeyDer, identity, 600);
+    return this.misbehave(name, 'tunnel', host, { cert, key: key.privateKeyPem }, authority);
   }
 
   #inPod(name: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {

@@ -50,7 +50,8 @@ export class WaypointFixture {
   output = '';
   readonly #dir: string;
   readonly #tls: PeerTls;
-  readonly #root: RootMaterial;
+  /** The root of the mesh with its key. */
+  readonly root: RootMaterial;
   readonly #sessions = new Set<ClientHttp2Session>();
 
   private constructor(
@@ -62,7 +63,7 @@ export class WaypointFixture {
     this.child = child;
     this.ports = ports;
     this.#dir = dir;
-    this.#root = root;
+    this.root = root;
     this.#tls = this.issue(CLIENT_IDENTITY);
     const collect = (chunk: Buffer): void => {
       this.output += chunk.toString();
@@ -128,11 +129,11 @@ export class WaypointFixture {
   /** A certificate of the mesh. */
   issue(identity: string): PeerTls {
     const key = generateKeyPair();
-    const ca = new CertificateAuthority(this.#root, systemClock);
+    const ca = new CertificateAuthority(this.root, systemClock);
     const der = createPublicKey(key.privateKey).export({ type: 'spki', format: 'der' });
     const chain = ca.issueWorkload(der, identity, 3600);
     return {
-      ca: this.#root.certPem,
+      ca: this.root.certPem,
       cert: chain.slice(0, -1).join('\n'),
       key: key.privateKeyPem,
     };

@@ -93,21 +93,3 @@ export function relayOutcome(result: RelayResult): ConnectionOutcome {
   const side = failedSide === 'a' ? 'downstream_reset' : 'upstream_reset';
   return { reason: CLOSE_REASONS[reason.code] ?? side, detail: reason.detail };
 }
-
-/** The reason of a failed handshake or session on our 15008. */
-export function inboundFailureReason(reason: CloseReason): FailureReason {
-  switch (reason.code) {
-    case 'tls':
-      return /identity|trust domain|spiffe/.test(reason.detail)
-        ? 'identity_mismatch'
-        : 'tls_failure';
-    case 'timeout':
-      return 'handshake_timeout';
-    case 'limit':
-      return 'limit_exceeded';
-    case 'protocol':
-      return 'h2_failure';
-    default:
-      return 'io_error';
-  }
-}

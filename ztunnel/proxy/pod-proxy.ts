@@ -1,6 +1,7 @@
 // The proxy of one pod: listeners in the pod's network namespace, its tunnels, its connections.
 import { writeFileSync } from 'node:fs';
 import { verifyTrustDomain } from '../../common/hbone/peer-identity.ts';
+import { rejectionReason } from '../../common/hbone/rejection.ts';
 import { HboneServer } from '../../common/hbone/tunnel-server.ts';
 import type { TunnelRequest } from '../../common/hbone/types.ts';
 import { errorMessage } from '../../common/errors.ts';
@@ -15,7 +16,6 @@ import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { SocketAddress } from '../../engine/reactor/socket-address.ts';
 import type { PodDump } from '../messages.ts';
 import { ConnectionManager } from './connection-manager.ts';
-import { inboundFailureReason } from './failures.ts';
 import { checkPolicies, serveInbound } from './inbound.ts';
 import { sessionOptions } from './http2-options.ts';
 import { LocalWorkload } from './local-workload.ts';
@@ -53,7 +53,7 @@ export class PodProxy {
       verifyPeer: (uriSans) => verifyTrustDomain(this.#contexts()?.trustDomain ?? '', uriSans),
       onRequest: (request) => this.#onRequest(request),
       onRejected: (reason, peer) => {
-        this.#onRejected(peer, inboundFailureReason(reason), reason.detail);
+        this.#onRejected(peer, rejectionReason(reason), reason.detail);
       },
       session: sessionOptions(context.config, true),
     });

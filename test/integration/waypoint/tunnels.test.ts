@@ -8,7 +8,6 @@ import type { Http2SecureServer, ServerHttp2Stream } from 'node:http2';
 import type { IncomingHttpHeaders } from 'node:http2';
 import { connect } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { after, before, describe, it } from 'node:test';
 import { SERVICE, VIP, WaypointFixture } from '../../support/waypoint-fixture.ts';
@@ -133,44 +132,6 @@ describe('waypoint to the mesh', () => {
     assert.match(
       await waypoint.metrics(),
       /response_code="503",grpc_response_status="",response_flags="UF"/,
-    );
-  });
-});
-
-/** Unlike `once`, an error before the close is fine. */
-function closed(socket: Socket): Promise<void> {
-  return new Promise((resolve) => socket.once('close', () => resolve()));
-}
-
-describe('waypoint against strangers', () => {
-  it('refuses callers without a certificate of the mesh, and garbage, and goes on', async () => {
-    const stranger = connectTls({
-      port: waypoint.ports.hbone,
-      host: '127.0.0.1',
-      rejectUnauthorized: false,
-      ALPNProtocols: ['h2'],
-    });
-    stranger.on('error', () => undefined);
-    await closed(stranger);
-    const garbage = connect(waypoint.ports.hbone, '127.0.0.1');
-    garbage.on('error', () => undefined);
-    garbage.end('GET / HTTP/1.1\r\n\r\n');
-    garbage.resume();
-    await closed(garbage);
-    const foreign = connectTls({
-      ...waypoint.issue('spiffe://elsewhere/ns/demo/sa/client'),
-      port: waypoint.ports.hbone,
-      host: '127.0.0.1',
-      checkServerIdentity: () => undefined,
-      ALPNProtocols: ['h2'],
-    });
-    foreign.on('error', () => undefined);
-    foreign.resume();
-    await closed(foreign);
-    assert.equal((await waypoint.request({ path: '/still' })).status, 200);
-    assert.match(
-      await waypoint.metrics(),
-      /ambient_mesh_waypoint_refused_connections_total\{reason="tls_/,
     );
   });
 });
