@@ -1,6 +1,5 @@
 // ambientctl: the mesh from the command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
 import { Command, CommanderError } from 'commander';
-import { errorMessage } from '../common/errors.ts';
 import { applyCommand } from './commands/apply.ts';
 import { deleteCommand } from './commands/delete.ts';
 import { execCommand } from './commands/exec.ts';
@@ -11,6 +10,7 @@ import { metricsCommand } from './commands/metrics.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { statusCommand } from './commands/status.ts';
 import { waypointCommand } from './commands/waypoint.ts';
+import { describeError, exitCodeOf } from './errors.ts';
 
 const program = new Command('ambientctl')
   .description('Ambient mesh from the command line')
@@ -39,7 +39,7 @@ try {
   if (err instanceof CommanderError) {
     process.exitCode = err.exitCode === 0 ? 0 : 2;
   } else {
-    process.stderr.write(`error: ${errorMessage(err)}\n`);
-    process.exitCode = 1;
+    process.stderr.write(`${describeError(err)}\n`);
+    process.exitCode = exitCodeOf(err);
   }
 }

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { errorMessage, MeshError } from '../common/errors.ts';
-import type { KubeObject } from '../common/kube/rest-client.ts';
+import type { KubeObject } from '../common/kube/resource.ts';
 
 /** An object and where it came from. */
 export interface ManifestObject {

@@ -23,6 +23,18 @@ export function formatValue(value: unknown, format: 'json' | 'yaml'): string {
   return format === 'json' ? JSON.stringify(value, null, 2) : stringify(value).trimEnd();
 }
 
+/** Bytes in binary units: 512 B, 4.2 KiB. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
+}
+
 /** Kubernetes' short ages: 45s, 12m, 3h, 2d. */
 export function formatAge(created: string | undefined, nowMs: number): string {
   if (created === undefined) return '<unknown>';

@@ -1,6 +1,10 @@
-// Finds the pods a person means: POD, pod/POD, deploy/NAME, ds/NAME, or all of a label.
+// Finds the pods a person means (POD, pod/POD, deploy/NAME, ds/NAME, or all of a label), and asks the admin ports
+// inside them.
+import { Writable } from 'node:stream';
 import { MeshError } from '../common/errors.ts';
-import type { KubeObject, RestClient } from '../common/kube/rest-client.ts';
+import type { KubeClient, KubeList } from '../common/kube/client.ts';
+import { collectionPath, KINDS, objectPath, type KubeObject } from '../common/kube/resource.ts';
+import type { Cluster } from './context.ts';
 
 /** The fields of a pod the command line reads. */
 export interface PodView extends KubeObject {
@@ -23,25 +27,29 @@ interface Workload extends KubeObject {
   };
 }
 
+const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container';
 const OWNERS: Readonly<Record<string, string>> = {
   deploy: 'deployments',
   deployment: 'deployments',
   deployments: 'deployments',
+  'deployment.apps': 'deployments',
   ds: 'daemonsets',
   daemonset: 'daemonsets',
+  daemonsets: 'daemonsets',
+  'daemonset.apps': 'daemonsets',
   sts: 'statefulsets',
   statefulset: 'statefulsets',
+  statefulsets: 'statefulsets',
 };
 
 /** Pods of a namespace (or all) with the given labels. */
 export async function listPods(
-  client: RestClient,
+  client: KubeClient,
   namespace: string | undefined,
   labelSelector?: string,
 ): Promise<readonly PodView[]> {
-  const path = namespace === undefined ? '/api/v1/pods' : `/api/v1/namespaces/${namespace}/pods`;
-  const query = labelSelector === undefined ? {} : { labelSelector };
-  return (await client.json<{ items: PodView[] }>({ path, query })).items;
+  const path = collectionPath(KINDS.pods, namespace);
+  return (await client.json<KubeList<PodView>>({ path, query: { labelSelector } })).items ?? [];
 }
 
 /** True when the pod's Ready condition is True. */
@@ -51,22 +59,25 @@ export function isReady(pod: PodView): boolean {
   );
 }
 
+/** The container meant when none is named: the annotated one, else the first. */
+export function defaultContainer(pod: PodView): string {
+  return pod.metadata?.annotations?.[DEFAULT_CONTAINER] ?? pod.spec?.containers?.[0]?.name ?? '';
+}
+
 /** One pod by what a person typed; of several, a ready one. */
 export async function findPod(
-  client: RestClient,
+  client: KubeClient,
   namespace: string,
   word: string,
 ): Promise<PodView> {
-  const [type, name] = word.includes('/') ? word.split('/') : ['pod', word];
+  const [type = '', name = ''] = word.includes('/') ? word.split('/') : ['pod', word];
   if (type === 'pod' || type === 'pods' || type === 'po') {
-    return client.json<PodView>({
-      path: `/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(name ?? '')}`,
-    });
+    return client.json<PodView>({ path: objectPath(KINDS.pods, namespace, name) });
   }
-  const plural = OWNERS[type ?? ''];
+  const plural = OWNERS[type];
   if (plural === undefined)
     throw new MeshError('usage', `"${word}" names no pod: use POD, deploy/NAME or ds/NAME`);
-  const path = `/apis/apps/v1/namespaces/${namespace}/${plural}/${encodeURIComponent(name ?? '')}`;
+  const path = objectPath({ ...KINDS.deployments, plural }, namespace, name);
   const labels = (await client.json<Workload>({ path })).spec?.selector?.matchLabels ?? {};
   const selector = Object.entries(labels)
     .map(([key, value]) => `${key}=${value}`)
@@ -77,29 +88,51 @@ export async function findPod(
   return found;
 }
 
-/** Fetches a URL from inside a pod (admin ports listen on its localhost) with the Node its image has. */
-export async function fetchInPod(client: RestClient, pod: PodView, url: string): Promise<string> {
-  const chunks: string[] = [];
-  const { Writable } = await import('node:stream');
-  const collect = (): InstanceType<typeof Writable> =>
-    new Writable({
-      write(chunk: Buffer, _encoding, done): void {
-        chunks.push(chunk.toString());
-        done();
-      },
-    });
-  const script =
-    'fetch(process.argv[1]).then(r=>r.text()).then(t=>process.stdout.write(t),e=>{console.error(String(e.cause??e));process.exit(1)})';
-  const code = await client.exec(
+/** A request to a port on a pod's localhost. */
+export interface PodRequest {
+  readonly url: string;
+  /** GET without it. */
+  readonly method?: string;
+}
+
+const FETCH = `const [url, method] = process.argv.slice(1);
+fetch(url, { method }).then(async (r) => {
+  process.stdout.write(r.status + ' ' + await r.text());
+}, (e) => { console.error(String(e.cause ?? e)); process.exit(1); });`;
+
+/** Asks a port on a pod's localhost, with the Node its image has; the answer's text. Throws for a status that is no
+ * success, with the answer. */
+export async function fetchInPod(
+  { connection }: Cluster,
+  pod: PodView,
+  { url, method = 'GET' }: PodRequest,
+): Promise<string> {
+  const { execInPod } = await import('../common/kube/exec.ts');
+  const chunks: Buffer[] = [];
+  const errors: Buffer[] = [];
+  const code = await execInPod(
+    connection,
     {
       namespace: pod.metadata?.namespace ?? '',
       pod: pod.metadata?.name ?? '',
-      container: pod.spec?.containers?.[0]?.name ?? '',
-      command: ['node', '-e', script, url],
+      container: defaultContainer(pod),
+      command: ['node', '-e', FETCH, url, method],
     },
-    { stdout: collect(), stderr: collect(), stdin: null, tty: false },
+    { stdout: collector(chunks), stderr: collector(errors), stdin: null, isTty: false },
   );
-  if (code !== 0)
-    throw new MeshError('fetch', `${pod.metadata?.name ?? ''}: ${url}: ${chunks.join('').trim()}`);
-  return chunks.join('');
+  const text = Buffer.concat(chunks).toString('utf8');
+  const status = Number(text.slice(0, 3));
+  const body = text.slice(4);
+  if (code === 0 && status >= 200 && status < 300) return body;
+  const why = code === 0 ? `status ${status} ${body}` : Buffer.concat(errors).toString('utf8');
+  throw new MeshError('fetch', `${pod.metadata?.name ?? ''}: ${url}: ${why.trim()}`);
+}
+
+function collector(chunks: Buffer[]): Writable {
+  return new Writable({
+    write(chunk: Buffer, _encoding, done): void {
+      chunks.push(chunk);
+      done();
+    },
+  });
 }

@@ -1,16 +1,12 @@
 // From a word a person types (pod, po, deploy, vs, pods.v1.core) to the API path, by the server's discovery.
 import { MeshError } from '../common/errors.ts';
-import type { RestClient } from '../common/kube/rest-client.ts';
+import type { KubeClient } from '../common/kube/client.ts';
+import { collectionPath, objectPath, type ResourceKind } from '../common/kube/resource.ts';
 
 /** One kind as the server serves it. */
-export interface ResourceKind {
-  readonly group: string;
-  readonly version: string;
-  readonly kind: string;
-  readonly plural: string;
+export interface ServedKind extends ResourceKind {
   readonly singular: string;
   readonly shortNames: readonly string[];
-  readonly isNamespaced: boolean;
 }
 
 interface ApiResourceList {
@@ -37,24 +33,25 @@ export function resourcePath(
   namespace: string | undefined,
   name?: string,
 ): string {
-  const root = kind.group === '' ? `/api/${kind.version}` : `/apis/${kind.group}/${kind.version}`;
-  const scope =
-    kind.isNamespaced && namespace !== undefined
-      ? `/namespaces/${encodeURIComponent(namespace)}`
-      : '';
-  return `${root}${scope}/${kind.plural}${name === undefined ? '' : `/${encodeURIComponent(name)}`}`;
+  return name === undefined ? collectionPath(kind, namespace) : objectPath(kind, namespace, name);
+}
+
+/** How kubectl names a kind, `kind.group`, or an object, `kind.group/name`. */
+export function displayName(kind: ServedKind, name?: string): string {
+  const kindName = kind.group === '' ? kind.singular : `${kind.singular}.${kind.group}`;
+  return name === undefined ? kindName : `${kindName}/${name}`;
 }
 
 /** The kinds of a server. */
 export class ResourceMapper {
-  readonly #kinds: readonly ResourceKind[];
+  readonly #kinds: readonly ServedKind[];
 
-  private constructor(kinds: readonly ResourceKind[]) {
+  private constructor(kinds: readonly ServedKind[]) {
     this.#kinds = kinds;
   }
 
   /** Reads the server's discovery. */
-  static async discover(client: RestClient): Promise<ResourceMapper> {
+  static async discover(client: KubeClient): Promise<ResourceMapper> {
     const { groups } = await client.json<ApiGroupList>({ path: '/apis' });
     const wanted = groups.flatMap(({ name, preferredVersion, versions }) =>
       [preferredVersion.version, ...versions.map((each) => each.version)]
@@ -67,7 +64,7 @@ export class ResourceMapper {
   }
 
   /** Finds a kind by the word typed; throws kubectl's error when there is none. */
-  find(word: string): ResourceKind {
+  find(word: string): ServedKind {
     const [name = '', ...rest] = word.toLowerCase().split('.');
     const group = rest.join('.');
     const found = this.#kinds.find(
@@ -85,7 +82,7 @@ export class ResourceMapper {
   }
 
   /** The kind of an object's apiVersion and kind. */
-  ofObject(apiVersion: string, kind: string): ResourceKind {
+  ofObject(apiVersion: string, kind: string): ServedKind {
     const [group, version] = apiVersion.includes('/') ? apiVersion.split('/') : ['', apiVersion];
     const found = this.#kinds.find(
       (each) => each.kind === kind && each.group === group && each.version === version,
@@ -101,9 +98,9 @@ export class ResourceMapper {
 }
 
 async function listKinds(
-  client: RestClient,
+  client: KubeClient,
   entry: { readonly group: string; readonly version: string; readonly path: string },
-): Promise<ResourceKind[]> {
+): Promise<ServedKind[]> {
   const { resources } = await client.json<ApiResourceList>({ path: entry.path });
   return resources
     .filter((resource) => !resource.name.includes('/'))

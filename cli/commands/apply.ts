@@ -1,11 +1,13 @@
-// apply -f: server-side apply of files, folders or standard input.
+// apply -f: server-side apply of files, folders or standard input. Errors name file, object and field; what can be
+// applied is applied.
 import type { Command } from 'commander';
 import { errorMessage } from '../../common/errors.ts';
-import { KubeApiError, type KubeObject, type RestClient } from '../../common/kube/rest-client.ts';
-import { clusterCommand, openCluster, type GlobalOptions } from '../context.ts';
+import { isKubeStatus, KubeError, type KubeClient } from '../../common/kube/client.ts';
+import type { KubeObject } from '../../common/kube/resource.ts';
+import { clusterCommand, withCluster, type Cluster, type GlobalOptions } from '../context.ts';
 import { readManifest, type ManifestObject } from '../manifest.ts';
 import { print } from '../output.ts';
-import { resourcePath, ResourceMapper } from '../resource-mapping.ts';
+import { displayName, resourcePath, ResourceMapper } from '../resource-mapping.ts';
 
 const FIELD_MANAGER = 'ambientctl';
 
@@ -14,32 +16,38 @@ interface ApplyOptions extends GlobalOptions {
   readonly force: boolean;
 }
 
-/** Applies one object; returns `kind.group/name`. The object's own namespace wins over the default. */
-export async function applyObject(
-  client: RestClient,
+/** Applies one object; says its name and what happened. The object's own namespace wins over the default. */
+async function applyObject(
+  client: KubeClient,
   mapper: ResourceMapper,
   object: KubeObject,
   options: { readonly namespace: string; readonly force: boolean },
 ): Promise<string> {
   const kind = mapper.ofObject(object.apiVersion ?? '', object.kind ?? '');
   const name = object.metadata?.name ?? '';
-  const query = {
-    fieldManager: FIELD_MANAGER,
-    force: String(options.force),
-    fieldValidation: 'Strict',
-  };
-  await client.json({
+  const path = resourcePath(kind, object.metadata?.namespace ?? options.namespace, name);
+  const before = await client.json<KubeObject>({ path }).catch((err: unknown) => {
+    if (isKubeStatus(err, 404)) return undefined;
+    throw err;
+  });
+  const after = await client.json<KubeObject>({
     method: 'PATCH',
-    path: resourcePath(kind, object.metadata?.namespace ?? options.namespace, name),
-    query,
+    path,
+    query: {
+      fieldManager: FIELD_MANAGER,
+      force: String(options.force),
+      fieldValidation: 'Strict',
+    },
     contentType: 'application/apply-patch+yaml',
     body: object,
   });
-  return `${kind.singular}${kind.group === '' ? '' : `.${kind.group}`}/${name}`;
+  const isSame = before?.metadata?.resourceVersion === after.metadata?.resourceVersion;
+  const what = before === undefined ? 'created' : isSame ? 'unchanged' : 'configured';
+  return `${displayName(kind, name)} ${what}`;
 }
 
 async function applyAll(
-  client: RestClient,
+  { client, namespace }: Cluster,
   objects: readonly ManifestObject[],
   options: ApplyOptions,
 ): Promise<number> {
@@ -47,19 +55,17 @@ async function applyAll(
   let failures = 0;
   for (const { source, object } of objects) {
     try {
-      const scope = { namespace: options.namespace ?? 'default', force: options.force };
-      print(`${await applyObject(client, mapper, object, scope)} serverside-applied`);
+      print(await applyObject(client, mapper, object, { namespace, force: options.force }));
       // What follows may be of the kind just defined.
       if (object.kind === 'CustomResourceDefinition')
         mapper = await ResourceMapper.discover(client);
     } catch (err) {
+      if (err instanceof KubeError && err.status === 0) throw err;
       failures += 1;
       const what = `${object.kind ?? ''} ${object.metadata?.name ?? ''}`;
-      const hint =
-        err instanceof KubeApiError && err.status === 409
-          ? ' (use --force to take the fields over)'
-          : '';
-      process.stderr.write(`error: ${source}: ${what}: ${errorMessage(err)}${hint}\n`);
+      const why = err instanceof KubeError ? err.answer : errorMessage(err);
+      const hint = isKubeStatus(err, 409) ? ' (use --force to take the fields over)' : '';
+      process.stderr.write(`error: ${source}: ${what}: ${why}${hint}\n`);
     }
   }
   return failures;
@@ -72,11 +78,8 @@ export function applyCommand(): Command {
     .option('--force', 'take over fields that another manager owns', false)
     .action(async (options: ApplyOptions) => {
       const objects = options.filename.flatMap(readManifest);
-      const client = openCluster(options);
-      try {
-        if ((await applyAll(client, objects, options)) > 0) process.exitCode = 1;
-      } finally {
-        client.close();
-      }
+      await withCluster(options, async (cluster) => {
+        if ((await applyAll(cluster, objects, options)) > 0) process.exitCode = 1;
+      });
     });
 }

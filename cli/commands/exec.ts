@@ -1,12 +1,25 @@
 // exec: runs a command in a pod; its exit code is ours.
 import type { Command } from 'commander';
-import { clusterCommand, openCluster, type GlobalOptions } from '../context.ts';
-import { findPod } from '../pods.ts';
+import { MeshError } from '../../common/errors.ts';
+import { clusterCommand, withCluster, type GlobalOptions } from '../context.ts';
+import { defaultContainer, findPod, type PodView } from '../pods.ts';
 
 interface ExecOptions extends GlobalOptions {
   readonly container?: string;
   readonly stdin: boolean;
   readonly tty: boolean;
+}
+
+/** The container to use: the one named, which must exist, or the default. */
+export function chooseContainer(pod: PodView, named: string | undefined): string {
+  if (named === undefined) return defaultContainer(pod);
+  const names = (pod.spec?.containers ?? []).map(({ name }) => name);
+  if (names.includes(named)) return named;
+  const podName = pod.metadata?.name ?? '';
+  throw new MeshError(
+    'no_container',
+    `container ${named} is not valid for pod ${podName}; it has: ${names.join(', ')}`,
+  );
 }
 
 /** The `exec` command. */
@@ -18,28 +31,31 @@ export function execCommand(): Command {
     .option('-c, --container <name>', 'container (default: the first)')
     .option('-i, --stdin', 'pass standard input on', false)
     .option('-t, --tty', 'standard input is a terminal', false)
-    .action(async (word: string, command: string[], options: ExecOptions) => {
-      const client = openCluster(options);
-      try {
-        const namespace = options.namespace ?? 'default';
+    .action((word: string, command: string[], options: ExecOptions) =>
+      withCluster(options, async ({ client, connection, namespace }) => {
         const pod = await findPod(client, namespace, word);
         const target = {
           namespace,
           pod: pod.metadata?.name ?? '',
-          container: options.container ?? pod.spec?.containers?.[0]?.name ?? '',
+          container: chooseContainer(pod, options.container),
           // commander leaves the separator in when options are passed through.
           command: command[0] === '--' ? command.slice(1) : command,
         };
-        process.exitCode = await client.exec(target, {
-          stdout: process.stdout,
-          stderr: process.stderr,
-          stdin: options.stdin ? process.stdin : null,
-          tty: options.tty,
-        });
-      } finally {
-        client.close();
-        // A pipe or terminal that was read from keeps the process alive.
-        if (options.stdin) process.stdin.destroy();
-      }
-    });
+        const { execInPod } = await import('../../common/kube/exec.ts');
+        const isRaw = options.tty && options.stdin && process.stdin.isTTY;
+        if (isRaw) process.stdin.setRawMode(true);
+        try {
+          process.exitCode = await execInPod(connection, target, {
+            stdout: process.stdout,
+            stderr: process.stderr,
+            stdin: options.stdin ? process.stdin : null,
+            isTty: options.tty,
+          });
+        } finally {
+          if (isRaw) process.stdin.setRawMode(false);
+          // A pipe or terminal that was read from keeps the process alive.
+          if (options.stdin) process.stdin.destroy();
+        }
+      }),
+    );
 }

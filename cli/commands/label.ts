@@ -1,12 +1,16 @@
 // label: KEY=VALUE sets, KEY- removes; an existing value is kept unless --overwrite.
 import type { Command } from 'commander';
 import { MeshError } from '../../common/errors.ts';
-import { clusterCommand, openCluster, type GlobalOptions } from '../context.ts';
+import type { KubeList } from '../../common/kube/client.ts';
+import type { KubeObject } from '../../common/kube/resource.ts';
+import { clusterCommand, withCluster, type Cluster, type GlobalOptions } from '../context.ts';
 import { print } from '../output.ts';
-import { resourcePath, ResourceMapper } from '../resource-mapping.ts';
+import { displayName, resourcePath, ResourceMapper, type ServedKind } from '../resource-mapping.ts';
 
 interface LabelOptions extends GlobalOptions {
   readonly overwrite: boolean;
+  readonly selector?: string;
+  readonly all: boolean;
 }
 
 /** What to set (a value) and to remove (null). Throws for a word that is neither. */
@@ -36,39 +40,67 @@ export function labelConflicts(
     .map(([key]) => key);
 }
 
+interface Target {
+  readonly path: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** The objects named by TYPE NAME, TYPE/NAME or a selector, and the words that are left: the changes. */
+async function findTargets(
+  { client, namespace }: Cluster,
+  words: readonly string[],
+  options: LabelOptions,
+): Promise<{ kind: ServedKind; targets: Target[]; changes: Record<string, string | null> }> {
+  const [first = '', ...rest] = words;
+  const [type = '', slashName] = first.split('/');
+  const kind = (await ResourceMapper.discover(client)).find(type);
+  const isMany = options.all || options.selector !== undefined;
+  const name = slashName ?? (isMany ? undefined : rest.shift());
+  const changes = parseLabelChanges(rest);
+  const target = ({ metadata }: KubeObject): Target => ({
+    path: resourcePath(kind, namespace, metadata?.name ?? ''),
+    name: metadata?.name ?? '',
+    labels: metadata?.labels ?? {},
+  });
+  if (name !== undefined) {
+    const object = await client.json<KubeObject>({ path: resourcePath(kind, namespace, name) });
+    return { kind, targets: [target(object)], changes };
+  }
+  const { items = [] } = await client.json<KubeList<KubeObject>>({
+    path: resourcePath(kind, namespace),
+    query: { labelSelector: options.selector },
+  });
+  return { kind, targets: items.map(target), changes };
+}
+
 /** The `label` command. */
 export function labelCommand(): Command {
   return clusterCommand('label', 'set or remove labels: label TYPE NAME KEY=VALUE KEY-')
-    .argument('<type>', 'resource type')
-    .argument('<name>', 'object name')
-    .argument('<changes...>', 'KEY=VALUE or KEY-')
+    .argument('<words...>', 'TYPE NAME or TYPE/NAME, then KEY=VALUE or KEY-')
     .option('--overwrite', 'change labels that are already set', false)
-    .action(async (type: string, name: string, words: string[], options: LabelOptions) => {
-      const changes = parseLabelChanges(words);
-      const client = openCluster(options);
-      try {
-        const kind = (await ResourceMapper.discover(client)).find(type);
-        const path = resourcePath(kind, options.namespace ?? 'default', name);
-        const current = (await client.json({ path })).metadata?.labels ?? {};
-        const conflicts = labelConflicts(current, changes);
-        if (conflicts.length > 0 && !options.overwrite) {
-          const first = conflicts[0] ?? '';
-          throw new MeshError(
-            'conflict',
-            `'${first}' already has a value (${current[first] ?? ''}), and --overwrite is false`,
-          );
+    .option('-l, --selector <selector>', 'all objects with these labels, instead of a name')
+    .option('--all', 'all objects of the namespace, instead of a name', false)
+    .action((words: string[], options: LabelOptions) =>
+      withCluster(options, async (cluster) => {
+        const { kind, targets, changes } = await findTargets(cluster, words, options);
+        for (const { path, name, labels } of targets) {
+          const [conflict] = labelConflicts(labels, changes);
+          if (conflict !== undefined && !options.overwrite) {
+            throw new MeshError(
+              'conflict',
+              `${name}: '${conflict}' already has a value (${labels[conflict] ?? ''}), and --overwrite is false`,
+            );
+          }
+          await cluster.client.json({
+            method: 'PATCH',
+            path,
+            contentType: 'application/merge-patch+json',
+            body: { metadata: { labels: changes } },
+          });
+          const isRemoval = Object.values(changes).every((value) => value === null);
+          print(`${displayName(kind, name)} ${isRemoval ? 'unlabeled' : 'labeled'}`);
         }
-        await client.json({
-          method: 'PATCH',
-          path,
-          contentType: 'application/merge-patch+json',
-          body: { metadata: { labels: changes } },
-        });
-        print(
-          `${kind.singular}/${name} ${Object.values(changes).every((value) => value === null) ? 'unlabeled' : 'labeled'}`,
-        );
-      } finally {
-        client.close();
-      }
-    });
+      }),
+    );
 }

@@ -1,9 +1,16 @@
 // logs: a container's output, once or as it comes.
 import type { Command } from 'commander';
 import { pipeline } from 'node:stream/promises';
-import { KubeApiError } from '../../common/kube/rest-client.ts';
-import { clusterCommand, openCluster, type GlobalOptions } from '../context.ts';
+import { MeshError } from '../../common/errors.ts';
+import { readText, toError } from '../../common/kube/client.ts';
+import { KINDS, objectPath } from '../../common/kube/resource.ts';
+import { clusterCommand, withCluster, type GlobalOptions } from '../context.ts';
 import { findPod } from '../pods.ts';
+import { chooseContainer } from './exec.ts';
+
+const HEADERS_TIMEOUT_MS = 30_000;
+/** A followed log may be silent for long. */
+const FOLLOW_TIMEOUT_MS = 86_400_000;
 
 interface LogsOptions extends GlobalOptions {
   readonly container?: string;
@@ -20,28 +27,25 @@ export function logsCommand(): Command {
     .option('-f, --follow', 'go on as output comes', false)
     .option('--tail <lines>', 'only the last lines')
     .option('-p, --previous', 'of the container before the last restart', false)
-    .action(async (word: string, options: LogsOptions) => {
-      const client = openCluster(options);
-      try {
-        const namespace = options.namespace ?? 'default';
-        const name = (await findPod(client, namespace, word)).metadata?.name ?? '';
-        const query: Record<string, string> = {
-          follow: String(options.follow),
-          previous: String(options.previous),
+    .action((word: string, options: LogsOptions) =>
+      withCluster(options, async ({ client, namespace }) => {
+        if (options.tail !== undefined && !/^\d+$/.test(options.tail))
+          throw new MeshError('usage', `--tail must be a number, not "${options.tail}"`);
+        const pod = await findPod(client, namespace, word);
+        const request = {
+          path: objectPath(KINDS.pods, namespace, pod.metadata?.name ?? '', 'log'),
+          query: {
+            follow: String(options.follow),
+            previous: String(options.previous),
+            container: chooseContainer(pod, options.container),
+            tailLines: options.tail,
+          },
         };
-        if (options.container !== undefined) query['container'] = options.container;
-        if (options.tail !== undefined) query['tailLines'] = options.tail;
-        const response = await client.open({
-          path: `/api/v1/namespaces/${namespace}/pods/${name}/log`,
-          query,
-        });
-        if ((response.statusCode ?? 500) >= 400) {
-          const text = (await response.toArray()).join('');
-          throw new KubeApiError(response.statusCode ?? 500, '', text);
-        }
-        await pipeline(response, process.stdout, { end: false });
-      } finally {
-        client.close();
-      }
-    });
+        const timeoutMs = options.follow ? FOLLOW_TIMEOUT_MS : HEADERS_TIMEOUT_MS;
+        const { message } = await client.open(request, timeoutMs);
+        const status = message.statusCode ?? 0;
+        if (status !== 200) throw toError(request, status, await readText(message));
+        await pipeline(message, process.stdout, { end: false });
+      }),
+    );
 }

@@ -1,87 +1,119 @@
-// metrics: L4 (from the node proxies) and L7 (from the waypoints) side by side, an edge of the service graph a line.
+// metrics: L4 (from the node proxies) and L7 (from the waypoints) as two tables, an edge of the service graph a line.
 import type { Command } from 'commander';
-import type { RestClient } from '../../common/kube/rest-client.ts';
 import { parseSamples, type Sample } from '../../common/telemetry/samples.ts';
-import { clusterCommand, openCluster, outputOption, type GlobalOptions } from '../context.ts';
-import { formatTable, formatValue, print } from '../output.ts';
+import {
+  clusterCommand,
+  outputOption,
+  SYSTEM_NAMESPACE,
+  withCluster,
+  type Cluster,
+  type GlobalOptions,
+} from '../context.ts';
+import { formatBytes, formatTable, formatValue, print } from '../output.ts';
 import { fetchInPod, isReady, listPods } from '../pods.ts';
+import {
+  connectionEdges,
+  requestEdges,
+  type ConnectionEdge,
+  type RequestEdge,
+} from '../traffic.ts';
 
-/** Totals of one edge. */
-export interface Edge {
-  readonly layer: 'L4' | 'L7';
-  readonly source: string;
-  readonly destination: string;
-  readonly total: number;
-  readonly failed: number;
-  readonly security: string;
+const METRICS_URL = 'http://localhost:15020/metrics';
+
+interface MetricsOptions extends GlobalOptions {
+  readonly output?: 'json' | 'yaml';
+  readonly layer?: 'l4' | 'l7';
 }
 
-const edgeName = (sample: Sample, side: 'source' | 'destination'): string =>
-  `${sample.labels[`${side}_workload_namespace`] ?? 'unknown'}/${sample.labels[`${side}_workload`] ?? 'unknown'}`;
-
-/** Sums samples into edges: connections as the source node proxy saw them, requests as the waypoint did. */
-export function buildEdges(samples: readonly Sample[]): Edge[] {
-  const edges = new Map<string, { -readonly [Key in keyof Edge]: Edge[Key] }>();
-  for (const sample of samples) {
-    const { name, labels, value } = sample;
-    const isL7 = name === 'istio_requests_total';
-    const isOpened =
-      name === 'istio_tcp_connections_opened_total' && labels['reporter'] === 'source';
-    const isFailed =
-      name === 'istio_tcp_connections_failed_total' && labels['reporter'] === 'source';
-    if (!isL7 && !isOpened && !isFailed) continue;
-    const layer = isL7 ? 'L7' : 'L4';
-    const [source, destination] = [edgeName(sample, 'source'), edgeName(sample, 'destination')];
-    const key = `${layer}|${source}|${destination}`;
-    const security = labels['connection_security_policy'] ?? 'unknown';
-    const edge = edges.get(key) ?? { layer, source, destination, total: 0, failed: 0, security };
-    if (!isFailed) edge.total += value;
-    if (isFailed || (isL7 && Number(labels['response_code']) >= 400)) edge.failed += value;
-    edges.set(key, edge);
-  }
-  return [...edges.values()].sort((x, y) => x.layer.localeCompare(y.layer) || y.total - x.total);
-}
-
-async function scrape(client: RestClient): Promise<Sample[]> {
-  const ztunnels = await listPods(client, 'istio-system', 'app=ztunnel');
-  const waypoints = await listPods(client, undefined, 'gateway.networking.k8s.io/gateway-name');
+async function scrape(cluster: Cluster): Promise<Sample[]> {
+  const { client } = cluster;
+  const [ztunnels, waypoints] = await Promise.all([
+    listPods(client, SYSTEM_NAMESPACE, 'app=ztunnel'),
+    listPods(client, undefined, 'gateway.networking.k8s.io/gateway-name'),
+  ]);
   const texts = await Promise.all(
     [...ztunnels, ...waypoints]
       .filter(isReady)
-      .map((pod) => fetchInPod(client, pod, 'http://127.0.0.1:15020/metrics')),
+      .map((pod) => fetchInPod(cluster, pod, { url: METRICS_URL })),
   );
   return texts.flatMap(parseSamples);
 }
 
+/** Rows of the L4 table. */
+function connectionRows(edges: readonly ConnectionEdge[]): string[][] {
+  return edges.map((edge) => [
+    edge.source,
+    edge.destination,
+    edge.security,
+    String(edge.opened),
+    String(edge.opened - edge.closed),
+    String(edge.failed),
+    formatBytes(edge.sentBytes),
+    formatBytes(edge.receivedBytes),
+  ]);
+}
+
+function requestRows(edges: readonly RequestEdge[]): string[][] {
+  const ms = (value: number | undefined): string =>
+    value === undefined ? '-' : value.toFixed(value < 10 ? 1 : 0);
+  return edges.map((edge) => [
+    edge.source,
+    edge.destination,
+    edge.service.split('.')[0] ?? '',
+    edge.protocol,
+    String(edge.total),
+    ...['2xx', '3xx', '4xx', '5xx'].map((word) => String(edge.codes[word] ?? 0)),
+    ms(edge.p50),
+    ms(edge.p99),
+  ]);
+}
+
+const L4_HEAD = 'SOURCE,DESTINATION,SECURITY,OPENED,OPEN,FAILED,SENT,RECEIVED'.split(',');
+const L7_HEAD = 'SOURCE,DESTINATION,SERVICE,PROTOCOL,REQUESTS,2XX,3XX,4XX,5XX,P50 MS,P99 MS'.split(
+  ',',
+);
+
+function printTables(
+  l4: readonly ConnectionEdge[],
+  l7: readonly RequestEdge[],
+  layer: 'l4' | 'l7' | undefined,
+): void {
+  if (layer !== 'l7') {
+    print('L4: connections, at the node proxies');
+    print(l4.length === 0 ? 'none yet' : formatTable(L4_HEAD, connectionRows(l4)));
+  }
+  if (layer === undefined) print('');
+  if (layer !== 'l4') {
+    print('L7: requests, at the waypoints');
+    print(l7.length === 0 ? 'none yet' : formatTable(L7_HEAD, requestRows(l7)));
+  }
+}
+
 /** The `metrics` command. */
 export function metricsCommand(): Command {
-  return clusterCommand('metrics', 'L4 connections and L7 requests, an edge a line')
+  return clusterCommand('metrics', 'connections (L4) and requests (L7) between workloads')
+    .option('--l4', 'only connections', false)
+    .option('--l7', 'only requests', false)
     .addOption(outputOption(['json', 'yaml']))
-    .action(async (options: GlobalOptions & { output?: 'json' | 'yaml' }) => {
-      const client = openCluster(options);
-      try {
-        const edges = buildEdges(await scrape(client)).filter(
-          (edge) =>
-            options.namespace === undefined ||
-            [edge.source, edge.destination].some((each) =>
-              each.startsWith(`${options.namespace ?? ''}/`),
-            ),
-        );
-        if (options.output !== undefined) {
-          print(formatValue(edges, options.output));
+    .action((options: MetricsOptions & { l4: boolean; l7: boolean }) =>
+      withCluster(options, async (cluster) => {
+        const samples = await scrape(cluster);
+        const { namespace } = options;
+        const isShown = (edge: { source: string; destination: string }): boolean =>
+          namespace === undefined ||
+          [edge.source, edge.destination].some((each) => each.startsWith(`${namespace}/`));
+        const l4 = connectionEdges(samples).filter(isShown);
+        const l7 = requestEdges(samples).filter(isShown);
+        const layer = options.l4 === options.l7 ? undefined : options.l4 ? 'l4' : 'l7';
+        if (options.output === undefined) {
+          printTables(l4, l7, layer);
           return;
         }
-        const rows = edges.map((edge) => [
-          edge.layer,
-          edge.source,
-          edge.destination,
-          String(edge.total),
-          String(edge.failed),
-          edge.security,
-        ]);
-        print(formatTable(['LAYER', 'SOURCE', 'DESTINATION', 'TOTAL', 'FAILED', 'SECURITY'], rows));
-      } finally {
-        client.close();
-      }
-    });
+        const value = {
+          ...(layer === 'l7' ? {} : { l4 }),
+          ...(layer === 'l4' ? {} : { l7 }),
+        };
+        print(formatValue(value, options.output));
+      }),
+    );
 }

@@ -1,11 +1,19 @@
 // status: is the mesh up, and what is in it. Exit code 1 when a part of it is not ready.
 import type { Command } from 'commander';
-import type { KubeObject, RestClient } from '../../common/kube/rest-client.ts';
-import { clusterCommand, openCluster, outputOption, type GlobalOptions } from '../context.ts';
+import type { KubeClient, KubeList } from '../../common/kube/client.ts';
+import { collectionPath, KINDS, type KubeObject } from '../../common/kube/resource.ts';
+import {
+  clusterCommand,
+  outputOption,
+  SYSTEM_NAMESPACE,
+  withCluster,
+  type GlobalOptions,
+} from '../context.ts';
 import { formatTable, formatValue, print } from '../output.ts';
 import { isReady, listPods, type PodView } from '../pods.ts';
 
-const SYSTEM_NAMESPACE = 'istio-system';
+const MODE = 'istio.io/dataplane-mode';
+const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 const REDIRECTION = 'ambient.istio.io/redirection';
 const COMPONENTS: ReadonlyArray<readonly [string, string]> = [
   ['control plane', 'app=istiod'],
@@ -27,10 +35,13 @@ export interface NamespaceStatus {
   readonly waypoint: string;
   readonly pods: number;
   readonly enrolled: number;
+  /** Pods that asked to stay out. */
+  readonly optedOut: readonly string[];
   readonly notEnrolled: readonly string[];
 }
 
-/** Sums up namespaces from their labels and pods. Pods that cannot be captured (host network) do not count. */
+/** Sums up namespaces from their labels and pods. Pods that cannot be captured (host network) and waypoints, which
+ * speak the mesh's protocol themselves, do not count. */
 export function summarizeNamespaces(
   namespaces: readonly KubeObject[],
   pods: readonly PodView[],
@@ -39,14 +50,17 @@ export function summarizeNamespaces(
     const namespace = object.metadata?.name ?? '';
     const labels = object.metadata?.labels ?? {};
     const own = pods.filter(
-      (pod) => pod.metadata?.namespace === namespace && pod.spec?.hostNetwork !== true,
+      (pod) =>
+        pod.metadata?.namespace === namespace &&
+        pod.spec?.hostNetwork !== true &&
+        pod.metadata.labels?.[GATEWAY_NAME] === undefined,
     );
     const enrolled = own.filter((pod) => pod.metadata?.annotations?.[REDIRECTION] === 'enabled');
-    const mode = labels['istio.io/dataplane-mode'] ?? '';
+    const mode = labels[MODE] ?? '';
     if (mode === '' && enrolled.length === 0) return [];
-    const notEnrolled = own
-      .filter((pod) => !enrolled.includes(pod))
-      .map((pod) => pod.metadata?.name ?? '');
+    const outside = own.filter((pod) => !enrolled.includes(pod));
+    const isOptedOut = (pod: PodView): boolean => pod.metadata?.labels?.[MODE] === 'none';
+    const name = (pod: PodView): string => pod.metadata?.name ?? '';
     return [
       {
         namespace,
@@ -54,13 +68,14 @@ export function summarizeNamespaces(
         waypoint: labels['istio.io/use-waypoint'] ?? 'none',
         pods: own.length,
         enrolled: enrolled.length,
-        notEnrolled,
+        optedOut: outside.filter(isOptedOut).map(name),
+        notEnrolled: outside.filter((pod) => !isOptedOut(pod)).map(name),
       },
     ];
   });
 }
 
-async function componentStatus(client: RestClient): Promise<ComponentStatus[]> {
+async function componentStatus(client: KubeClient): Promise<ComponentStatus[]> {
   return Promise.all(
     COMPONENTS.map(async ([component, selector]) => {
       const pods = await listPods(client, SYSTEM_NAMESPACE, selector);
@@ -73,25 +88,19 @@ async function componentStatus(client: RestClient): Promise<ComponentStatus[]> {
 export function statusCommand(): Command {
   return clusterCommand('status', 'is the mesh up, and what is in it')
     .addOption(outputOption(['json', 'yaml']))
-    .action(async (options: GlobalOptions & { output?: 'json' | 'yaml' }) => {
-      const client = openCluster(options);
-      try {
+    .action((options: GlobalOptions & { output?: 'json' | 'yaml' }) =>
+      withCluster(options, async ({ client }) => {
         const components = await componentStatus(client);
-        const { items } = await client.json<{ items: KubeObject[] }>({
-          path: '/api/v1/namespaces',
-        });
+        const path = collectionPath(KINDS.namespaces);
+        const { items = [] } = await client.json<KubeList<KubeObject>>({ path });
         const namespaces = summarizeNamespaces(items, await listPods(client, undefined));
         if (components.some((each) => each.total === 0 || each.ready < each.total))
           process.exitCode = 1;
-        if (options.output !== undefined) {
+        if (options.output !== undefined)
           print(formatValue({ components, namespaces }, options.output));
-          return;
-        }
-        printStatus(components, namespaces);
-      } finally {
-        client.close();
-      }
-    });
+        else printStatus(components, namespaces);
+      }),
+    );
 }
 
 function printStatus(
@@ -119,7 +128,10 @@ function printStatus(
     each.mode === '' ? '-' : each.mode,
     each.waypoint,
     `${each.enrolled}/${each.pods}`,
+    each.optedOut.join(',') || '-',
     each.notEnrolled.join(',') || '-',
   ]);
-  print(formatTable(['NAMESPACE', 'MODE', 'WAYPOINT', 'ENROLLED', 'NOT ENROLLED'], rows));
+  print(
+    formatTable(['NAMESPACE', 'MODE', 'WAYPOINT', 'ENROLLED', 'OPTED OUT', 'NOT ENROLLED'], rows),
+  );
 }

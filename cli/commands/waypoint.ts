@@ -1,9 +1,16 @@
-// waypoint generate|apply|list|status|delete, with istioctl's words and columns.
+// waypoint apply|list|status|generate|delete, with istioctl's words and columns.
 import { Command } from 'commander';
 import { setTimeout as wait } from 'node:timers/promises';
 import { MeshError } from '../../common/errors.ts';
-import { KubeApiError, type KubeObject, type RestClient } from '../../common/kube/rest-client.ts';
-import { clusterCommand, openCluster, type GlobalOptions } from '../context.ts';
+import type { KubeClient, KubeList } from '../../common/kube/client.ts';
+import { collectionPath, KINDS, objectPath, type KubeObject } from '../../common/kube/resource.ts';
+import {
+  clusterCommand,
+  outputOption,
+  withCluster,
+  type Cluster,
+  type GlobalOptions,
+} from '../context.ts';
 import { formatTable, formatValue, print } from '../output.ts';
 
 const CLASSES = ['istio-waypoint', 'ambient-waypoint'];
@@ -24,6 +31,11 @@ interface ApplyOptions extends WaypointOptions {
   readonly wait: boolean;
 }
 
+interface ListOptions extends GlobalOptions {
+  readonly allNamespaces: boolean;
+  readonly output?: 'json' | 'yaml';
+}
+
 interface Gateway extends KubeObject {
   readonly spec?: { readonly gatewayClassName?: string };
   readonly status?: {
@@ -36,8 +48,10 @@ interface Gateway extends KubeObject {
   };
 }
 
+type WaypointGateway = KubeObject & { readonly spec: object };
+
 /** The Gateway of a waypoint. */
-export function buildWaypoint(options: WaypointOptions): KubeObject {
+export function buildWaypoint(options: WaypointOptions): WaypointGateway {
   if (options.name === 'none')
     throw new MeshError('usage', 'a waypoint cannot be named "none": that word means no waypoint');
   const labels: Record<string, string> = {};
@@ -66,32 +80,29 @@ export function buildWaypoint(options: WaypointOptions): KubeObject {
   };
 }
 
-function gatewayPath(namespace: string | undefined, name?: string): string {
-  const scope = namespace === undefined ? '' : `/namespaces/${namespace}`;
-  return `/apis/gateway.networking.k8s.io/v1${scope}/gateways${name === undefined ? '' : `/${name}`}`;
-}
-
 async function listWaypoints(
-  client: RestClient,
+  client: KubeClient,
   namespace: string | undefined,
 ): Promise<Gateway[]> {
-  const { items } = await client.json<{ items: Gateway[] }>({ path: gatewayPath(namespace) });
+  const path = collectionPath(KINDS.gateways, namespace);
+  const { items = [] } = await client.json<KubeList<Gateway>>({ path });
   return items.filter((gateway) => CLASSES.includes(gateway.spec?.gatewayClassName ?? ''));
 }
 
-const programmed = (gateway: Gateway): { status: string; reason: string; message: string } => {
+function programmed(gateway: Gateway): { status: string; reason: string; message: string } {
   const found = gateway.status?.conditions?.find((each) => each.type === 'Programmed');
   return {
     status: found?.status ?? 'Unknown',
     reason: found?.reason ?? 'Pending',
     message: found?.message ?? '',
   };
-};
+}
 
-async function waitProgrammed(client: RestClient, namespace: string, name: string): Promise<void> {
+async function waitProgrammed({ client, namespace }: Cluster, name: string): Promise<void> {
   const deadline = Date.now() + WAIT_MS;
+  const path = objectPath(KINDS.gateways, namespace, name);
   for (;;) {
-    const state = programmed(await client.json<Gateway>({ path: gatewayPath(namespace, name) }));
+    const state = programmed(await client.json<Gateway>({ path }));
     if (state.status === 'True') return;
     if (Date.now() > deadline) {
       throw new MeshError(
@@ -104,12 +115,12 @@ async function waitProgrammed(client: RestClient, namespace: string, name: strin
 }
 
 async function enrollNamespace(
-  client: RestClient,
-  namespace: string,
+  { client, namespace }: Cluster,
   options: ApplyOptions,
 ): Promise<void> {
-  const path = `/api/v1/namespaces/${namespace}`;
-  const labels = (await client.json({ path })).metadata?.labels ?? {};
+  const target = { kind: KINDS.namespaces, name: namespace };
+  const path = objectPath(KINDS.namespaces, undefined, namespace);
+  const labels = (await client.json<KubeObject>({ path })).metadata?.labels ?? {};
   const current = labels['istio.io/use-waypoint'];
   if (current !== undefined && current !== options.name && !options.overwrite) {
     throw new MeshError(
@@ -122,50 +133,48 @@ async function enrollNamespace(
       `warning: namespace ${namespace} is not in the mesh; label it istio.io/dataplane-mode=ambient\n`,
     );
   }
-  const body = { metadata: { labels: { 'istio.io/use-waypoint': options.name } } };
-  await client.json({ method: 'PATCH', path, contentType: 'application/merge-patch+json', body });
+  await client.mergePatch(target, {
+    metadata: { labels: { 'istio.io/use-waypoint': options.name } },
+  });
   print(`✅ namespace ${namespace} labeled with "istio.io/use-waypoint: ${options.name}"`);
 }
 
-async function apply(client: RestClient, options: ApplyOptions): Promise<void> {
-  const namespace = options.namespace ?? 'default';
-  await client.json({
-    method: 'PATCH',
-    path: gatewayPath(namespace, options.name),
-    query: { fieldManager: 'ambientctl', force: 'true' },
-    contentType: 'application/apply-patch+yaml',
-    body: buildWaypoint(options),
-  });
+async function apply(cluster: Cluster, options: ApplyOptions): Promise<void> {
+  const { client, namespace } = cluster;
+  const gateway = buildWaypoint({ ...options, namespace });
+  // The namespace first: the API would answer a missing one with the Gateway's name.
+  await client.json({ path: objectPath(KINDS.namespaces, undefined, namespace) });
+  await client.apply(KINDS.gateways, gateway, 'ambientctl');
   print(`✅ waypoint ${namespace}/${options.name} applied`);
+  if (options.enrollNamespace) await enrollNamespace(cluster, options);
   if (options.wait) {
-    await waitProgrammed(client, namespace, options.name);
+    await waitProgrammed(cluster, options.name);
     print(`✅ waypoint ${namespace}/${options.name} is ready!`);
   }
-  if (options.enrollNamespace) await enrollNamespace(client, namespace, options);
 }
 
 async function remove(
-  client: RestClient,
+  { client, namespace }: Cluster,
   names: readonly string[],
-  options: GlobalOptions & { all: boolean },
+  isAll: boolean,
 ): Promise<void> {
-  const namespace = options.namespace ?? 'default';
-  if (names.length > 0 === options.all)
+  if (names.length > 0 === isAll)
     throw new MeshError('usage', 'name the waypoints to delete, or give --all');
-  const all = options.all
+  const all = isAll
     ? (await listWaypoints(client, namespace)).map((each) => each.metadata?.name ?? '')
     : names;
   for (const name of all) {
-    try {
-      await client.json({ method: 'DELETE', path: gatewayPath(namespace, name) });
+    if (await client.delete({ kind: KINDS.gateways, namespace, name })) {
       print(`waypoint ${namespace}/${name} deleted`);
-    } catch (err) {
-      if (!(err instanceof KubeApiError) || err.status !== 404) throw err;
+    } else {
       process.stderr.write(`waypoint ${namespace}/${name} not found\n`);
       process.exitCode = 1;
     }
   }
 }
+
+const trafficType = (gateway: Gateway): string =>
+  gateway.metadata?.labels?.['istio.io/waypoint-for'] ?? 'service';
 
 /** Rows of `waypoint list`. */
 export function listRows(gateways: readonly Gateway[], withNamespace: boolean): string[][] {
@@ -173,21 +182,44 @@ export function listRows(gateways: readonly Gateway[], withNamespace: boolean): 
     ...(withNamespace ? [gateway.metadata?.namespace ?? ''] : []),
     gateway.metadata?.name ?? '',
     gateway.metadata?.labels?.['istio.io/rev'] ?? 'default',
-    gateway.metadata?.labels?.['istio.io/waypoint-for'] ?? 'service',
+    trafficType(gateway),
     programmed(gateway).status,
   ]);
 }
 
-async function withCluster(
-  options: GlobalOptions,
-  fn: (client: RestClient) => Promise<void>,
-): Promise<void> {
-  const client = openCluster(options);
-  try {
-    await fn(client);
-  } finally {
-    client.close();
+async function printList({ client, namespace }: Cluster, options: ListOptions): Promise<void> {
+  const all = options.allNamespaces;
+  const gateways = await listWaypoints(client, all ? undefined : namespace);
+  if (options.output !== undefined) print(formatValue(gateways, options.output));
+  else if (gateways.length === 0) print('No waypoints found.');
+  else {
+    const head = ['NAME', 'REVISION', 'TRAFFIC TYPE', 'PROGRAMMED'];
+    print(formatTable(all ? ['NAMESPACE', ...head] : head, listRows(gateways, all)));
   }
+}
+
+/** Rows of `waypoint status`. */
+export function statusRows(gateways: readonly Gateway[]): string[][] {
+  return gateways.map((gateway) => {
+    const { status, reason, message } = programmed(gateway);
+    const { namespace = '', name = '' } = gateway.metadata ?? {};
+    return [namespace, name, status, trafficType(gateway), reason, message];
+  });
+}
+
+async function printStatus({ client, namespace }: Cluster, name?: string): Promise<void> {
+  const gateways =
+    name === undefined
+      ? await listWaypoints(client, namespace)
+      : [await client.json<Gateway>({ path: objectPath(KINDS.gateways, namespace, name) })];
+  if (gateways.length === 0) {
+    process.stderr.write(`No waypoints found in ${namespace} namespace.\n`);
+    return;
+  }
+  print(
+    formatTable(['NAMESPACE', 'NAME', 'STATUS', 'TYPE', 'REASON', 'MESSAGE'], statusRows(gateways)),
+  );
+  if (gateways.some((gateway) => programmed(gateway).status !== 'True')) process.exitCode = 1;
 }
 
 function shapeOptions(command: Command): Command {
@@ -203,39 +235,33 @@ export function waypointCommand(): Command {
   const list = clusterCommand('list', 'list waypoints')
     .alias('ls')
     .option('-A, --all-namespaces', 'in all namespaces', false)
-    .option('-o, --output <format>', 'json or yaml')
-    .action((options: GlobalOptions & { allNamespaces: boolean; output?: 'json' | 'yaml' }) =>
-      withCluster(options, async (client) => {
-        const all = options.allNamespaces;
-        const gateways = await listWaypoints(
-          client,
-          all ? undefined : (options.namespace ?? 'default'),
-        );
-        if (options.output !== undefined) print(formatValue(gateways, options.output));
-        else if (gateways.length === 0) print('No waypoints found.');
-        else {
-          const head = ['NAME', 'REVISION', 'TRAFFIC TYPE', 'PROGRAMMED'];
-          print(formatTable(all ? ['NAMESPACE', ...head] : head, listRows(gateways, all)));
-        }
-      }),
+    .addOption(outputOption(['json', 'yaml']))
+    .action((options: ListOptions) => withCluster(options, (each) => printList(each, options)));
+  const status = clusterCommand('status', 'are the waypoints of a namespace ready; exit 1 if not')
+    .argument('[name]', 'one waypoint')
+    .action((name: string | undefined, options: GlobalOptions) =>
+      withCluster(options, (each) => printStatus(each, name)),
     );
   const applyWaypoint = shapeOptions(clusterCommand('apply', 'apply a waypoint to the cluster'))
     .option('--enroll-namespace', 'label the namespace to use it', false)
     .option('--overwrite', 'replace the waypoint the namespace uses', false)
-    .option('--wait', 'wait until it is ready', false)
-    .action((options: ApplyOptions) => withCluster(options, (client) => apply(client, options)));
-  const generate = shapeOptions(clusterCommand('generate', 'print the YAML of a waypoint')).action(
-    (options: WaypointOptions) => print(formatValue(buildWaypoint(options), 'yaml')),
-  );
+    .option('-w, --wait', 'wait until it is ready', false)
+    .action((options: ApplyOptions) => withCluster(options, (each) => apply(each, options)));
+  const generate = shapeOptions(
+    new Command('generate')
+      .description('print the YAML of a waypoint')
+      .option('-n, --namespace <namespace>', 'namespace', 'default'),
+  ).action((options: WaypointOptions) => print(formatValue(buildWaypoint(options), 'yaml')));
   const remove_ = clusterCommand('delete', 'delete waypoints')
     .argument('[names...]', 'waypoints')
     .option('--all', 'all of the namespace', false)
     .action((names: string[], options: GlobalOptions & { all: boolean }) =>
-      withCluster(options, (client) => remove(client, names, options)),
+      withCluster(options, (each) => remove(each, names, options.all)),
     );
   return new Command('waypoint')
     .description('manage waypoints')
     .addCommand(list)
+    .addCommand(status)
     .addCommand(applyWaypoint)
     .addCommand(generate)
     .addCommand(remove_);

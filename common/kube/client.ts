@@ -3,7 +3,7 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { MeshError, errorMessage } from '../errors.ts';
+import { MeshError } from '../errors.ts';
 import type { KubeConnection } from './connection.ts';
 import { apiVersionOf, collectionPath, objectPath } from './resource.ts';
 import type { KubeObject, ResourceKind } from './resource.ts';
@@ -12,11 +12,19 @@ import type { KubeObject, ResourceKind } from './resource.ts';
 export class KubeError extends MeshError<'kube_api'> {
   readonly status: number;
   readonly reason: string;
+  /** What the API said, without the request. */
+  readonly answer: string;
 
-  constructor(status: number, reason: string, message: string, cause?: unknown) {
-    super('kube_api', message, { cause });
+  constructor(
+    status: number,
+    reason: string,
+    message: string,
+    options: { readonly cause?: unknown; readonly answer?: string } = {},
+  ) {
+    super('kube_api', message, { cause: options.cause });
     this.status = status;
     this.reason = reason;
+    this.answer = options.answer ?? message;
   }
 }
 
@@ -25,13 +33,15 @@ export function isKubeStatus(err: unknown, status: number): boolean {
   return err instanceof KubeError && err.status === status;
 }
 
-/** A request. */
+/** A request; `method` is GET where it is left out. */
 export interface KubeRequest {
-  readonly method: string;
+  readonly method?: string;
   readonly path: string;
   readonly query?: Readonly<Record<string, string | undefined>>;
   readonly body?: unknown;
   readonly contentType?: string;
+  /** Media types wanted; JSON without it. */
+  readonly accept?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -153,11 +163,11 @@ export class KubeClient {
           hostname: this.#connection.server.hostname.replace(/^\[|\]$/g, ''),
           port: this.#connection.server.port || (this.#isTls ? 443 : 80),
           path,
-          method: request.method,
+          method: request.method ?? 'GET',
           timeout: timeoutMs,
           ...(request.signal === undefined ? {} : { signal: request.signal }),
           headers: {
-            accept: 'application/json',
+            accept: request.accept ?? 'application/json',
             'user-agent': this.#userAgent,
             ...(authorization === undefined ? {} : { authorization }),
             ...(body === undefined
@@ -173,7 +183,10 @@ export class KubeClient {
       call.on('timeout', () => call.destroy(new Error(`no answer for ${timeoutMs} ms`)));
       call.on('error', (err) =>
         reject(
-          new KubeError(0, 'Unreachable', `${request.method} ${request.path}: ${err.message}`, err),
+          new KubeError(0, 'Unreachable', `${describe(request)}: ${err.message}`, {
+            cause: err,
+            answer: err.message,
+          }),
         ),
       );
       call.end(body);
@@ -198,7 +211,9 @@ export function readText(message: IncomingMessage): Promise<string> {
     });
     message.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
     message.on('error', (err) =>
-      reject(new KubeError(0, 'Unreachable', `the answer broke off: ${err.message}`, err)),
+      reject(
+        new KubeError(0, 'Unreachable', `the answer broke off: ${err.message}`, { cause: err }),
+      ),
     );
   });
 }
@@ -211,10 +226,17 @@ export function toError(request: KubeRequest, status: number, text: string): Kub
     const parsed = JSON.parse(text) as { reason?: string; message?: string };
     reason = parsed.reason ?? '';
     message = parsed.message ?? message;
-  } catch (err) {
-    message = `${message} (${errorMessage(err)})`;
+  } catch {
+    // Not an API status (a proxy between, or a kubelet's plain text): the text says what there is to say.
+    if (message === '') message = 'without an explanation';
   }
-  return new KubeError(status, reason, `${request.method} ${request.path}: ${status} ${message}`);
+  return new KubeError(status, reason, `${describe(request)}: ${status} ${message}`, {
+    answer: message,
+  });
+}
+
+function describe({ method = 'GET', path }: KubeRequest): string {
+  return `${method} ${path}`;
 }
 
 function prefixOf(server: URL): string {

@@ -19,7 +19,7 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   re2js: ['common/l7', 'common/resources'],
   ajv: ['local'],
   'ajv-formats': ['local'],
-  ws: ['local'],
+  ws: ['local', 'common/kube'],
   commander: ['cli'],
   yaml: ['cli', 'local', 'common/kube', 'common/l7', 'common/resources', 'common/workload'],
   jose: ['waypoint'],

@@ -5,7 +5,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { RestClient } from '../../../common/kube/rest-client.ts';
+import { KubeClient } from '../../../common/kube/client.ts';
+import { loadConnection } from '../../../common/kube/connection.ts';
 import {
   footprint,
   makeClone,
@@ -31,7 +32,9 @@ interface PodList {
 
 /** Container ids of the mesh's pods by name; all of them must be ready. */
 async function readyPods(clone: string): Promise<Map<string, string>> {
-  const api = RestClient.load(join(clone, '.ambient/kubeconfig'));
+  const api = new KubeClient(
+    await loadConnection({ kubeconfig: join(clone, '.ambient/kubeconfig') }),
+  );
   const { items } = await api.json<PodList>({ path: '/api/v1/namespaces/istio-system/pods' });
   assert.equal(items.length, 5, 'a control plane, and cni and a node proxy on both nodes');
   for (const { metadata, status } of items) {

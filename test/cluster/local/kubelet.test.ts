@@ -8,7 +8,9 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
-import { RestClient } from '../../../common/kube/rest-client.ts';
+import { KubeClient } from '../../../common/kube/client.ts';
+import { loadConnection } from '../../../common/kube/connection.ts';
+import { execInPod } from '../../../common/kube/exec.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../../..');
 const TOKEN = 'test-token';
@@ -87,7 +89,7 @@ describe('local nodes', () => {
   const kubeconfig = join(dir, 'kubeconfig');
   const children = new Set<ChildProcess>();
   let kubelet: ChildProcess;
-  let api: RestClient;
+  let api: KubeClient;
 
   function start(script: string, ...args: string[]): ChildProcess {
     const child = spawn(process.execPath, [join(REPOSITORY, script), ...args], {
@@ -121,11 +123,12 @@ describe('local nodes', () => {
     const stdout = new PassThrough();
     const output = text(stdout);
     const target = { namespace: 'default', pod: podName, container: containerOf(podName), command };
-    const code = await api.exec(target, {
+    const connection = await loadConnection({ kubeconfig });
+    const code = await execInPod(connection, target, {
       stdout,
       stderr: new PassThrough().resume(),
       stdin: null,
-      tty: false,
+      isTty: false,
     });
     stdout.end();
     return [code, await output];
@@ -143,7 +146,7 @@ describe('local nodes', () => {
       ...['--kubeconfig-out', kubeconfig, '--kubelet-token', join(dir, 'token')],
     );
     await until('the kubeconfig', async () => (existsSync(kubeconfig) ? true : undefined));
-    api = RestClient.load(kubeconfig);
+    api = new KubeClient(await loadConnection({ kubeconfig }));
     kubelet = startKubelet();
     await until('nodes', async () => {
       const { items } = await api.json<{ items: unknown[] }>({ path: '/api/v1/nodes' });

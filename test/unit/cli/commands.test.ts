@@ -2,16 +2,26 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { renderServerTable } from '../../../cli/commands/get.ts';
 import { labelConflicts, parseLabelChanges } from '../../../cli/commands/label.ts';
-import { buildEdges } from '../../../cli/commands/metrics.ts';
+import { loggingPath } from '../../../cli/commands/proxy.ts';
 import { summarizeNamespaces } from '../../../cli/commands/status.ts';
 import { buildWaypoint, listRows } from '../../../cli/commands/waypoint.ts';
+import { connectionEdges, requestEdges } from '../../../cli/traffic.ts';
 import { parseManifest } from '../../../cli/manifest.ts';
-import { formatAge, formatTable } from '../../../cli/output.ts';
+import { formatAge, formatBytes, formatTable } from '../../../cli/output.ts';
 import { parseSamples } from '../../../common/telemetry/samples.ts';
 
 describe('output', () => {
   it('pads columns to their widest cell', () => {
     assert.equal(formatTable(['A', 'B'], [['long', 'x']]), 'A      B\nlong   x');
+  });
+
+  it('writes bytes in binary units', () => {
+    assert.deepEqual([0, 1023, 1536, 3 << 20].map(formatBytes), [
+      '0 B',
+      '1023 B',
+      '1.5 KiB',
+      '3.0 MiB',
+    ]);
   });
 
   it('writes ages as kubectl does', () => {
@@ -71,8 +81,19 @@ describe('get', () => {
       columnDefinitions: [{ name: 'Name' }, { name: 'IP', priority: 1 }],
       rows: [{ cells: ['x', '10.0.0.1'], object: { metadata: { namespace: 'ns' } } }],
     };
-    assert.equal(renderServerTable(table, false, true), 'NAMESPACE   NAME\nns          x');
-    assert.equal(renderServerTable(table, true, false), 'NAME   IP\nx      10.0.0.1');
+    const plain = { isWide: false, withNamespace: false, withLabels: false };
+    assert.equal(
+      renderServerTable(table, { ...plain, withNamespace: true }),
+      'NAMESPACE   NAME\nns          x',
+    );
+    assert.equal(
+      renderServerTable(table, { ...plain, isWide: true }),
+      'NAME   IP\nx      10.0.0.1',
+    );
+    assert.equal(
+      renderServerTable(table, { ...plain, withLabels: true }),
+      'NAME   LABELS\nx      <none>',
+    );
   });
 });
 
@@ -104,11 +125,17 @@ describe('waypoint', () => {
 });
 
 describe('status', () => {
-  it('counts enrolled pods and names the others, host network apart', () => {
-    const pod = (name: string, enabled: boolean, hostNetwork = false) => ({
+  it('counts enrolled pods and names the others, host network and waypoints apart', () => {
+    const pod = (
+      name: string,
+      enabled: boolean,
+      hostNetwork = false,
+      labels: Record<string, string> = {},
+    ) => ({
       metadata: {
         name,
         namespace: 'shop',
+        labels,
         annotations: enabled ? { 'ambient.istio.io/redirection': 'enabled' } : {},
       },
       spec: { hostNetwork },
@@ -118,14 +145,21 @@ describe('status', () => {
       { metadata: { name: 'other' } },
     ];
     assert.deepEqual(
-      summarizeNamespaces(namespaces, [pod('a', true), pod('b', false), pod('c', false, true)]),
+      summarizeNamespaces(namespaces, [
+        pod('a', true),
+        pod('b', false),
+        pod('c', false, true),
+        pod('d', false, false, { 'istio.io/dataplane-mode': 'none' }),
+        pod('e', false, false, { 'gateway.networking.k8s.io/gateway-name': 'waypoint' }),
+      ]),
       [
         {
           namespace: 'shop',
           mode: 'ambient',
           waypoint: 'none',
-          pods: 2,
+          pods: 3,
           enrolled: 1,
+          optedOut: ['d'],
           notEnrolled: ['b'],
         },
       ],
@@ -142,24 +176,70 @@ describe('metrics', () => {
     ]);
   });
 
-  it('keeps L4 and L7 apart and counts failures', () => {
-    const labels =
-      'source_workload="c",source_workload_namespace="n",destination_workload="s",destination_workload_namespace="n",connection_security_policy="mutual_tls"';
-    const edges = buildEdges(
-      parseSamples(
-        [
-          `istio_tcp_connections_opened_total{reporter="source",${labels}} 5`,
-          `istio_tcp_connections_opened_total{reporter="destination",${labels}} 5`,
-          `istio_tcp_connections_failed_total{reporter="source",${labels}} 1`,
-          `istio_requests_total{reporter="waypoint",response_code="200",${labels}} 7`,
-          `istio_requests_total{reporter="waypoint",response_code="503",${labels}} 2`,
-        ].join('\n'),
-      ),
+  const labels =
+    'source_workload="c",source_workload_namespace="n",destination_workload="s",destination_workload_namespace="n",connection_security_policy="mutual_tls"';
+
+  it('sums connections where their source was seen, else where their destination was', () => {
+    const outside = labels.replace('"c"', '"outside"').replace('mutual_tls', 'unknown');
+    const samples = parseSamples(
+      [
+        `istio_tcp_connections_opened_total{reporter="source",response_flags="-",${labels}} 5`,
+        `istio_tcp_connections_opened_total{reporter="destination",response_flags="-",${labels}} 5`,
+        `istio_tcp_connections_closed_total{reporter="source",response_flags="-",${labels}} 3`,
+        `istio_tcp_connections_failed_total{reporter="source",response_flags="DENY",${labels}} 1`,
+        `istio_tcp_sent_bytes_total{reporter="source",${labels}} 2048`,
+        `istio_tcp_connections_opened_total{reporter="destination",${outside}} 2`,
+        `istio_requests_total{reporter="waypoint",response_code="200",${labels}} 7`,
+      ].join('\n'),
     );
-    const common = { source: 'n/c', destination: 'n/s', security: 'mutual_tls' };
-    assert.deepEqual(edges, [
-      { layer: 'L4', ...common, total: 5, failed: 1 },
-      { layer: 'L7', ...common, total: 9, failed: 2 },
+    const none = { closed: 0, failed: 0, sentBytes: 0, receivedBytes: 0 };
+    const [source, destination] = ['n/c', 'n/s'];
+    assert.deepEqual(connectionEdges(samples), [
+      {
+        ...none,
+        ...{ source, destination, security: 'mutual_tls', opened: 5, closed: 3, failed: 1 },
+        sentBytes: 2048,
+      },
+      { ...none, source: 'n/outside', destination, security: 'unknown', opened: 2 },
     ]);
+  });
+
+  it('sums requests by class, with quantiles of their durations', () => {
+    const request = `${labels},destination_service="s.n.svc.cluster.local",request_protocol="http"`;
+    const duration = 'istio_request_duration_milliseconds_bucket';
+    const samples = parseSamples(
+      [
+        `istio_requests_total{reporter="waypoint",response_code="200",${request}} 7`,
+        `istio_requests_total{reporter="waypoint",response_code="503",${request}} 3`,
+        `${duration}{le="10",response_code="200",${request}} 7`,
+        `${duration}{le="+Inf",response_code="200",${request}} 7`,
+        `${duration}{le="10",response_code="503",${request}} 3`,
+        `${duration}{le="+Inf",response_code="503",${request}} 3`,
+        `istio_tcp_connections_opened_total{reporter="source",${labels}} 5`,
+      ].join('\n'),
+    );
+    assert.deepEqual(requestEdges(samples), [
+      {
+        source: 'n/c',
+        destination: 'n/s',
+        service: 's.n.svc.cluster.local',
+        protocol: 'http',
+        total: 10,
+        codes: { '2xx': 7, '5xx': 3 },
+        p50: 5,
+        p99: 9.9,
+      },
+    ]);
+  });
+});
+
+describe('log-level', () => {
+  it('takes levels and levels by scope, and refuses other words', () => {
+    assert.equal(
+      loggingPath('xds=debug,app=info', false),
+      '/logging?level=xds%3Ddebug%2Capp%3Dinfo',
+    );
+    assert.equal(loggingPath(undefined, true), '/logging?reset');
+    assert.throws(() => loggingPath('loud', false), /no level/);
   });
 });
