@@ -60,7 +60,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     clock: systemClock,
     logger: loggers.scope('inpod'),
   });
-  const ready = { isModelComplete: false };
+  const ready = { isModelComplete: false, isDraining: false };
   const endpoints = await openAdmin({
     config,
     loggers,
@@ -72,6 +72,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     secrets,
     registry,
     pending: () => pendingTasks(ready.isModelComplete, zds.isReady),
+    isDraining: () => ready.isDraining,
     quit: events.onQuit,
   });
   const onSynced = (): void => {
@@ -83,6 +84,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
   return {
     drain: async () => {
+      ready.isDraining = true;
       logger.info({ deadlineMs: config.terminationDeadlineMs }, 'draining');
       zds.close();
       await data.request({ kind: 'drain', deadlineMs: config.terminationDeadlineMs });

@@ -9,13 +9,14 @@ import { Netns } from '../engine/reactor/netns.ts';
 import type { Reactor } from '../engine/reactor/reactor.ts';
 import type { Config } from './config.ts';
 import { CertificateStore } from './identity/certificate-store.ts';
-import type { DataEvent, DataRequest, PodDump } from './messages.ts';
+import type { ConnectionReport, DataEvent, DataRequest, PodDump } from './messages.ts';
 import { AddressResolver } from './proxy/address-resolver.ts';
 import {
   ConnectionRecorder,
   STALE_SERIES_MS,
   TRAFFIC_FAMILIES,
 } from './proxy/connection-result.ts';
+import { reportConnections } from './proxy/connection-report.ts';
 import { PodProxy } from './proxy/pod-proxy.ts';
 import type { ProxyContext } from './proxy/proxy-context.ts';
 
@@ -24,6 +25,7 @@ type Emit = (event: DataEvent) => void;
 /** Answer of a request. */
 interface Answer {
   readonly pods?: readonly PodDump[];
+  readonly report?: ConnectionReport;
 }
 
 /** Serves the control thread's requests. */
@@ -99,6 +101,8 @@ export class DataPlane {
         return {};
       case 'dump':
         return { pods: [...this.#pods.values()].map((pod) => pod.dump()) };
+      case 'connections':
+        return { report: reportConnections([...this.#pods.values()], request, Date.now()) };
       case 'logLevel':
         this.#loggers.setLevels(request.levels, true);
         return {};

@@ -47,6 +47,7 @@ export type DataRequest =
     }
   | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
   | { readonly kind: 'dump'; readonly seq: number }
+  | ({ readonly kind: 'connections'; readonly seq: number } & ConnectionQuery)
   /** The levels in force from now on. */
   | { readonly kind: 'logLevel'; readonly seq: number; readonly levels: string }
   | { readonly kind: 'drain'; readonly seq: number; readonly deadlineMs: number };
@@ -57,6 +58,59 @@ export interface ConnectionDump {
   readonly originalDst: string | null;
   readonly actualDst: string;
   readonly protocol: 'TCP' | 'HBONE';
+}
+
+/** A live connection as `/connections` shows it. Undefined is unknown. */
+export interface ConnectionDetails extends ConnectionDump {
+  readonly direction: 'inbound' | 'outbound';
+  /** `namespace/name`, as for `destination`. */
+  readonly source: string | undefined;
+  readonly destination: string | undefined;
+  readonly service: string | undefined;
+  readonly sourceIdentity: string | undefined;
+  readonly destinationIdentity: string | undefined;
+  /** Client to server. */
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  readonly ageMs: number;
+}
+
+/** Which connections are wanted. */
+export interface ConnectionQuery {
+  /** At most so many, the first by `sort`. */
+  readonly top: number;
+  readonly sort: ConnectionSort;
+  /** `namespace/name`; undefined is all pods. */
+  readonly pod: string | undefined;
+}
+
+export const CONNECTION_SORTS = ['bytes', 'age', 'rate'] as const;
+export type ConnectionSort = (typeof CONNECTION_SORTS)[number];
+
+/** What a pod uses of this proxy. */
+export interface PodUse {
+  readonly uid: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** Live connections. */
+  readonly inbound: number;
+  readonly outbound: number;
+  /** Since the pod joined, as the bytes are. */
+  readonly openedTotal: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+}
+
+/** The answer to {@link ConnectionQuery}. */
+export interface ConnectionReport {
+  readonly pods: readonly PodUse[];
+  readonly connections: readonly (ConnectionDetails & {
+    readonly pod: string;
+    readonly uid: string;
+  })[];
+  /** Of all that were asked for, shown or not. */
+  readonly connectionCount: number;
 }
 
 export interface PodDump {
@@ -81,6 +135,7 @@ export type DataEvent =
       readonly seq: number;
       readonly error?: string;
       readonly pods?: readonly PodDump[];
+      readonly report?: ConnectionReport;
     }
   | { readonly kind: 'series'; readonly message: SeriesMessage }
   /** Finished lines; the control thread writes them. */

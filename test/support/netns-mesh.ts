@@ -16,7 +16,8 @@ import { buildCsr, generateKeyPair, parseCsr } from '../../common/identity/csr.t
 import { AUTHORIZATION_TYPE_URL } from '../../common/policy/decode.ts';
 import { AuthorizationSchema } from '../../common/policy/gen/authorization_pb.ts';
 import { ADDRESS_TYPE_URL } from '../../common/workload/decode.ts';
-import { AddressSchema } from '../../common/workload/gen/workload_pb.ts';
+import { AddressSchema, TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
+import { parseIp } from '../../common/workload/ip.ts';
 import { DeltaServer } from '../../common/xds/delta-server.ts';
 import type { ServedResource } from '../../common/xds/delta-server.ts';
 import { decodeAck, encodeRequest } from '../../common/zds/codec.ts';
@@ -270,8 +271,35 @@ export class NetnsMesh {
   }
 
   async configDump(node: string): Promise<Record<string, unknown>> {
-    const answer = await fetch(`http://127.0.0.1:${this.#node(node).ports.admin}/config_dump`);
-    return (await answer.json()) as Record<string, unknown>;
+    return (await (await this.admin(node, '/config_dump')).json()) as Record<string, unknown>;
+  }
+
+  /** Asks a node's admin port. */
+  admin(node: string, path: string, method = 'GET'): Promise<Response> {
+    return fetch(`http://127.0.0.1:${this.#node(node).ports.admin}${path}`, { method });
+  }
+
+  /** A pod's workload record; `more` overrides. */
+  async putPod(name: string, more: object = {}): Promise<void> {
+    const { ip, node } = this.#pod(name);
+    await this.putAddress(name, {
+      type: {
+        case: 'workload',
+        value: {
+          uid: name,
+          name,
+          namespace: 'default',
+          serviceAccount: name,
+          addresses: [parseIp(ip) ?? new Uint8Array()],
+          tunnelProtocol: TunnelProtocol.HBONE,
+          node,
+          workloadName: name,
+          canonicalName: name,
+          canonicalRevision: 'v1',
+          ...more,
+        },
+      },
+    });
   }
 
   /** Hands a pod to its node's proxy and writes the redirect rules. */

@@ -3,6 +3,7 @@ import type { SecretManager } from '../../common/identity/secret-manager.ts';
 import type { AsyncSink } from '../../common/telemetry/log-output.ts';
 import type { LoggerRoot } from '../../common/telemetry/logger.ts';
 import { openEndpoints } from '../../common/telemetry/proxy-endpoints.ts';
+import type { AdminRoute } from '../../common/telemetry/proxy-endpoints.ts';
 import type { SeriesReader } from '../../common/telemetry/series-table.ts';
 import type { Config } from '../config.ts';
 import type { DataThread } from '../data-handle.ts';
@@ -10,6 +11,7 @@ import type { PodNetns } from '../inpod/zds-client.ts';
 import type { PodRegistry } from '../inpod/zds-session.ts';
 import type { MeshModel } from '../state/model.ts';
 import { buildConfigDump } from './config-dump.ts';
+import { connectionsRoute } from './connections.ts';
 import type { ControlMetrics } from './control-metrics.ts';
 
 /** What the endpoints show and steer. */
@@ -25,6 +27,7 @@ export interface AdminParts {
   readonly registry: PodRegistry<PodNetns>;
   /** Names of what is not ready. */
   pending(): readonly string[];
+  isDraining(): boolean;
   readonly quit: () => void;
 }
 
@@ -54,5 +57,36 @@ export function openAdmin(parts: AdminParts): Promise<{ close(): Promise<void> }
       return true;
     },
     quit: parts.quit,
+    routes: {
+      '/connections': connectionsRoute(data, () => parts.isDraining()),
+      '/drain': drainRoute(parts),
+    },
   });
+}
+
+/** GET tells whether the proxy drains and what is left; POST begins, as SIGTERM does. */
+function drainRoute(parts: AdminParts): AdminRoute {
+  const { config, data } = parts;
+  return {
+    help: 'what is left of a drain; POST: drain and end, as on SIGTERM',
+    handle: async (request) => {
+      const query = { kind: 'connections', top: 0, sort: 'bytes', pod: undefined } as const;
+      const { report } = await data.request(query);
+      const isStarting = request.method === 'POST';
+      const body = {
+        state: isStarting || parts.isDraining() ? 'draining' : 'serving',
+        connections: report?.connectionCount ?? 0,
+        deadlineMs: config.terminationDeadlineMs,
+        pods: report?.pods
+          .filter(({ inbound, outbound }) => inbound + outbound > 0)
+          .map(({ namespace, name, inbound, outbound }) => ({
+            pod: `${namespace}/${name}`,
+            inbound,
+            outbound,
+          })),
+      };
+      if (isStarting) parts.quit();
+      return { type: 'application/json', body: `${JSON.stringify(body, undefined, 2)}\n` };
+    },
+  };
 }

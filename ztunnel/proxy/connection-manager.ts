@@ -1,7 +1,8 @@
 // The connections of one pod that are being relayed or set up: for the admin dump, for re-evaluation when policies
 // change, and for closing. A connection registers before its policy check, so that no change can slip between.
 import type { ConnectionFacts } from '../../common/policy/evaluate.ts';
-import type { ConnectionDump } from '../messages.ts';
+import type { ConnectionDetails, ConnectionDump } from '../messages.ts';
+import type { OpenConnection } from './connection-result.ts';
 import type { FailureReason } from './reasons.ts';
 
 /** Ends a connection for a reason of ours; its owner records it. */
@@ -11,6 +12,8 @@ export type AbortConnection = (reason: FailureReason, detail: string, policy?: s
 export interface TrackedConnection {
   readonly direction: 'inbound' | 'outbound';
   readonly dump: () => ConnectionDump;
+  /** Parties, addresses, bytes. */
+  readonly record: OpenConnection;
   /** Inbound: what policies look at. */
   readonly facts: ConnectionFacts | undefined;
   readonly abort: AbortConnection;
@@ -19,19 +22,48 @@ export interface TrackedConnection {
 /** Owns a pod's connections. */
 export class ConnectionManager {
   readonly #connections = new Set<TrackedConnection>();
+  /** Since the pod joined. */
+  openedTotal = 0;
+  /** Bytes of connections that have ended. */
+  #endedReceived = 0;
+  #endedSent = 0;
   #onEmpty: (() => void) | undefined;
 
   /** Registers; call the returned function when the connection has ended. */
   register(connection: TrackedConnection): () => void {
     this.#connections.add(connection);
+    this.openedTotal++;
     return () => {
       this.#connections.delete(connection);
+      this.#endedReceived += connection.record.received;
+      this.#endedSent += connection.record.sent;
       if (this.#connections.size === 0) this.#onEmpty?.();
     };
   }
 
   get size(): number {
     return this.#connections.size;
+  }
+
+  count(direction: 'inbound' | 'outbound'): number {
+    let count = 0;
+    for (const connection of this.#connections) if (connection.direction === direction) count++;
+    return count;
+  }
+
+  /** Bytes since the pod joined: client to server, server to client. */
+  bytes(): { received: number; sent: number } {
+    const total = { received: this.#endedReceived, sent: this.#endedSent };
+    for (const { record } of this.#connections) {
+      total.received += record.received;
+      total.sent += record.sent;
+    }
+    return total;
+  }
+
+  /** The connections as the admin port shows them; made on request only. */
+  *details(nowMs: number): Generator<ConnectionDetails> {
+    for (const connection of this.#connections) yield detailsOf(connection, nowMs);
   }
 
   dumps(direction: 'inbound' | 'outbound'): ConnectionDump[] {
@@ -55,4 +87,27 @@ export class ConnectionManager {
       this.#onEmpty = resolve;
     });
   }
+}
+
+function detailsOf(
+  { direction, dump, record }: TrackedConnection,
+  nowMs: number,
+): ConnectionDetails {
+  const { parties, startedMs } = record.fields;
+  const { source, sourceBaggage: baggage, destination, service } = parties;
+  return {
+    ...dump(),
+    direction,
+    source:
+      source === undefined
+        ? baggage && `${baggage.namespace ?? ''}/${baggage.workloadName ?? ''}`
+        : `${source.namespace}/${source.name}`,
+    destination: destination && `${destination.namespace}/${destination.name}`,
+    service: service?.hostname,
+    sourceIdentity: parties.sourceIdentity,
+    destinationIdentity: parties.destinationIdentity,
+    bytesReceived: record.received,
+    bytesSent: record.sent,
+    ageMs: Math.max(0, nowMs - startedMs),
+  };
 }

@@ -136,14 +136,19 @@ export class ConnectionRecorder {
     if (this.#logger.isLevelEnabled('debug')) {
       this.#logger.debug(baseFields(parties, addresses), 'connection opened');
     }
-    return new OpenConnection(this.#table, group, (connection, outcome) => {
-      this.#table.add(group.closed, 1);
-      this.#table.add(this.#socketsOpen[parties.direction], -1);
-      group.openCount--;
-      this.#countFailure(parties, group, outcome);
-      this.#writeLine(parties, addresses, outcome, { connection, startedMs });
-    });
+    const fields = { parties, addresses, startedMs };
+    return new OpenConnection(this.#table, group, fields, this.#onFinish);
   }
+
+  /** One function for all connections: a closure for each would be kept as long as it. */
+  readonly #onFinish: FinishConnection = (connection, group, outcome) => {
+    const { parties } = connection.fields;
+    this.#table.add(group.closed, 1);
+    this.#table.add(this.#socketsOpen[parties.direction], -1);
+    group.openCount--;
+    this.#countFailure(parties, group, outcome);
+    this.#writeLine(connection, outcome);
+  };
 
   /** Workloads have gone: their series go too, at the next {@link sweep} after this one. */
   markStale(uids: readonly string[]): void {
@@ -259,12 +264,8 @@ export class ConnectionRecorder {
     this.#table.add(this.#table.cell('istio_tcp_connections_failed', labels), 1);
   }
 
-  #writeLine(
-    parties: ConnectionParties,
-    addresses: ConnectionAddresses,
-    outcome: ConnectionOutcome,
-    { connection, startedMs }: { connection: OpenConnection; startedMs: number },
-  ): void {
+  #writeLine(connection: OpenConnection, outcome: ConnectionOutcome): void {
+    const { parties, addresses, startedMs } = connection.fields;
     const { reason } = outcome;
     const level = reason === undefined || !isOurFailure(reason) ? 'info' : 'error';
     if (!this.#logger.isLevelEnabled(level)) return;
@@ -283,22 +284,39 @@ export class ConnectionRecorder {
   }
 }
 
+/** What is known of a connection when it opens. */
+export interface ConnectionFields {
+  readonly parties: ConnectionParties;
+  readonly addresses: ConnectionAddresses;
+  /** When it was accepted. */
+  readonly startedMs: number;
+}
+
+type FinishConnection = (
+  connection: OpenConnection,
+  group: SeriesGroup,
+  outcome: ConnectionOutcome,
+) => void;
+
 /** A connection that is being relayed. Counters: received is client to server, sent is server to client. */
 export class OpenConnection implements RelayCounters {
   received = 0;
   sent = 0;
   readonly #table: SeriesTable;
   readonly #group: SeriesGroup;
-  readonly #onFinish: (connection: OpenConnection, outcome: ConnectionOutcome) => void;
+  readonly fields: ConnectionFields;
+  readonly #onFinish: FinishConnection;
   #isFinished = false;
 
   constructor(
     table: SeriesTable,
     group: SeriesGroup,
-    onFinish: (connection: OpenConnection, outcome: ConnectionOutcome) => void,
+    fields: ConnectionFields,
+    onFinish: FinishConnection,
   ) {
     this.#table = table;
     this.#group = group;
+    this.fields = fields;
     this.#onFinish = onFinish;
   }
 
@@ -316,7 +334,7 @@ export class OpenConnection implements RelayCounters {
   finish(outcome: ConnectionOutcome): void {
     if (this.#isFinished) throw new MeshError('result_twice', 'connection result recorded twice');
     this.#isFinished = true;
-    this.#onFinish(this, outcome);
+    this.#onFinish(this, this.#group, outcome);
   }
 
   get isFinished(): boolean {

@@ -172,6 +172,7 @@ class InboundConnection {
         actualDst: joinHostPort(localAddress, port),
         protocol: 'HBONE',
       }),
+      record: this.#connection,
       facts,
       abort: (reason, detail, policy) => {
         this.#aborted = { reason, detail, policy };

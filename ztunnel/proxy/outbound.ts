@@ -114,6 +114,7 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
       actualDst: joinHostPort(decision.address, decision.port),
       protocol: decision.kind === 'hbone' ? 'HBONE' : 'TCP',
     }),
+    record: connection,
     facts: undefined,
     abort: (reason, detail) => {
       aborted = { reason, detail };

@@ -81,6 +81,7 @@ async function relayPlaintext(
   const unregister = pod.connections.register({
     direction: 'inbound',
     dump: () => dumpOf(stream, destination),
+    record: connection,
     facts,
     abort: (reason, detail, policy) => {
       state.outcome = { reason, detail, policy };

@@ -1,0 +1,127 @@
+// What an operator can ask of a running node proxy: connections, decisions, profiles, log levels, drain.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
+import { after, before, describe, it } from 'node:test';
+import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+
+const mesh = new NetnsMesh();
+const PODS = [
+  { name: 'client', ip: '10.77.0.1', node: 'a' },
+  { name: 'server', ip: '10.77.0.3', node: 'b' },
+];
+
+interface Connections {
+  readonly isDraining: boolean;
+  readonly connectionCount: number;
+  readonly omitted: number;
+  readonly pods: readonly Record<string, unknown>[];
+  readonly connections: readonly Record<string, unknown>[];
+}
+
+async function connectionsOf(node: string, query = ''): Promise<Connections> {
+  return (await (await mesh.admin(node, `/connections${query}`)).json()) as Connections;
+}
+
+/** A client that has sent a line and read the answer, and stays. */
+async function openClient(line: string): Promise<ChildProcess> {
+  const client = mesh.client('client', '10.77.0.3', 8080);
+  client.stdin?.write(`${line}\n`);
+  assert.ok(client.stdout);
+  await once(client.stdout, 'data');
+  return client;
+}
+
+before(async () => {
+  await mesh.start();
+  for (const pod of PODS) mesh.addPod(pod);
+  await mesh.serve('server');
+  await mesh.startNode('a');
+  await mesh.startNode('b');
+  for (const { name } of PODS) {
+    await mesh.putPod(name);
+    await mesh.enrol(name);
+  }
+});
+
+after(() => mesh.close());
+
+describe('connections', () => {
+  it('are listed live at both ends, with bytes, age and identities', async () => {
+    const client = await openClient('hello');
+    const outbound = await connectionsOf('a');
+    assert.partialDeepStrictEqual(outbound.connections[0], {
+      pod: 'default/client',
+      direction: 'outbound',
+      originalDst: '10.77.0.3:8080',
+      actualDst: '10.77.0.3:15008',
+      protocol: 'HBONE',
+      source: 'default/client',
+      destination: 'default/server',
+      service: null,
+      destinationIdentity: 'spiffe://cluster.local/ns/default/sa/server',
+      bytesReceived: 6,
+    });
+    const inbound = await connectionsOf('b', '?pod=default/server&sort=age&top=1');
+    assert.partialDeepStrictEqual(inbound.connections[0], {
+      direction: 'inbound',
+      sourceIdentity: 'spiffe://cluster.local/ns/default/sa/client',
+      bytesReceived: 6,
+      bytesSent: 28,
+    });
+    assert.partialDeepStrictEqual(inbound.pods[0], {
+      name: 'server',
+      inbound: 1,
+      outbound: 0,
+      bytesSent: 28,
+    });
+    client.stdin?.end();
+    await once(client, 'close');
+    await eventually('both have forgotten it', async () => {
+      const [a, b] = [await connectionsOf('a'), await connectionsOf('b')];
+      return a.connectionCount === 0 && b.connectionCount === 0;
+    });
+    const [pod] = (await connectionsOf('b')).pods;
+    assert.partialDeepStrictEqual(pod, { inbound: 0, bytesSent: 28, openedTotal: 1 });
+  });
+
+  it('a bad query is refused with its reason', async () => {
+    const answer = await mesh.admin('a', '/connections?sort=colour');
+    assert.equal(answer.status, 400);
+    assert.equal(await answer.text(), 'sort must be one of bytes, age, rate\n');
+  });
+});
+
+describe('log levels', () => {
+  it('change in both threads while they run', async () => {
+    const post = async (query: string): Promise<string> =>
+      (await mesh.admin('a', `/logging?${query}`, 'POST')).text();
+    assert.equal(await post('level=access=debug'), 'current log level is access=debug,info\n');
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
+    await eventually('the opening is logged', () => mesh.log('a').includes('"connection opened"'));
+    await post('level=access=off');
+    const before = mesh.log('a').length;
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
+    await eventually('it is closed', async () => (await connectionsOf('a')).connectionCount === 0);
+    assert.equal(await post('reset'), 'current log level is info\n');
+    assert.doesNotMatch(mesh.log('a').slice(before), /"scope":"access"/);
+  });
+});
+
+describe('drain', () => {
+  it('begins by POST, tells what is left and whose, and ends the process', async () => {
+    const client = await openClient('hello');
+    const idle = (await (await mesh.admin('a', '/drain')).json()) as object;
+    assert.partialDeepStrictEqual(idle, { state: 'serving', connections: 1 });
+    const begun = (await (await mesh.admin('a', '/drain', 'POST')).json()) as object;
+    assert.partialDeepStrictEqual(begun, {
+      state: 'draining',
+      pods: [{ pod: 'default/client', inbound: 0, outbound: 1 }],
+    });
+    await eventually('connections says so', async () => (await connectionsOf('a')).isDraining);
+    client.stdin?.end('bye\n');
+    const [code] = (await once(client, 'close')) as [number | null];
+    assert.equal(code, 0);
+    await eventually('the log says drained', () => mesh.log('a').includes('"drained"'));
+  });
+});

@@ -1,0 +1,86 @@
+// Who uses what, on request: live connections with bytes and age, and what each pod has used. Pure but for reading the
+// pods; bounded, because a node may hold very many connections.
+import type { ConnectionDetails, ConnectionQuery, ConnectionReport, PodUse } from '../messages.ts';
+import type { ConnectionManager } from './connection-manager.ts';
+import type { LocalWorkload } from './local-workload.ts';
+
+/** A pod as the report needs it. */
+export interface ReportedPod {
+  readonly uid: string;
+  readonly local: Pick<LocalWorkload, 'pod'>;
+  readonly connections: ConnectionManager;
+}
+
+type Entry = ConnectionReport['connections'][number];
+
+const bytesOf = ({ bytesReceived, bytesSent }: ConnectionDetails): number =>
+  bytesReceived + bytesSent;
+
+/** What the first come first by. */
+const RANKS: Readonly<Record<ConnectionQuery['sort'], (details: ConnectionDetails) => number>> = {
+  bytes: bytesOf,
+  age: ({ ageMs }) => ageMs,
+  rate: (details) => bytesOf(details) / Math.max(1, details.ageMs),
+};
+
+/** Reads the pods. Those that use most come first, by live connections, then bytes. */
+export function reportConnections(
+  pods: readonly ReportedPod[],
+  query: ConnectionQuery,
+  nowMs: number,
+): ConnectionReport {
+  const wanted = pods.filter(
+    ({ local: { pod } }) => query.pod === undefined || query.pod === `${pod.namespace}/${pod.name}`,
+  );
+  const top = new TopEntries(query.top, RANKS[query.sort]);
+  for (const { uid, local, connections } of wanted) {
+    const pod = `${local.pod.namespace}/${local.pod.name}`;
+    for (const details of connections.details(nowMs)) top.add({ pod, uid, ...details });
+  }
+  const uses = wanted.map(useOf);
+  uses.sort(
+    (a, b) =>
+      b.inbound + b.outbound - a.inbound - a.outbound ||
+      b.bytesReceived + b.bytesSent - a.bytesReceived - a.bytesSent,
+  );
+  return { pods: uses, connections: top.sorted(), connectionCount: top.count };
+}
+
+function useOf({ uid, local: { pod }, connections }: ReportedPod): PodUse {
+  const { received, sent } = connections.bytes();
+  const inbound = connections.count('inbound');
+  return {
+    uid,
+    name: pod.name,
+    namespace: pod.namespace,
+    serviceAccount: pod.serviceAccount,
+    inbound,
+    outbound: connections.size - inbound,
+    openedTotal: connections.openedTotal,
+    bytesReceived: received,
+    bytesSent: sent,
+  };
+}
+
+/** Keeps the highest; sorts only when twice as many as wanted have come. */
+class TopEntries {
+  readonly #limit: number;
+  readonly #rank: (details: ConnectionDetails) => number;
+  #entries: Entry[] = [];
+  count = 0;
+
+  constructor(limit: number, rank: (details: ConnectionDetails) => number) {
+    this.#limit = limit;
+    this.#rank = rank;
+  }
+
+  add(entry: Entry): void {
+    this.count++;
+    this.#entries.push(entry);
+    if (this.#entries.length >= 2 * this.#limit + 64) this.#entries = this.sorted();
+  }
+
+  sorted(): Entry[] {
+    return this.#entries.toSorted((a, b) => this.#rank(b) - this.#rank(a)).slice(0, this.#limit);
+  }
+}
