@@ -37,10 +37,7 @@ export interface AppEvents {
 
 /** Starts everything; rejects when a port is taken or the configuration cannot work. */
 export async function startApp(config: Config, events: AppEvents): Promise<App> {
-  const output = new AsyncSink();
-  const { logLevel: level, logFormat: format } = config;
-  const loggers = createLoggerRoot({ level, format, sink: output });
-  process.on('exit', () => output.flush());
+  const { output, loggers } = openLog(config);
   const logger = loggers.scope('app');
   for (const warning of config.warnings) logger.warn({}, warning);
   const readers = { data: new SeriesReader(), control: new SeriesReader() };
@@ -96,6 +93,14 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
       await output.end();
     },
   };
+}
+
+/** The log of the whole process: the data thread's lines come here too. */
+function openLog(config: Config): { output: AsyncSink; loggers: LoggerRoot } {
+  const output = new AsyncSink();
+  process.on('exit', () => output.flush());
+  const { logLevel: level, logFormat: format } = config;
+  return { output, loggers: createLoggerRoot({ level, format, sink: output }) };
 }
 
 /** Names of what readiness waits for, as Istio's ztunnel has them. */
