@@ -18,13 +18,16 @@ export interface Victim {
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const EMPTY_SETTINGS = Buffer.from('000000040000000000', 'hex');
-const DATA_ON_STREAM_0 = Buffer.from('00000100000000000061', 'hex');
+const A_LINE = Buffer.from('a line\n');
 // Begins a ClientHello of 506 bytes.
 const HALF_HELLO = Buffer.from('16030101fa010001f60303', 'hex');
 const LARGE_HEADER = 'x'.repeat(70_000);
 const FRAME_HEADER_BYTES = 9;
-const FRAME_RST_STREAM = 3;
-const FRAME_GOAWAY = 7;
+const [DATA, HEADERS, RST_STREAM, GOAWAY] = [0, 1, 3, 7];
+const [END_STREAM, END_HEADERS] = [1, 4];
+const INTERNAL_ERROR = Buffer.from([0, 0, 0, 2]);
+const HPACK_STATUS_200 = 0x88;
+const HPACK_PATH_ROOT = 0x84;
 
 /** What can be done; resolves when the connection, or what is of interest on it, has ended. */
 export const ACTS = {
@@ -54,9 +57,10 @@ export const ACTS = {
     return `${large} ${next}`;
   },
   /** A CONNECT with a path, which HTTP/2 forbids. */
-  'malformed-request': (victim) => sendFrames(victim, connectWithPath(victim.authority)),
+  'malformed-request': (victim) =>
+    sendFrames(victim, connectFrame(1, victim.authority, [HPACK_PATH_ROOT])),
   /** A DATA frame that belongs to no stream. */
-  'broken-http2': (victim) => sendFrames(victim, DATA_ON_STREAM_0),
+  'broken-http2': (victim) => sendFrames(victim, frame(DATA, 0, 0, A_LINE)),
   /** An open tunnel, in use, whose connection is reset. */
   'reset-connection': async (victim) => {
     const { session, socket } = openSession(victim);
@@ -66,14 +70,26 @@ export const ACTS = {
     return 'reset';
   },
   /** An open tunnel, in use, whose stream is reset; then a good one on the same connection. */
-  'reset-stream': async (victim) => {
-    const { session } = openSession(victim);
-    const stream = await openStream(session, victim.authority);
-    stream.on('error', () => undefined);
-    stream.close(2);
-    const next = await statusOf(session, victim.authority);
-    session.destroy();
-    return next;
+  'reset-stream': (victim) => {
+    const request = (id: number): Buffer => connectFrame(id, victim.authority);
+    // By hand: Node ends a stream in order before it resets it, if there is time.
+    const { secure } = openTls(victim);
+    secure.write(Buffer.concat([PREFACE, EMPTY_SETTINGS, request(1), frame(DATA, 0, 1, A_LINE)]));
+    return new Promise((resolve) => {
+      readFrames(secure, ({ type, stream, flags, payload }) => {
+        if (type === DATA && stream === 1 && payload.length > 0) {
+          secure.write(Buffer.concat([frame(RST_STREAM, 0, 1, INTERNAL_ERROR), request(3)]));
+        }
+        if (type === HEADERS && stream === 3 && payload[0] === HPACK_STATUS_200) {
+          secure.write(frame(DATA, END_STREAM, 3));
+        }
+        if (type === DATA && stream === 3 && (flags & END_STREAM) !== 0) {
+          resolve('200');
+          secure.end();
+        }
+      });
+      void ended(secure).then(resolve);
+    });
   },
 } as const satisfies Record<string, (victim: Victim) => Promise<string>>;
 
@@ -152,35 +168,58 @@ function statusOf(
   });
 }
 
-function connectWithPath(authority: string): Buffer {
-  // HPACK literals without indexing: names 2 (:method) and 1 (:authority), and entry 4, `:path: /`.
+function frame(type: number, flags: number, stream: number, payload = Buffer.alloc(0)): Buffer {
+  const header = Buffer.from([0, 0, payload.length, type, flags, 0, 0, 0, stream]);
+  return Buffer.concat([header, payload]);
+}
+
+/** HEADERS of a CONNECT; `path` makes it malformed. */
+function connectFrame(stream: number, authority: string, path: readonly number[] = []): Buffer {
+  // HPACK literals without indexing: name 2 is :method, 1 is :authority.
   const block = Buffer.concat([
     Buffer.from([2, 7]),
     Buffer.from('CONNECT'),
-    Buffer.from([0x84, 1, authority.length]),
+    Buffer.from([...path, 1, authority.length]),
     Buffer.from(authority),
   ]);
-  const endHeaders = 4;
-  return Buffer.concat([Buffer.from([0, 0, block.length, 1, endHeaders, 0, 0, 0, 1]), block]);
+  return frame(HEADERS, END_HEADERS, stream, block);
+}
+
+interface Frame {
+  readonly type: number;
+  readonly flags: number;
+  readonly stream: number;
+  readonly payload: Buffer;
+}
+
+function readFrames(socket: Socket, onFrame: (frame: Frame) => void): void {
+  let received = Buffer.alloc(0);
+  socket.on('data', (chunk: Buffer) => {
+    received = Buffer.concat([received, chunk]);
+    while (received.length >= FRAME_HEADER_BYTES) {
+      const length = FRAME_HEADER_BYTES + received.readUIntBE(0, 3);
+      if (received.length < length) return;
+      const [type, flags, stream] = [
+        received.readUInt8(3),
+        received.readUInt8(4),
+        received.readUInt32BE(5),
+      ];
+      const payload = received.subarray(FRAME_HEADER_BYTES, length);
+      received = received.subarray(length);
+      onFrame({ type, flags, stream, payload });
+    }
+  });
 }
 
 /** Sends bytes after the preface; `reset` or `goaway` is the answer, or `ended`. */
 function sendFrames(victim: Victim, bytes: Buffer): Promise<string> {
   const { secure } = openTls(victim);
   secure.write(Buffer.concat([PREFACE, EMPTY_SETTINGS, bytes]));
-  let received = Buffer.alloc(0);
   return new Promise((resolve) => {
-    secure.on('data', (chunk: Buffer) => {
-      received = Buffer.concat([received, chunk]);
-      while (received.length >= FRAME_HEADER_BYTES) {
-        const length = FRAME_HEADER_BYTES + received.readUIntBE(0, 3);
-        if (received.length < length) return;
-        const type = received[3];
-        received = received.subarray(length);
-        if (type === FRAME_RST_STREAM) resolve('reset');
-        if (type === FRAME_GOAWAY) resolve('goaway');
-        if (type === FRAME_RST_STREAM || type === FRAME_GOAWAY) secure.end();
-      }
+    readFrames(secure, ({ type }) => {
+      if (type !== RST_STREAM && type !== GOAWAY) return;
+      resolve(type === GOAWAY ? 'goaway' : 'reset');
+      secure.end();
     });
     void ended(secure).then(resolve);
   });
