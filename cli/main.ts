@@ -10,6 +10,7 @@ import { metricsCommand } from './commands/metrics.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { statusCommand } from './commands/status.ts';
 import { waypointCommand } from './commands/waypoint.ts';
+import { ztunnelConfigCommand } from './commands/ztunnel-config.ts';
 import { describeError, exitCodeOf } from './errors.ts';
 
 const program = new Command('ambientctl')
@@ -22,6 +23,7 @@ for (const command of [
   statusCommand(),
   waypointCommand(),
   proxyCommand(),
+  ztunnelConfigCommand(),
   metricsCommand(),
   applyCommand(),
   getCommand(),

@@ -1,4 +1,5 @@
 // The admin port's config_dump in the shape of Istio's ztunnel (ztunnel-spec 8.3), which istioctl reads.
+import { X509Certificate } from 'node:crypto';
 import type { SecretState } from '../../common/identity/secret-manager.ts';
 import type { Cidr, Policy, PolicyMatch, StringMatch } from '../../common/policy/model.ts';
 import { formatIp } from '../../common/workload/ip.ts';
@@ -192,24 +193,22 @@ function dumpSecret({ identity, certificate, error }: SecretState): object {
   const unavailable = error === undefined ? 'Initializing' : `Unavailable: ${error}`;
   const state = certificate === undefined ? unavailable : 'Available';
   if (certificate === undefined) return { identity, state, certChain: [], rootCerts: [] };
-  const seconds = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;
-  const chain = splitPem(certificate.certChainPem);
   return {
     identity,
     state,
-    certChain: chain.map((pem, at) => ({
-      pem: Buffer.from(pem).toString('base64'),
-      // Validity of the leaf; intermediates outlive it.
-      serialNumber: at === 0 ? BigInt(`0x${certificate.serial}`).toString() : '0',
-      validFrom: seconds(certificate.notBeforeMs),
-      expirationTime: seconds(certificate.notAfterMs),
-    })),
-    rootCerts: splitPem(certificate.rootsPem).map((pem) => ({
-      pem: Buffer.from(pem).toString('base64'),
-      serialNumber: '0',
-      validFrom: seconds(certificate.notBeforeMs),
-      expirationTime: seconds(certificate.notAfterMs),
-    })),
+    certChain: splitPem(certificate.certChainPem).map(dumpCertificate),
+    rootCerts: splitPem(certificate.rootsPem).map(dumpCertificate),
+  };
+}
+
+function dumpCertificate(pem: string): object {
+  const { serialNumber, validFromDate, validToDate } = new X509Certificate(pem);
+  const seconds = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
+  return {
+    pem: Buffer.from(pem).toString('base64'),
+    serialNumber: BigInt(`0x${serialNumber}`).toString(),
+    validFrom: seconds(validFromDate),
+    expirationTime: seconds(validToDate),
   };
 }
 
