@@ -1,6 +1,6 @@
 // Puts the control thread together: model and xDS, certificates, ZDS, endpoints; and the data thread they drive.
 import { errorMessage, MeshError } from '../common/errors.ts';
-import { systemClock } from '../common/clock.ts';
+import { sleep, systemClock } from '../common/clock.ts';
 import { CaClient } from '../common/grpc/ca-client.ts';
 import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
 import { certificateFetcher } from '../common/identity/ca-fetch.ts';
@@ -13,10 +13,14 @@ import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import { readLocalState } from '../common/workload/local-file.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
+import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { openAdmin } from './admin/admin-server.ts';
+import { openEndpointSockets } from './admin/endpoint-sockets.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
 import type { Config } from './config.ts';
 import { startDataThread, type DataThread } from './data-handle.ts';
+import { HolderClient } from './holder/holder-client.ts';
+import { PodStarter } from './inpod/pod-starter.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
 import type { PodNetns } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
@@ -24,19 +28,71 @@ import { MeshModel } from './state/model.ts';
 
 /** A running proxy. */
 export interface App {
-  /** Graceful shutdown: listeners close, connections get the deadline, then everything ends. */
-  drain(): Promise<void>;
+  /**
+   * Graceful shutdown: listeners close, connections get the deadline, then everything ends. Replaced: a successor has
+   * the same sockets and serves already.
+   */
+  drain(isReplaced: boolean): Promise<void>;
 }
 
 /** Callbacks of {@link startApp}. */
 export interface AppEvents {
-  readonly onQuit: () => void;
-  /** The data plane has died; the process must end. */
+  /** The proxy is asked to end: by the admin endpoint, or by its holder. */
+  readonly onQuit: (isReplaced: boolean) => void;
+  /** The data plane or the holder has died; the process must end. */
   readonly onFatal: (err: unknown) => void;
+}
+
+const READY_CHECK_MS = 50;
+const DRAIN_REPORT_MS = 1000;
+
+/** What the control thread consists of. */
+interface Parts extends DataParts {
+  readonly config: Config;
+  readonly loggers: LoggerRoot;
+  readonly logger: Logger;
+  readonly output: AsyncSink;
+  readonly readers: { readonly data: SeriesReader; readonly control: SeriesReader };
+  readonly metrics: ControlMetrics;
+  readonly holder: HolderClient | undefined;
+  readonly starter: PodStarter;
+  readonly registry: PodRegistry<PodNetns>;
+  readonly zds: ZdsClient;
 }
 
 /** Starts everything; rejects when a port is taken or the configuration cannot work. */
 export async function startApp(config: Config, events: AppEvents): Promise<App> {
+  const parts = await createParts(config, events);
+  const { logger, holder, starter, registry, zds } = parts;
+  const ready = { isModelComplete: false };
+  const pending = (): string[] => pendingTasks(ready.isModelComplete, zds.isReady);
+  const running: Running = { endpoints: undefined, xds: undefined, isDraining: false };
+  const open = async (): Promise<void> => {
+    running.endpoints = await openOwnEndpoints(parts, running, pending, events);
+  };
+  if (holder?.welcome.isReplacement !== true) await open();
+  const onSynced = (): void => {
+    ready.isModelComplete = true;
+    logger.info({}, 'state is complete, serving pods');
+    const restored = starter.restore(registry);
+    reportFailure(
+      logger,
+      restored.then(() => zds.run()),
+    );
+  };
+  running.xds = await feedModel(parts, onSynced);
+  logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
+  const announce = async (): Promise<void> => {
+    while (pending().length > 0) await sleep(systemClock, READY_CHECK_MS);
+    // A probe that came to a successor that is not ready would say that of the one that serves.
+    if (running.endpoints === undefined) await open();
+    await holder?.ready();
+  };
+  if (holder !== undefined) reportFailure(logger, announce());
+  return { drain: (isReplaced) => drainParts(parts, running, isReplaced) };
+}
+
+async function createParts(config: Config, events: AppEvents): Promise<Parts> {
   const { output, loggers } = openLog(config);
   const logger = loggers.scope('app');
   for (const warning of config.warnings) logger.warn({}, warning);
@@ -45,54 +101,105 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     new SeriesTable(CONTROL_FAMILIES, (message) => readers.control.apply(message)),
     config.version,
   );
-  const { data, secrets, model } = await startData(config, loggers, {
+  const dataParts = await startData(config, loggers, {
     ...events,
     onSeries: (message) => readers.data.apply(message),
     onLog: (text) => output.write(text),
   });
-  const registry = createRegistry(data);
+  const { data } = dataParts;
+  const holder = await connectHolder(config, events, data, metrics);
+  const starter = new PodStarter({ data, sockets: config, holder });
+  const registry = new PodRegistry<PodNetns>(starter);
   const zds = new ZdsClient({
     path: config.zdsPath,
     registry,
     clock: systemClock,
     logger: loggers.scope('inpod'),
   });
-  const ready = { isModelComplete: false, isDraining: false };
-  const endpoints = await openAdmin({
-    config,
-    loggers,
-    output,
+  const telemetry = { loggers, logger, output, readers, metrics };
+  return { ...dataParts, ...telemetry, config, holder, starter, registry, zds };
+}
+
+async function openOwnEndpoints(
+  parts: Parts,
+  running: Running,
+  pending: () => string[],
+  events: AppEvents,
+): Promise<Endpoints> {
+  const { config, logger, readers, holder } = parts;
+  return openAdmin({
+    ...parts,
     readers: [readers.data, readers.control],
-    metrics,
-    data,
-    model,
-    secrets,
-    registry,
-    pending: () => pendingTasks(ready.isModelComplete, zds.isReady),
-    isDraining: () => ready.isDraining,
-    quit: events.onQuit,
-  });
-  const onSynced = (): void => {
-    ready.isModelComplete = true;
-    logger.info({}, 'state is complete, serving pods');
-    reportFailure(logger, zds.run());
-  };
-  const xds = await feedModel(config, loggers, { model, metrics, onSynced });
-  logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
-  return {
-    drain: async () => {
-      ready.isDraining = true;
-      logger.info({ deadlineMs: config.terminationDeadlineMs }, 'draining');
-      zds.close();
-      await data.request({ kind: 'drain', deadlineMs: config.terminationDeadlineMs });
-      xds?.close();
-      secrets.close();
-      await endpoints.close();
-      await data.terminate();
-      logger.info({}, 'drained');
-      await output.end();
+    sockets: holder && (await openEndpointSockets(holder, config)),
+    pending,
+    isDraining: () => running.isDraining,
+    quit: () => {
+      if (holder === undefined) events.onQuit(false);
+      else reportFailure(logger, holder.quit());
     },
+    replace: holder && (() => holder.replace()),
+  });
+}
+
+interface Running {
+  endpoints: Endpoints | undefined;
+  xds: DeltaClient | undefined;
+  isDraining: boolean;
+}
+
+async function drainParts(parts: Parts, running: Running, isReplaced: boolean): Promise<void> {
+  const { config, logger, output, data, secrets, zds } = parts;
+  const deadlineMs = config.terminationDeadlineMs;
+  running.isDraining = true;
+  logger.info({ deadlineMs, isReplaced }, 'draining');
+  zds.close();
+  if (isReplaced) await running.endpoints?.close();
+  const stopReports = reportDraining(parts, isReplaced);
+  await data.request({ kind: 'drain', deadlineMs, isReplaced });
+  stopReports();
+  running.xds?.close();
+  secrets.close();
+  if (!isReplaced) await running.endpoints?.close();
+  await data.terminate();
+  logger.info({}, 'drained');
+  await output.end();
+}
+
+/** The holder's connection, where there is a holder. */
+async function connectHolder(
+  { holderFd }: Config,
+  events: AppEvents,
+  data: DataThread,
+  metrics: ControlMetrics,
+): Promise<HolderClient | undefined> {
+  if (holderFd === undefined) return undefined;
+  const holder = await HolderClient.open(holderFd, {
+    onDrain: events.onQuit,
+    onGone: (uid) => void data.request({ kind: 'removePod', uid }).catch(() => undefined),
+    onDraining: (process, pods) => metrics.setDraining(process, pods),
+    onLost: (reason) => events.onFatal(new MeshError('holder_gone', `holder is gone: ${reason}`)),
+  });
+  metrics.setCrashes(holder.welcome.crashes);
+  return holder;
+}
+
+/** Shows whose connections are left: by our own metrics, or through the successor's. Returns what ends it. */
+function reportDraining({ data, metrics, holder }: Parts, isReplaced: boolean): () => void {
+  const report = async (): Promise<void> => {
+    const query = { kind: 'connections', top: 0, sort: 'bytes', pod: undefined } as const;
+    const { report: { pods = [] } = {} } = await data.request(query);
+    const counts = pods.map(({ name, namespace, inbound, outbound }) => ({
+      name,
+      namespace,
+      connections: inbound + outbound,
+    }));
+    if (!isReplaced) metrics.setDraining(process.pid, counts);
+    else await holder?.report(counts.filter(({ connections }) => connections > 0));
   };
+  const run = (): void => void report().catch(() => undefined);
+  run();
+  const timer = setInterval(run, DRAIN_REPORT_MS);
+  return () => clearInterval(timer);
 }
 
 /** The log of the whole process: the data thread's lines come here too. */
@@ -155,17 +262,10 @@ async function startData(
   return { data, secrets, model };
 }
 
-interface FeedTargets {
-  readonly model: MeshModel;
-  readonly metrics: ControlMetrics;
-  readonly onSynced: () => void;
-}
-
 /** Loads the local file and starts xDS; either or both. */
 async function feedModel(
-  config: Config,
-  loggers: LoggerRoot,
-  { model, metrics, onSynced }: FeedTargets,
+  { config, loggers, model, metrics }: Parts,
+  onSynced: () => void,
 ): Promise<DeltaClient | undefined> {
   if (config.localXdsPath !== undefined)
     await model.applyLocal(readLocalState(config.localXdsPath));
@@ -214,17 +314,6 @@ function signerOf(config: Config): Parameters<typeof certificateFetcher>[0]['sig
   if (config.ca === undefined) throw new MeshError('invalid_config', 'no ca address');
   const ca = new CaClient(config.ca);
   return (request) => ca.sign(request);
-}
-
-function createRegistry(data: DataThread): PodRegistry<PodNetns> {
-  return new PodRegistry<PodNetns>({
-    start: async (uid, pod, { netns }) => {
-      await data.request({ kind: 'addPod', uid, pod, netnsFd: netns.fd });
-    },
-    stop: async (uid) => {
-      await data.request({ kind: 'removePod', uid });
-    },
-  });
 }
 
 function answerCertificate(data: DataThread, secrets: SecretManager, identity: string): void {

@@ -29,6 +29,8 @@ export interface Config {
   readonly localXdsPath: string | undefined;
   readonly secretTtlSec: number;
   readonly zdsPath: string;
+  /** Descriptor of the holder's socket; set by the holder for the proxies it starts. */
+  readonly holderFd: number | undefined;
   readonly packetMark: number;
   readonly isPortReuse: boolean;
   readonly isSourcePreserved: boolean;
@@ -90,6 +92,7 @@ export function readConfig(env: Env): Config {
     localXdsPath: values.LOCAL_XDS_PATH,
     secretTtlSec: values.SECRET_TTL / 1000,
     zdsPath: values.INPOD_UDS,
+    holderFd: values.HOLDER_FD === 0 ? undefined : values.HOLDER_FD,
     packetMark: values.PACKET_MARK,
     isPortReuse: values.INPOD_PORT_REUSE,
     isSourcePreserved: values.ENABLE_ORIG_SRC,

@@ -9,6 +9,7 @@ import { Netns } from '../engine/reactor/netns.ts';
 import type { Reactor } from '../engine/reactor/reactor.ts';
 import type { Config } from './config.ts';
 import { CertificateStore } from './identity/certificate-store.ts';
+import { closePodSockets } from './inpod/pod-sockets.ts';
 import type { ConnectionReport, DataEvent, DataRequest, PodDump } from './messages.ts';
 import { AddressResolver } from './proxy/address-resolver.ts';
 import {
@@ -19,6 +20,8 @@ import {
 import { reportConnections } from './proxy/connection-report.ts';
 import { PodProxy } from './proxy/pod-proxy.ts';
 import type { ProxyContext } from './proxy/proxy-context.ts';
+
+const LAST_TURN_MS = 20;
 
 type Emit = (event: DataEvent) => void;
 
@@ -90,9 +93,7 @@ export class DataPlane {
         this.#certificates.forget(request.identity);
         return {};
       case 'addPod': {
-        const netns = Netns.duplicate(request.netnsFd);
-        const pod = PodProxy.open(this.#context, request.uid, request.pod, netns);
-        this.#pods.set(request.uid, pod);
+        this.#addPod(request);
         return {};
       }
       case 'removePod':
@@ -107,9 +108,20 @@ export class DataPlane {
         this.#loggers.setLevels(request.levels, true);
         return {};
       case 'drain':
-        await this.#drain(request.deadlineMs);
+        await this.#drain(request.deadlineMs, request.isReplaced);
         return {};
     }
+  }
+
+  #addPod({ uid, pod, netnsFd, sockets }: Extract<DataRequest, { kind: 'addPod' }>): void {
+    let netns: Netns;
+    try {
+      netns = Netns.duplicate(netnsFd);
+    } catch (err) {
+      closePodSockets(sockets);
+      throw err;
+    }
+    this.#pods.set(uid, PodProxy.open(this.#context, uid, pod, { netns, sockets }));
   }
 
   #applyState(request: Extract<DataRequest, { kind: 'state' }>): void {
@@ -125,15 +137,19 @@ export class DataPlane {
     for (const pod of this.#pods.values()) pod.stateChanged(changed);
   }
 
-  async #drain(deadlineMs: number): Promise<void> {
+  async #drain(deadlineMs: number, isReplaced: boolean): Promise<void> {
     const pods = [...this.#pods.values()];
-    const drained = Promise.all(pods.map((pod) => pod.drain()));
+    const drained = Promise.all(pods.map((pod) => pod.drain(isReplaced)));
     const deadline = new Promise<void>((resolve) => {
       this.#reactor.after(deadlineMs, resolve);
     });
     await Promise.race([drained, deadline]);
     for (const pod of pods) pod.close('drained', 'the proxy is shutting down');
     this.#pods.clear();
+    // Their ends are told in the reactor's next turn.
+    await new Promise<void>((resolve) => {
+      this.#reactor.after(LAST_TURN_MS, resolve);
+    });
     this.#loggers.flush();
   }
 }

@@ -1,13 +1,16 @@
-// The node proxy. SIGTERM and SIGINT drain; a second SIGINT ends at once. Configuration: ztunnel/config.ts.
+// The node proxy's program: the proxy itself, or the holder that starts proxies (ztunnel/holder). Each loads only its own
+// modules. SIGTERM and SIGINT drain; a second SIGINT ends at once. Configuration: ztunnel/config.ts.
 import { errorMessage } from '../common/errors.ts';
-import { startApp } from './app.ts';
 import type { App } from './app.ts';
-import { readConfig } from './config.ts';
 
-const USAGE = `usage: ztunnel [proxy|version|--help]
+const USAGE = `usage: ztunnel [proxy|holder|version|--help]
 
 The node proxy of the mesh. It is configured by environment variables with Istio's
 names (XDS_ADDRESS, CA_ADDRESS, NODE_NAME, INPOD_UDS, ...); see ztunnel/config.ts.
+
+proxy    serves
+holder   keeps the pods' sockets and runs a proxy beside it, so that the proxy can
+         crash or be replaced (SIGUSR2) without a refused connection
 `;
 
 function fail(err: unknown): never {
@@ -15,25 +18,58 @@ function fail(err: unknown): never {
   process.exit(1);
 }
 
-async function run(): Promise<void> {
+async function runProxy(): Promise<void> {
+  const [{ readConfig }, { startApp }] = await Promise.all([
+    import('./config.ts'),
+    import('./app.ts'),
+  ]);
   const config = readConfig(process.env);
   const state: { app?: App; isDraining: boolean } = { isDraining: false };
-  const shutDown = (): void => {
+  const shutDown = (isReplaced = false): void => {
     if (state.isDraining) return;
     state.isDraining = true;
     if (state.app === undefined) process.exit(0);
-    state.app.drain().then(() => process.exit(0), fail);
+    state.app.drain(isReplaced).then(() => process.exit(0), fail);
   };
-  process.on('SIGTERM', shutDown);
+  // Signals to a whole process group come here too; the holder gives up its sockets first and then says what to do.
+  const onSignal = config.holderFd === undefined ? () => shutDown() : () => undefined;
+  process.on('SIGTERM', onSignal);
   process.on('SIGINT', () => {
     if (state.isDraining) process.exit(0);
-    shutDown();
+    onSignal();
   });
   state.app = await startApp(config, { onQuit: shutDown, onFatal: fail });
+}
+
+async function runHolder(): Promise<void> {
+  const { Holder } = await import('./holder/holder.ts');
+  const holder = new Holder({
+    argv: [import.meta.filename, 'proxy'],
+    env: process.env,
+    // The shape of the proxies' lines, without loading their logger.
+    log: (level, fields, message) => {
+      const line = { level, time: new Date().toISOString(), scope: 'holder', ...fields, message };
+      process.stdout.write(`${JSON.stringify(line)}\n`);
+    },
+    exit: (code) => process.exit(code),
+  });
+  let isStopping = false;
+  const stop = (): void => {
+    isStopping = true;
+    holder.stop();
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', () => {
+    if (isStopping) holder.kill();
+    else stop();
+  });
+  process.on('SIGUSR2', () => holder.replace());
+  holder.start();
 }
 
 const [command = 'proxy'] = process.argv.slice(2);
 if (command === 'version')
   process.stdout.write(`${process.env['ISTIO_META_ISTIO_VERSION'] ?? 'unknown'}\n`);
-else if (command === 'proxy') run().catch(fail);
+else if (command === 'proxy') runProxy().catch(fail);
+else if (command === 'holder') runHolder().catch(fail);
 else process.stdout.write(USAGE);

@@ -6,6 +6,7 @@ import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import type { AddressResource } from '../common/workload/model.ts';
 import type { PodInfo } from '../common/zds/codec.ts';
 import type { Config } from './config.ts';
+import type { PodSocket } from './inpod/pod-sockets.ts';
 
 /** Control to data. */
 export type DataRequest =
@@ -44,13 +45,21 @@ export type DataRequest =
       readonly pod: PodInfo;
       /** The data thread duplicates it; the control thread keeps its own. */
       readonly netnsFd: number;
+      /** The data thread's from here on, also when it answers with an error. */
+      readonly sockets: readonly PodSocket[];
     }
   | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
   | { readonly kind: 'dump'; readonly seq: number }
   | ({ readonly kind: 'connections'; readonly seq: number } & ConnectionQuery)
   /** The levels in force from now on. */
   | { readonly kind: 'logLevel'; readonly seq: number; readonly levels: string }
-  | { readonly kind: 'drain'; readonly seq: number; readonly deadlineMs: number };
+  | {
+      readonly kind: 'drain';
+      readonly seq: number;
+      readonly deadlineMs: number;
+      /** A successor accepts on the same sockets. */
+      readonly isReplaced: boolean;
+    };
 
 /** Tracked connections of a pod, for the admin dump. */
 export interface ConnectionDump {

@@ -117,6 +117,7 @@ export const OWN_SETTINGS = {
   ADMIN_PORT: port('admin endpoints, on loopback', 15_000),
   STATS_PORT: port('metrics', 15_020),
   READINESS_PORT: port('readiness', 15_021),
+  HOLDER_FD: whole('set by the holder: descriptor of its socket', 0, { max: 65_535 }),
   FAKE_CA_ROOT: optionalText('tests: PEM file with the certificate and key of FAKE_CA'),
 };
 

@@ -65,6 +65,11 @@ export class HboneServer {
     return this.#sessions.size;
   }
 
+  /** A connection is in service or in its handshake. */
+  get isActive(): boolean {
+    return this.#sessions.size + this.#handshakes > 0;
+  }
+
   /** Takes over an accepted connection. */
   accept(stream: TcpStream): void {
     const peer = stream.peer;

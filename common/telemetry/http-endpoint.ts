@@ -24,6 +24,8 @@ export type EndpointHandler = (
 export interface EndpointOptions {
   readonly host: string;
   readonly port: number;
+  /** A socket that listens already; taken over, instead of binding host and port. */
+  readonly fd?: number | undefined;
   readonly routes: Readonly<Record<string, EndpointHandler>>;
   /** Compresses answers as the client accepts. */
   readonly isCompressing?: boolean;
@@ -105,7 +107,8 @@ async function send(
 function listen(server: Server, options: EndpointOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(options.port, options.host, () => {
+    const { host, port, fd } = options;
+    server.listen(fd === undefined ? { host, port } : { fd }, () => {
       server.off('error', reject);
       resolve();
     });

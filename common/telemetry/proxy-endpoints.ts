@@ -16,6 +16,13 @@ export interface EndpointConfig {
   readonly logLevel: string;
 }
 
+/** Sockets that listen already, instead of those named in {@link EndpointConfig}. */
+export interface EndpointSockets {
+  readonly admin: number;
+  readonly stats: number;
+  readonly readiness: number;
+}
+
 /** What the endpoints ask of the program. */
 export interface EndpointSources {
   /** Heading of the admin page. */
@@ -23,6 +30,7 @@ export interface EndpointSources {
   /** Address of metrics and readiness; admin is on loopback only. */
   readonly host: string;
   readonly config: EndpointConfig;
+  readonly sockets?: EndpointSockets | undefined;
   readonly readers: readonly SeriesReader[];
   /** Called before each scrape: sets gauges that nothing else keeps. */
   readonly beforeScrape?: () => void;
@@ -44,24 +52,36 @@ export interface AdminRoute {
   readonly handle: EndpointHandler;
 }
 
+/** The open endpoints. */
+export interface Endpoints {
+  close(): Promise<void>;
+}
+
 /** Opens all endpoints. */
-export async function openEndpoints(sources: EndpointSources): Promise<{ close(): Promise<void> }> {
-  const { config, host } = sources;
+export async function openEndpoints(sources: EndpointSources): Promise<Endpoints> {
+  const { config, host, sockets } = sources;
   const metrics = metricsHandler(sources);
   const routes = withIndex(sources.program, { ...adminRoutes(sources), ...sources.routes });
   const opened: Endpoint[] = [];
-  const admin = await openEndpoint({ host: '127.0.0.1', port: config.adminPort, routes });
+  const admin = await openEndpoint({
+    host: '127.0.0.1',
+    port: config.adminPort,
+    fd: sockets?.admin,
+    routes,
+  });
   opened.push(
     admin,
     await openEndpoint({
       host,
       port: config.statsPort,
+      fd: sockets?.stats,
       routes: { '/metrics': metrics, '/stats/prometheus': metrics },
       isCompressing: true,
     }),
     await openEndpoint({
       host,
       port: config.readinessPort,
+      fd: sockets?.readiness,
       routes: { '/healthz/ready': (request) => readiness(sources, request) },
     }),
   );

@@ -25,6 +25,7 @@ import {
   sendmsg,
   shutdown,
   socket,
+  socketpair,
 } from '../native/libc.ts';
 import { SHUT_RDWR } from '../native/libc.ts';
 import { reserve, scratch } from '../native/memory.ts';
@@ -123,6 +124,17 @@ export class SeqpacketSocket {
     shutdown(this.#fd, SHUT_RDWR);
     closeAfter(this.#fd, this.#wait);
   }
+}
+
+/** Two connected sockets: one to use here, a descriptor to hand to a child process (and to close after that). */
+export function seqpacketPair(): { readonly socket: SeqpacketSocket; readonly peerFd: number } {
+  const type = SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  if (socketpair(AF_UNIX, type, 0, scratch.address + addressOffset) < 0) {
+    throw errnoError(errno(), 'seqpacket pair');
+  }
+  const fd = scratch.view.getInt32(addressOffset, true);
+  const peerFd = scratch.view.getInt32(addressOffset + 4, true);
+  return { socket: new SeqpacketSocket(fd), peerFd };
 }
 
 /** Connects to a listening SEQPACKET socket. Throws StreamError. */

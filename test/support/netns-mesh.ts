@@ -40,6 +40,25 @@ export interface ClientResult {
   readonly stderr: string;
 }
 
+/** A running load. */
+export interface ConnectLoad {
+  /** Waits until so many more connections were served. */
+  more(count: number): Promise<void>;
+  /** Ends it and says what became of the connections. */
+  end(): Promise<LoadResult>;
+}
+
+/** What became of a load; see connect-load.ts. */
+export interface LoadResult {
+  readonly served: number;
+  readonly longestMs: number;
+  readonly failures: readonly {
+    readonly code: string;
+    readonly startedMs: number;
+    readonly endedMs: number;
+  }[];
+}
+
 function run(command: string, args: readonly string[], input?: string): string {
   const result = spawnSync(command, args, { encoding: 'utf8', input });
   if (result.status !== 0) {
@@ -48,10 +67,13 @@ function run(command: string, args: readonly string[], input?: string): string {
   return result.stdout;
 }
 
+/** What a node runs: the proxy alone, or a holder that runs it. */
+export type ProxyCommand = 'proxy' | 'holder';
+
 /** One node's proxy and its ZDS server. */
 interface TestNode {
   readonly name: string;
-  readonly ports: { readonly admin: number; readonly stats: number; readonly readiness: number };
+  ports: { readonly admin: number; readonly stats: number; readonly readiness: number };
   readonly zds: SeqpacketServer;
   session: SeqpacketSocket | undefined;
   process: ChildProcess | undefined;
@@ -135,6 +157,11 @@ export class NetnsMesh {
     this.#ip(name, 'addr', 'add', `${ip}/24`, 'dev', 'eth0');
     this.#ip(name, 'link', 'set', 'eth0', 'up');
     this.#ip(name, 'route', 'add', 'default', 'dev', 'eth0');
+    // A client's port that equals one of the proxy's spoofed dials makes conntrack take one connection for the other.
+    if (pod.node === 'none') {
+      const range = "echo '10000 30000' > /proc/sys/net/ipv4/ip_local_port_range";
+      run('ip', ['netns', 'exec', this.#ns(name), 'sh', '-c', range]);
+    }
     const rule = ['rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100'];
     this.#ip(name, ...rule);
     this.#ip(name, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100');
@@ -152,6 +179,27 @@ export class NetnsMesh {
   /** Runs the line client in a pod; without input the caller writes to `stdin`. */
   client(name: string, host: string, port: number): ChildProcess {
     return this.#inPod(name, ['test/support/line-client.ts', host, String(port)]);
+  }
+
+  /** New connections without end from a pod. */
+  load(name: string, host: string, port = 8080): ConnectLoad {
+    const child = this.#inPod(name, ['test/support/connect-load.ts', host, String(port)]);
+    let stdout = '';
+    let served = 0;
+    child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr?.on('data', (chunk: Buffer) => (served += chunk.length));
+    const closed = new Promise((resolve) => child.on('close', resolve));
+    return {
+      more: async (count) => {
+        const wanted = served + count;
+        await eventually(`${wanted} connections are served`, () => served >= wanted);
+      },
+      end: async () => {
+        child.stdin?.end();
+        await closed;
+        return JSON.parse(stdout) as LoadResult;
+      },
+    };
   }
 
   /** Sends one line and reads to the end. */
@@ -201,32 +249,47 @@ export class NetnsMesh {
     return child;
   }
 
-  /** Starts a node's proxy and waits until it is ready. */
-  async startNode(name: string): Promise<void> {
+  /** Starts a node's proxy, or a holder with a proxy, and waits until it is ready. */
+  async startNode(name: string, command: ProxyCommand = 'proxy'): Promise<void> {
     const zds = SeqpacketServer.listen(join(this.#dir, `${name}.sock`));
-    const ports = {
-      admin: await freePort(),
-      stats: await freePort(),
-      readiness: await freePort(),
-    };
+    const ports = await freePorts();
     const node: TestNode = { name, ports, zds, session: undefined, process: undefined, log: '' };
     this.#nodes.set(name, node);
     this.#serveZds(node).catch((err: unknown) => {
       node.log += `zds: ${String(err)}\n`;
     });
-    await this.startProxy(name);
+    await this.startProxy(name, command);
   }
 
   /** (Re)starts the proxy process of a node. */
-  async startProxy(name: string): Promise<void> {
+  async startProxy(name: string, command: ProxyCommand = 'proxy'): Promise<void> {
     const node = this.#node(name);
+    node.process = this.#spawnProxy(node, command);
+    await this.whenReady(name);
+  }
+
+  /**
+   * Starts another instance beside the node's own, as a rollout does: with its own ports, which become the node's. The
+   * instance before is returned and ends when it is signalled.
+   */
+  async startBeside(name: string, command: ProxyCommand = 'proxy'): Promise<ChildProcess> {
+    const node = this.#node(name);
+    const before = node.process;
+    if (before === undefined) throw new Error(`node ${name} has no proxy`);
+    node.ports = await freePorts();
+    await this.startProxy(name, command);
+    return before;
+  }
+
+  #spawnProxy(node: TestNode, command: ProxyCommand): ChildProcess {
     const address = `http://127.0.0.1:${this.#grpc?.port ?? 0}`;
-    const child = spawn(process.execPath, ['ztunnel/main.ts'], {
+    const child = spawn(process.execPath, ['ztunnel/main.ts', command], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env['PATH'],
-        NODE_NAME: name,
         LOG_FORMAT: 'json',
+        NODE_COMPILE_CACHE: join(this.#dir, 'compile-cache'),
+        NODE_NAME: node.name,
         XDS_ADDRESS: address,
         CA_ADDRESS: address,
         INPOD_UDS: node.zds.path,
@@ -236,14 +299,20 @@ export class NetnsMesh {
         CONNECTION_TERMINATION_DEADLINE: '3s',
       },
     });
-    node.process = child;
     const keep = (chunk: Buffer): void => {
       node.log += chunk.toString();
     };
     child.stdout.on('data', keep);
     child.stderr.on('data', keep);
+    this.#children.push(child);
+    return child;
+  }
+
+  /** Waits until the node's proxy says that it is ready. */
+  async whenReady(name: string): Promise<void> {
     await eventually(`proxy of ${name} is ready`, async () => {
-      const answer = await fetch(`http://127.0.0.1:${node.ports.readiness}/healthz/ready`);
+      const { readiness } = this.#node(name).ports;
+      const answer = await fetch(`http://127.0.0.1:${readiness}/healthz/ready`);
       return answer.status === 200;
     });
   }
@@ -255,6 +324,19 @@ export class NetnsMesh {
     const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
     child.kill(signal);
     return ended;
+  }
+
+  /** The proxy that a node's holder started last. */
+  proxyPid(name: string): number {
+    const started = [...this.log(name).matchAll(/"process":(\d+),[^\n]*"proxy started"/g)];
+    return Number(started.at(-1)?.[1] ?? 0);
+  }
+
+  /** kill -9 of the proxy under a node's holder. */
+  killProxy(name: string): number {
+    const pid = this.proxyPid(name);
+    process.kill(pid, 'SIGKILL');
+    return pid;
   }
 
   log(name: string): string {
@@ -405,6 +487,10 @@ export class NetnsMesh {
     for (const name of this.#namespaces) spawnSync('ip', ['netns', 'del', name]);
     rmSync(this.#dir, { recursive: true, force: true });
   }
+}
+
+async function freePorts(): Promise<TestNode['ports']> {
+  return { admin: await freePort(), stats: await freePort(), readiness: await freePort() };
 }
 
 function freePort(): Promise<number> {

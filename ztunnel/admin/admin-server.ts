@@ -3,7 +3,11 @@ import type { SecretManager } from '../../common/identity/secret-manager.ts';
 import type { AsyncSink } from '../../common/telemetry/log-output.ts';
 import type { LoggerRoot } from '../../common/telemetry/logger.ts';
 import { openEndpoints } from '../../common/telemetry/proxy-endpoints.ts';
-import type { AdminRoute } from '../../common/telemetry/proxy-endpoints.ts';
+import type {
+  AdminRoute,
+  EndpointSockets,
+  Endpoints,
+} from '../../common/telemetry/proxy-endpoints.ts';
 import type { SeriesReader } from '../../common/telemetry/series-table.ts';
 import type { Config } from '../config.ts';
 import type { DataThread } from '../data-handle.ts';
@@ -29,15 +33,20 @@ export interface AdminParts {
   pending(): readonly string[];
   isDraining(): boolean;
   readonly quit: () => void;
+  /** Sockets that listen already, where a holder keeps them. */
+  readonly sockets: EndpointSockets | undefined;
+  /** Asks the holder for a successor. */
+  readonly replace: (() => Promise<void>) | undefined;
 }
 
 /** Opens admin, metrics and readiness; rejects when a port is taken. */
-export function openAdmin(parts: AdminParts): Promise<{ close(): Promise<void> }> {
+export function openAdmin(parts: AdminParts): Promise<Endpoints> {
   const { config, loggers, data, model, secrets, registry, metrics, output } = parts;
   return openEndpoints({
     program: 'ztunnel',
     host: config.isIpv6 ? '::' : '0.0.0.0',
     config,
+    sockets: parts.sockets,
     readers: parts.readers,
     beforeScrape: () => metrics.collect(registry, output.droppedLines),
     configDump: async () =>
@@ -60,6 +69,7 @@ export function openAdmin(parts: AdminParts): Promise<{ close(): Promise<void> }
     routes: {
       '/connections': connectionsRoute(data, () => parts.isDraining()),
       '/drain': drainRoute(parts),
+      '/replace': replaceRoute(parts),
     },
   });
 }
@@ -87,6 +97,18 @@ function drainRoute(parts: AdminParts): AdminRoute {
       };
       if (isStarting) parts.quit();
       return { type: 'application/json', body: `${JSON.stringify(body, undefined, 2)}\n` };
+    },
+  };
+}
+
+function replaceRoute({ replace }: AdminParts): AdminRoute {
+  return {
+    help: 'POST: start a successor, which takes over when it is ready',
+    handle: async (request) => {
+      if (request.method !== 'POST') return { status: 405, body: 'use POST\n' };
+      if (replace === undefined) return { status: 404, body: 'there is no holder\n' };
+      await replace();
+      return { body: 'a successor is started\n' };
     },
   };
 }

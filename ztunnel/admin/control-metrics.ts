@@ -1,6 +1,7 @@
 // Metrics of the control thread: xDS, build, pods. The data thread counts traffic.
 import { renderLabels } from '../../common/telemetry/series-table.ts';
 import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
+import type { PodConnections } from '../holder/messages.ts';
 
 export const CONTROL_FAMILIES: readonly FamilyDefinition[] = [
   {
@@ -44,6 +45,16 @@ export const CONTROL_FAMILIES: readonly FamilyDefinition[] = [
     help: 'Log lines that were not written because the reader of the log stalled.',
     type: 'counter',
   },
+  {
+    name: 'ambient_draining_connections',
+    help: 'Connections of a pod that a draining proxy process still carries.',
+    type: 'gauge',
+  },
+  {
+    name: 'ambient_proxy_crashes',
+    help: 'Proxy processes that died and were started again since the container started.',
+    type: 'counter',
+  },
 ];
 
 /** Numbers of the pod registry. */
@@ -57,6 +68,8 @@ export interface PodCounts {
 /** Counts on the control thread's table. */
 export class ControlMetrics {
   readonly #table: SeriesTable;
+  /** Label texts of the draining connections shown now, by process. */
+  readonly #draining = new Map<number, string[]>();
 
   constructor(table: SeriesTable, version: string) {
     this.#table = table;
@@ -76,6 +89,29 @@ export class ControlMetrics {
     const labels = renderLabels([['url', url]]);
     this.#table.add(this.#table.cell('istio_xds_message', labels), 1);
     this.#table.add(this.#table.cell('istio_xds_message_bytes', labels), bytes);
+  }
+
+  setCrashes(count: number): void {
+    this.#table.set(this.#table.cell('ambient_proxy_crashes', ''), count);
+  }
+
+  /** Replaces what is shown of a draining process; pods without connections are left out. */
+  setDraining(process: number, pods: readonly PodConnections[]): void {
+    const family = 'ambient_draining_connections';
+    for (const labels of this.#draining.get(process) ?? []) this.#table.remove(family, labels);
+    this.#draining.delete(process);
+    const shown: string[] = [];
+    for (const { name, namespace, connections } of pods) {
+      if (connections === 0) continue;
+      const labels = renderLabels([
+        ['pod', name],
+        ['namespace', namespace],
+        ['process', String(process)],
+      ]);
+      this.#table.set(this.#table.cell(family, labels), connections);
+      shown.push(labels);
+    }
+    if (shown.length > 0) this.#draining.set(process, shown);
   }
 
   /** Before a scrape: what others count. */

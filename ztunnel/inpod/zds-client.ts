@@ -107,7 +107,8 @@ export class ZdsClient {
   }
 }
 
-function adoptNetns(fd: number): PodNetns {
+/** Takes over a descriptor of a namespace. */
+export function adoptNetns(fd: number): PodNetns {
   const netns = Netns.adopt(fd);
   return { netns, id: `${netns.device}:${netns.inode}`, close: () => netns.close() };
 }

@@ -102,6 +102,13 @@ export class PodRegistry<Handle extends NetnsHandle> {
     }
   }
 
+  /** A pod that a proxy before this one served; the next snapshot confirms or removes it. Never rejects. */
+  async restore(uid: string, pod: PodInfo, netns: Handle): Promise<void> {
+    const entry = { pod, netns, isUp: false };
+    this.#pods.set(uid, entry);
+    await this.#start(uid, entry).catch(() => undefined);
+  }
+
   /** Tries pods again whose start failed. */
   async retryPending(): Promise<void> {
     for (const [uid, entry] of this.#pods) {

@@ -27,7 +27,6 @@ export class ConnectionManager {
   /** Bytes of connections that have ended. */
   #endedReceived = 0;
   #endedSent = 0;
-  #onEmpty: (() => void) | undefined;
 
   /** Registers; call the returned function when the connection has ended. */
   register(connection: TrackedConnection): () => void {
@@ -37,7 +36,6 @@ export class ConnectionManager {
       this.#connections.delete(connection);
       this.#endedReceived += connection.record.received;
       this.#endedSent += connection.record.sent;
-      if (this.#connections.size === 0) this.#onEmpty?.();
     };
   }
 
@@ -78,14 +76,6 @@ export class ConnectionManager {
   /** Ends everything. */
   abortAll(reason: FailureReason, detail: string): void {
     for (const connection of [...this.#connections]) connection.abort(reason, detail);
-  }
-
-  /** Resolves when no connection is left. */
-  whenEmpty(): Promise<void> {
-    if (this.#connections.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#onEmpty = resolve;
-    });
   }
 }
 

@@ -1,19 +1,23 @@
 // The proxy of one pod: listeners in the pod's network namespace, its tunnels, its connections.
-import { writeFileSync } from 'node:fs';
 import { verifyTrustDomain } from '../../common/hbone/peer-identity.ts';
 import { rejectionReason } from '../../common/hbone/rejection.ts';
 import { HboneServer } from '../../common/hbone/tunnel-server.ts';
 import type { TunnelRequest } from '../../common/hbone/types.ts';
-import { errorMessage } from '../../common/errors.ts';
+import { MeshError, errorMessage } from '../../common/errors.ts';
 import type { PodInfo } from '../../common/zds/codec.ts';
 import { joinHostPort } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
-import { openTcpListener } from '../../engine/reactor/socket-options.ts';
-import type { BoundSocket } from '../../engine/reactor/socket-options.ts';
 import { TcpListener } from '../../engine/reactor/tcp-listener.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { SocketAddress } from '../../engine/reactor/socket-address.ts';
+import {
+  HBONE_PORT,
+  OUTBOUND_PORT,
+  PLAINTEXT_PORT,
+  closePodSockets,
+  type PodSocket,
+} from '../inpod/pod-sockets.ts';
 import type { PodDump } from '../messages.ts';
 import { ConnectionManager } from './connection-manager.ts';
 import { checkPolicies, serveInbound } from './inbound.ts';
@@ -26,9 +30,15 @@ import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
 import type { IdentityContexts } from '../identity/certificate-store.ts';
 
-const OUTBOUND_PORT = 15001;
-const PLAINTEXT_PORT = 15006;
-const HBONE_PORT = 15008;
+/** Tunnels hear of a drain this long before the server stops taking new ones; a little more than the engine's notice. */
+const DRAIN_NOTICE_MS = 1500;
+const DRAIN_CHECK_MS = 50;
+
+/** What a pod comes with; all of it is taken over. */
+export interface PodHandles {
+  readonly netns: Netns;
+  readonly sockets: readonly PodSocket[];
+}
 
 /** One pod's listeners and connections. */
 export class PodProxy {
@@ -40,6 +50,8 @@ export class PodProxy {
   readonly #context: ProxyContext;
   readonly #server: HboneServer;
   readonly #listeners: TcpListener[] = [];
+  /** Accepted and not yet registered, refused or handed to the tunnel server. */
+  #setUps = 0;
   #isClosed = false;
 
   private constructor(context: ProxyContext, uid: string, pod: PodInfo, netns: Netns) {
@@ -59,16 +71,27 @@ export class PodProxy {
     });
   }
 
-  /** Opens the listeners; throws when one cannot be bound, with nothing left open. The netns is taken over. */
-  static open(context: ProxyContext, uid: string, pod: PodInfo, netns: Netns): PodProxy {
+  /** Accepts on the pod's sockets. Throws when one is missing, with everything closed. */
+  static open(
+    context: ProxyContext,
+    uid: string,
+    pod: PodInfo,
+    { netns, sockets }: PodHandles,
+  ): PodProxy {
     const proxy = new PodProxy(context, uid, pod, netns);
-    try {
-      proxy.#listen(OUTBOUND_PORT, (stream) => serveOutbound(context, proxy, stream));
-      proxy.#listen(PLAINTEXT_PORT, (stream) => servePassthrough(context, proxy, stream));
-      proxy.#listen(HBONE_PORT, (stream) => proxy.#acceptTunnels(stream));
-    } catch (err) {
-      proxy.close('pod_removed', 'listeners could not be opened');
-      throw err;
+    const servers = new Map<number, (stream: TcpStream) => Promise<void>>([
+      [OUTBOUND_PORT, (stream) => serveOutbound(context, proxy, stream)],
+      [PLAINTEXT_PORT, (stream) => servePassthrough(context, proxy, stream)],
+      [HBONE_PORT, (stream) => proxy.#acceptTunnels(stream)],
+    ]);
+    for (const socket of sockets) {
+      const serve = servers.get(socket.port);
+      if (serve === undefined) closePodSockets([socket]);
+      else proxy.#listen(socket, serve);
+    }
+    if (proxy.#listeners.length < servers.size) {
+      proxy.close('pod_removed', 'sockets are missing');
+      throw new MeshError('internal', `only ${sockets.length} sockets for ${uid}`);
     }
     return proxy;
   }
@@ -103,12 +126,32 @@ export class PodProxy {
     };
   }
 
-  /** Graceful: no new connections; resolves when the last has ended. */
-  async drain(): Promise<void> {
-    this.#handOverBacklog();
+  /** Connections and what is being set up: what a drain waits for. */
+  get activeCount(): number {
+    return Math.max(this.connections.size, this.#setUps);
+  }
+
+  /**
+   * Graceful: no new connections; resolves when the last has ended. When a successor has the same sockets, what waits
+   * in their backlogs is its own; else it is served here.
+   */
+  async drain(isReplaced: boolean): Promise<void> {
+    if (!isReplaced) for (const listener of this.#listeners) listener.drainBacklog();
     this.#closeListeners();
     this.#server.drain();
-    await this.connections.whenEmpty();
+    const noticeEnd = this.#context.reactor.now() + DRAIN_NOTICE_MS;
+    while (!this.#isDrained(noticeEnd)) {
+      await new Promise<void>((resolve) => {
+        this.#context.reactor.after(DRAIN_CHECK_MS, resolve);
+      });
+    }
+  }
+
+  /** A client may not have heard that its tunnels end: what it asks for meanwhile is served. */
+  #isDrained(noticeEnd: number): boolean {
+    if (this.#isClosed) return true;
+    if (this.activeCount > 0) return false;
+    return !this.#server.isActive || this.#context.reactor.now() >= noticeEnd;
   }
 
   /** Now: listeners, connections, tunnels. */
@@ -123,49 +166,19 @@ export class PodProxy {
     this.netns.close();
   }
 
-  #listen(port: number, serve: (stream: TcpStream) => Promise<void>): void {
+  #listen({ port, fd }: PodSocket, serve: (stream: TcpStream) => Promise<void>): void {
     const { reactor, logger } = this.#context;
-    const socket = this.#bind(port);
-    const listener = new TcpListener(reactor, socket.fd, (stream) => {
-      serve(stream).catch((err: unknown) => {
-        const text = err instanceof Error ? err.stack : String(err);
-        logger.error({ port, err: text }, 'connection failed unexpectedly');
-        stream.reset();
-      });
+    const listener = new TcpListener(reactor, fd, (stream) => {
+      this.#setUps++;
+      serve(stream)
+        .catch((err: unknown) => {
+          const text = err instanceof Error ? err.stack : String(err);
+          logger.error({ port, err: text }, 'connection failed unexpectedly');
+          stream.reset();
+        })
+        .finally(() => this.#setUps--);
     });
     this.#listeners.push(listener);
-  }
-
-  #bind(port: number): BoundSocket {
-    const { config } = this.#context;
-    const options = {
-      port,
-      netns: this.netns,
-      mark: config.packetMark,
-      transparent: config.isSourcePreserved,
-      reusePort: config.isPortReuse,
-    };
-    if (!config.isIpv6) return openTcpListener({ ...options, address: '0.0.0.0' });
-    try {
-      return openTcpListener({ ...options, address: '::' });
-    } catch (err) {
-      // A pod may have IPv6 turned off where its node has it.
-      if (!/EADDRNOTAVAIL|EAFNOSUPPORT/.test(errorMessage(err))) throw err;
-      return openTcpListener({ ...options, address: '0.0.0.0' });
-    }
-  }
-
-  /**
-   * Another process may already listen on the same ports (SO_REUSEPORT). What waits in our backlogs is served here;
-   * what comes between that and the close goes to the other one, where the kernel can migrate it.
-   */
-  #handOverBacklog(): void {
-    try {
-      this.netns.runSync(() => writeFileSync('/proc/sys/net/ipv4/tcp_migrate_req', '1'));
-    } catch (err) {
-      this.#context.logger.debug({ err: errorMessage(err) }, 'backlogs are not migrated');
-    }
-    for (const listener of this.#listeners) listener.drainBacklog();
   }
 
   #closeListeners(): void {

@@ -1,0 +1,161 @@
+// What restarts of the node proxy cost those who connect: nothing. Two nodes, each a holder with a proxy; the proxy dies,
+// is replaced, is upgraded by a second instance and downgraded again, under a load of new connections.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, describe, it } from 'node:test';
+import type { ChildProcess } from 'node:child_process';
+import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+
+const mesh = new NetnsMesh();
+const CLIENT = { name: 'client', ip: '10.77.0.1', node: 'a' };
+const SERVER = { name: 'server', ip: '10.77.0.3', node: 'b' };
+const OUTSIDE = { name: 'outside', ip: '10.77.0.5', node: 'none' };
+/** Of a load; each has at most one connection in the proxy, and may make another before the process has died. */
+const WORKERS = 8;
+/** The kernel takes its time to end a process of a hundred megabytes. */
+const DEATH_MS = 500;
+
+before(async () => {
+  await mesh.start();
+  for (const pod of [CLIENT, SERVER, OUTSIDE]) mesh.addPod(pod);
+  await mesh.serve('server');
+  await mesh.startNode('a', 'holder');
+  await mesh.startNode('b', 'holder');
+  for (const { name } of [CLIENT, SERVER]) {
+    await mesh.putPod(name);
+    await mesh.enrol(name);
+  }
+});
+
+after(() => mesh.close());
+
+/** A connection that stays open: sends a line and waits for its answer, as often as asked. */
+async function openLine(): Promise<{ client: ChildProcess; say(line: string): Promise<string> }> {
+  const client = mesh.client('client', SERVER.ip, 8080);
+  const say = async (line: string): Promise<string> => {
+    client.stdin?.write(`${line}\n`);
+    assert.ok(client.stdout);
+    const [data] = (await once(client.stdout, 'data')) as [Buffer];
+    return data.toString();
+  };
+  assert.equal(await say('first'), 'server saw 10.77.0.1: first\n');
+  return { client, say };
+}
+
+describe('restarts', () => {
+  for (const node of ['a', 'b']) {
+    it(`kill -9 of the proxy of ${node === 'a' ? 'the source' : 'the destination'}: none is refused, all that come after are served`, async () => {
+      const load = mesh.load('client', SERVER.ip);
+      const plain = mesh.load('outside', SERVER.ip);
+      await load.more(50);
+      await plain.more(20);
+      const killedMs = Date.now();
+      const pid = mesh.killProxy(node);
+      await eventually('another proxy serves', () => mesh.proxyPid(node) !== pid);
+      await mesh.whenReady(node);
+      await load.more(50);
+      await plain.more(20);
+      for (const [name, result] of Object.entries({
+        meshed: await load.end(),
+        plain: await plain.end(),
+      })) {
+        const { served, failures } = result;
+        assert.ok(served > 50, `${served} were served`);
+        const seen = failures.map(({ code, startedMs, endedMs }) => {
+          return `${name}: ${code} from ${startedMs - killedMs} to ${endedMs - killedMs} ms`;
+        });
+        // What the dying proxy had accepted is lost with it; nobody else notices.
+        const lost = failures.filter(({ code }) => code === 'ECONNRESET' || code === 'CUT');
+        assert.equal(lost.length, failures.length, seen.join('\n'));
+        assert.ok(lost.length <= 2 * WORKERS, seen.join('\n'));
+        const isLater = failures.some(({ endedMs }) => endedMs > killedMs + DEATH_MS);
+        assert.ok(!isLater, seen.join('\n'));
+      }
+    });
+  }
+
+  it('a replacement takes over without a failed connection; the old one keeps its own to their end', async () => {
+    const load = mesh.load('client', SERVER.ip);
+    const plain = mesh.load('outside', SERVER.ip);
+    const line = await openLine();
+    await load.more(50);
+    for (const node of ['a', 'b']) {
+      const before = mesh.proxyPid(node);
+      assert.equal((await mesh.admin(node, '/replace', 'POST')).status, 200);
+      await eventually('the old one drains', () => isDraining(node, before));
+      assert.notEqual(mesh.proxyPid(node), before);
+      await load.more(100);
+      assert.match(await line.say('still here'), /still here/);
+      const labels = [`process="${before}"`, `pod="${node === 'a' ? 'client' : 'server'}"`];
+      await eventually('the new one shows whose connections the old one has', async () => {
+        return (await mesh.metric(node, 'ambient_draining_connections', ...labels)) >= 1;
+      });
+    }
+    line.client.stdin?.end();
+    await once(line.client, 'close');
+    assert.equal(line.client.exitCode, 0);
+    for (const node of ['a', 'b']) {
+      await eventually('nothing drains any more', async () => {
+        return (await mesh.metric(node, 'ambient_draining_connections')) === 0;
+      });
+    }
+    assert.deepEqual((await plain.end()).failures, []);
+    const { served, failures } = await load.end();
+    assert.deepEqual(failures, []);
+    assert.ok(served > 300, `${served} were served`);
+  });
+
+  it('what is open at the drain deadline is ended, and its log line says so', async () => {
+    const line = await openLine();
+    const before = mesh.proxyPid('a');
+    await mesh.admin('a', '/replace', 'POST');
+    await once(line.client, 'close');
+    assert.equal(line.client.exitCode, 3);
+    await eventually('the old one has gone', () => hasEnded('a', before));
+    assert.ok(mesh.log('a').includes('"reason":"drained"'), 'no line says why it ended');
+    assert.equal((await mesh.ask('client', SERVER.ip)).status, 0);
+  });
+
+  it('a second instance takes over from the first, and gives back, without a failed connection', async () => {
+    const load = mesh.load('client', SERVER.ip);
+    const plain = mesh.load('outside', SERVER.ip);
+    await load.more(100);
+    for (const node of ['a', 'b', 'a', 'b']) {
+      const old = await mesh.startBeside(node, 'holder');
+      await load.more(100);
+      const ended = once(old, 'exit');
+      old.kill('SIGTERM');
+      await load.more(200);
+      assert.deepEqual(await ended, [0, null]);
+    }
+    assert.deepEqual((await plain.end()).failures, []);
+    const { served, failures } = await load.end();
+    assert.deepEqual(failures, []);
+    assert.ok(served > 1000, `${served} were served`);
+  });
+
+  it('a holder that is killed takes its proxy with it, and the next container serves', async () => {
+    const proxy = mesh.proxyPid('b');
+    await mesh.endProxy('b', 'SIGKILL');
+    await eventually('the proxy has ended', () => !isAlive(proxy));
+    await mesh.startProxy('b', 'holder');
+    assert.equal((await mesh.ask('client', SERVER.ip)).status, 0);
+  });
+});
+
+function isDraining(node: string, pid: number): boolean {
+  return mesh.log(node).includes('"isReplaced":true') && isAlive(pid);
+}
+
+function hasEnded(node: string, pid: number): boolean {
+  return new RegExp(`"process":${pid},[^\\n]*"proxy ended"`).test(mesh.log(node));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

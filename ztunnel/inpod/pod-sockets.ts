@@ -1,0 +1,75 @@
+// The listening sockets of a pod, made in its network namespace on the control thread. They are plain descriptors with
+// a name, so that a holder process (ztunnel/holder) can keep them while proxies come and go.
+import { writeFileSync } from 'node:fs';
+import { errorMessage } from '../../common/errors.ts';
+import type { Netns } from '../../engine/reactor/netns.ts';
+import { openTcpListener } from '../../engine/reactor/socket-options.ts';
+import { closeDescriptor } from '../../engine/reactor/tcp-stream.ts';
+
+export const OUTBOUND_PORT = 15001;
+export const PLAINTEXT_PORT = 15006;
+export const HBONE_PORT = 15008;
+
+const TCP_PORTS = [OUTBOUND_PORT, PLAINTEXT_PORT, HBONE_PORT];
+
+/** A listening socket; who has it owns the descriptor. */
+export interface PodSocket {
+  readonly port: number;
+  readonly fd: number;
+}
+
+/** The parts of the configuration that sockets depend on. */
+export interface PodSocketOptions {
+  readonly packetMark: number;
+  readonly isSourcePreserved: boolean;
+  readonly isPortReuse: boolean;
+  readonly isIpv6: boolean;
+}
+
+/** Binds all ports of a pod; throws with nothing left open. */
+export function openPodSockets(netns: Netns, options: PodSocketOptions): PodSocket[] {
+  const sockets: PodSocket[] = [];
+  if (options.isPortReuse) migrateBacklogs(netns);
+  try {
+    for (const port of TCP_PORTS) sockets.push({ port, fd: bind(netns, port, options) });
+  } catch (err) {
+    closePodSockets(sockets);
+    throw err;
+  }
+  return sockets;
+}
+
+/** Closes them all. */
+export function closePodSockets(sockets: readonly PodSocket[]): void {
+  for (const { fd } of sockets) closeDescriptor(fd);
+}
+
+function bind(netns: Netns, port: number, options: PodSocketOptions): number {
+  const bound = {
+    port,
+    netns,
+    mark: options.packetMark,
+    transparent: options.isSourcePreserved,
+    reusePort: options.isPortReuse,
+  };
+  if (!options.isIpv6) return openTcpListener({ ...bound, address: '0.0.0.0' }).fd;
+  try {
+    return openTcpListener({ ...bound, address: '::' }).fd;
+  } catch (err) {
+    // A pod may have IPv6 turned off where its node has it.
+    if (!/EADDRNOTAVAIL|EAFNOSUPPORT/.test(errorMessage(err))) throw err;
+    return openTcpListener({ ...bound, address: '0.0.0.0' }).fd;
+  }
+}
+
+/**
+ * When two proxies share the ports (SO_REUSEPORT) and one closes its socket, what waits in that backlog moves to the
+ * other. Where /proc/sys is read-only the node agent has done it, or connections of that instant are reset.
+ */
+function migrateBacklogs(netns: Netns): void {
+  try {
+    netns.runSync(() => writeFileSync('/proc/sys/net/ipv4/tcp_migrate_req', '1'));
+  } catch {
+    // See above: not worth a failed start.
+  }
+}
