@@ -267,6 +267,9 @@ export const SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER = 0x2;
 export const SSL_MODE_RELEASE_BUFFERS = 0x10;
 export const SSL_OP_NO_TICKET = 1 << 14;
 export const SSL_OP_NO_RENEGOTIATION = 1 << 30;
+// Above 32 bits: to be added, not or-ed.
+export const SSL_OP_NO_TX_CERTIFICATE_COMPRESSION = 2 ** 32;
+export const SSL_OP_NO_RX_CERTIFICATE_COMPRESSION = 2 ** 33;
 export const SSL_VERIFY_NONE = 0;
 export const SSL_VERIFY_PEER = 1;
 export const SSL_VERIFY_FAIL_IF_NO_PEER_CERT = 2;

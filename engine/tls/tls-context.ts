@@ -37,7 +37,9 @@ import {
   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER,
   SSL_MODE_RELEASE_BUFFERS,
   SSL_OP_NO_RENEGOTIATION,
+  SSL_OP_NO_RX_CERTIFICATE_COMPRESSION,
   SSL_OP_NO_TICKET,
+  SSL_OP_NO_TX_CERTIFICATE_COMPRESSION,
   SSL_TLSEXT_ERR_ALERT_FATAL,
   SSL_TLSEXT_ERR_OK,
   SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
@@ -173,6 +175,9 @@ export class TlsContext {
     SSL_CTX_set_default_read_buffer_len(ctx, READ_BUFFER_BYTES);
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+    // Brotli at its best level costs more than the rest of the handshake, and saves a hundred bytes.
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TX_CERTIFICATE_COMPRESSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);
   }
 
   #setTrust(rootsPem: string, options: TlsContextOptions): void {

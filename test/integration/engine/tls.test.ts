@@ -116,6 +116,19 @@ function rejectsWith(code: string, detail: RegExp): (err: unknown) => boolean {
   };
 }
 
+/** Extension numbers of a ClientHello (RFC 8446 4.1.2) in one record. */
+function extensionsOfHello(record: Buffer): number[] {
+  let at = 5 + 4 + 2 + 32;
+  at += 1 + record.readUInt8(at);
+  at += 2 + record.readUInt16BE(at);
+  at += 1 + record.readUInt8(at);
+  const end = at + 2 + record.readUInt16BE(at);
+  const found: number[] = [];
+  for (at += 2; at < end; at += 4 + record.readUInt16BE(at + 2))
+    found.push(record.readUInt16BE(at));
+  return found;
+}
+
 describe('tls server', () => {
   it('serves node:tls: TLS 1.3, AES-GCM, ALPN, the peer known by its URI SAN', async () => {
     const ours = ourServer();
@@ -217,6 +230,26 @@ describe('tls client', () => {
     assert.equal(all.length, 5_000_000);
     assert.ok(all.subarray(-100_000).equals(Buffer.alloc(100_000, 49)));
     node.close();
+  });
+
+  it('does not offer compressed certificates, which cost more than the handshake', async () => {
+    const listener = net.createServer();
+    listener.listen(0, '127.0.0.1');
+    await once(listener, 'listening');
+    const { port } = listener.address() as net.AddressInfo;
+    const accepted = once(listener, 'connection');
+    const handshake = startTls(
+      await connectTcp(reactor, { address: '127.0.0.1', port }),
+      clientContext,
+    );
+    const [socket] = (await accepted) as [net.Socket];
+    const [hello] = (await once(socket, 'data')) as [Buffer];
+    socket.destroy();
+    await assert.rejects(handshake);
+    const extensions = extensionsOfHello(hello);
+    assert.ok(extensions.includes(16), 'alpn is there');
+    assert.ok(!extensions.includes(27), 'compress_certificate is not');
+    listener.close();
   });
 
   it('refuses a server of another authority, or one with the wrong name', async () => {
