@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { ChildProcess } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
+import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
@@ -89,6 +90,53 @@ describe('connections', () => {
     const answer = await mesh.admin('a', '/connections?sort=colour');
     assert.equal(answer.status, 400);
     assert.equal(await answer.text(), 'sort must be one of bytes, age, rate\n');
+  });
+});
+
+interface Why {
+  readonly isAllowed: boolean;
+  readonly reason: string | null;
+  readonly summary: string;
+  readonly steps: readonly { readonly step: string; readonly outcome: string }[];
+}
+
+describe('why', () => {
+  const ask = async (node: string, query: string): Promise<Why> =>
+    (await (await mesh.admin(node, `/debug/why?${query}`)).json()) as Why;
+
+  it('says what becomes of a connection before and after a policy, and so it goes', async () => {
+    const query = 'src=default/client&dst=10.77.0.3:8080';
+    for (const node of ['a', 'b']) {
+      assert.partialDeepStrictEqual(await ask(node, query), { isAllowed: true, reason: null });
+    }
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
+    await mesh.putPolicy('default/deny', {
+      name: 'deny',
+      namespace: 'default',
+      scope: Scope.NAMESPACE,
+      action: Action.DENY,
+      rules: [{ clauses: [{ matches: [{ destinationPorts: [8080] }] }] }],
+    });
+    const before = await mesh.metric('a', 'istio_tcp_connections_opened_total');
+    for (const node of ['a', 'b']) {
+      const why = await ask(node, query);
+      assert.equal(why.reason, 'policy_denied', why.summary);
+      assert.match(why.summary, /explicitly denied by: default\/deny$/);
+    }
+    // It was asked for, not tried.
+    assert.equal(await mesh.metric('a', 'istio_tcp_connections_opened_total'), before);
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 3);
+    await mesh.putPolicy('default/deny', undefined);
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
+  });
+
+  it('refuses a question that means nothing', async () => {
+    const answer = await mesh.admin('a', '/debug/why?src=default/client');
+    assert.deepEqual(
+      [answer.status, await answer.json()],
+      [400, { error: 'src and dst are required' }],
+    );
+    assert.match(JSON.stringify(await ask('a', 'src=x/y&dst=10.0.0.1:1')), /no workload/);
   });
 });
 

@@ -17,6 +17,7 @@ import type { MeshModel } from '../state/model.ts';
 import { buildConfigDump } from './config-dump.ts';
 import { connectionsRoute } from './connections.ts';
 import type { ControlMetrics } from './control-metrics.ts';
+import { whyRoute } from './why/route.ts';
 
 /** What the endpoints show and steer. */
 export interface AdminParts {
@@ -68,6 +69,7 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
     quit: parts.quit,
     routes: {
       '/connections': connectionsRoute(data, () => parts.isDraining()),
+      '/debug/why': whyRoute(parts),
       '/drain': drainRoute(parts),
       '/replace': replaceRoute(parts),
     },
