@@ -25,7 +25,6 @@ export function chooseContainer(pod: PodView, named: string | undefined): string
 /** The `exec` command. */
 export function execCommand(): Command {
   return clusterCommand('exec', 'run a command in a pod: exec POD|deploy/NAME -- COMMAND')
-    .passThroughOptions()
     .argument('<pod>', 'POD, deploy/NAME or ds/NAME')
     .argument('<command...>', 'the command and its arguments, after --')
     .option('-c, --container <name>', 'container (default: the first)')
@@ -38,8 +37,7 @@ export function execCommand(): Command {
           namespace,
           pod: pod.metadata?.name ?? '',
           container: chooseContainer(pod, options.container),
-          // commander leaves the separator in when options are passed through.
-          command: command[0] === '--' ? command.slice(1) : command,
+          command,
         };
         const { execInPod } = await import('../../common/kube/exec.ts');
         const isRaw = options.tty && options.stdin && process.stdin.isTTY;
