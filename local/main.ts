@@ -109,6 +109,7 @@ async function runCluster(options: StartOptions, signal: AbortSignal): Promise<n
     ui.close();
     api?.close();
     await cluster.stop();
+    process.stdout.write('stopped, nothing is left running\n');
   }
 }
 

@@ -6,10 +6,13 @@ import type { Clock } from '../../common/clock.ts';
 import type { Verdict } from '../../common/compile/types.ts';
 import type { KubeObject } from '../../common/kube/resource.ts';
 import { jsonPage, type Page } from '../http-server.ts';
+import { layOutGraph } from './layout.ts';
 import { scrapeProxies, type ProxyPod, type ProxySamples } from './proxy-scraper.ts';
 import { buildL4, buildL7 } from './traffic.ts';
 
 const CACHE_MS = 1000;
+/** How far back latencies look. */
+const WINDOW_MS = 20_000;
 const UI = join(import.meta.dirname, 'ui');
 const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 const MANAGED = 'gateway.istio.io/managed';
@@ -61,28 +64,60 @@ export function groupVerdicts(verdicts: readonly Verdict[]): PolicyRow[] {
   return [...rows].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row);
 }
 
-function describeTraffic(proxies: readonly ProxySamples[]): object {
+/** What the proxies said, and when. */
+interface Reading {
+  readonly at: number;
+  readonly proxies: readonly ProxySamples[];
+}
+
+/** Counters of now; latencies since an earlier reading, where there is one. */
+function describeTraffic({ at, proxies }: Reading, earlier?: Reading): object {
   const nodes = proxies.filter(({ proxy }) => proxy.waypoint === undefined);
+  const l4 = buildL4(nodes.flatMap(({ samples }) => samples));
+  const l7 = proxies.flatMap(({ proxy, samples }) => {
+    const old = earlier?.proxies.find((each) => each.proxy.name === proxy.name)?.samples;
+    return proxy.waypoint === undefined ? [] : buildL7(samples, proxy.waypoint, old);
+  });
   return {
-    l4: buildL4(nodes.flatMap(({ samples }) => samples)),
-    l7: proxies.flatMap(({ proxy, samples }) =>
-      proxy.waypoint === undefined ? [] : buildL7(samples, proxy.waypoint),
-    ),
+    at,
+    l4: { edges: l4, graph: layOutGraph(l4) },
+    l7: { edges: l7, graph: layOutGraph(l7) },
     proxies: proxies.map(({ proxy, isUp }) => ({ ...proxy, isUp })),
   };
 }
 
+/** Reads the proxies at most once a second, and remembers enough to tell recent latencies from old ones. */
+class TrafficReader {
+  readonly #sources: DashboardSources;
+  #readings: Reading[] = [];
+  #last: { readonly at: number; readonly traffic: Promise<object> } | undefined;
+
+  constructor(sources: DashboardSources) {
+    this.#sources = sources;
+  }
+
+  read(): Promise<object> {
+    const now = this.#sources.clock.now();
+    if (this.#last === undefined || now - this.#last.at >= CACHE_MS) {
+      this.#last = { at: now, traffic: this.#scrape(now) };
+    }
+    return this.#last.traffic;
+  }
+
+  async #scrape(at: number): Promise<object> {
+    const pods = proxyPods(this.#sources.pods().values(), this.#sources.rootNamespace);
+    const reading = { at, proxies: await scrapeProxies(pods) };
+    // A reading from before the page was last open says nothing of now.
+    this.#readings = this.#readings.filter((each) => at - each.at <= WINDOW_MS);
+    const earlier = this.#readings[0];
+    this.#readings.push(reading);
+    return describeTraffic(reading, earlier);
+  }
+}
+
 /** The pages of the dashboard, by path. */
 export function dashboardPages(sources: DashboardSources): Record<string, () => Promise<Page>> {
-  const { clock } = sources;
-  let cached: { readonly at: number; readonly traffic: Promise<object> } | undefined;
-  const readTraffic = (): Promise<object> => {
-    if (cached === undefined || clock.now() - cached.at >= CACHE_MS) {
-      const proxies = proxyPods(sources.pods().values(), sources.rootNamespace);
-      cached = { at: clock.now(), traffic: scrapeProxies(proxies).then(describeTraffic) };
-    }
-    return cached.traffic;
-  };
+  const reader = new TrafficReader(sources);
   const file = (name: string, type: string): (() => Promise<Page>) => {
     const body = readFileSync(join(UI, name), 'utf8');
     return () => Promise.resolve({ type, body });
@@ -91,10 +126,7 @@ export function dashboardPages(sources: DashboardSources): Record<string, () => 
     '/': file('index.html', 'text/html; charset=utf-8'),
     '/dashboard.js': file('dashboard.js', 'text/javascript; charset=utf-8'),
     '/dashboard.css': file('dashboard.css', 'text/css; charset=utf-8'),
-    '/api/graph': async () => {
-      const traffic = await readTraffic();
-      return jsonPage({ at: cached?.at, ...traffic });
-    },
+    '/api/graph': async () => jsonPage(await reader.read()),
     '/api/policies': () => Promise.resolve(jsonPage(groupVerdicts(sources.verdicts()))),
   };
 }

@@ -12,7 +12,8 @@ export interface L4Edge {
   connections: number;
   bytes: number;
   refused: number;
-  isMutualTls: boolean;
+  /** Connections by how they were secured, as in the metrics: `mutual_tls`, `node_local`, `unknown`. */
+  readonly security: Record<string, number>;
 }
 
 /** Counters of one pair at L7. */
@@ -23,8 +24,9 @@ export interface L7Edge {
   requests: number;
   errors: number;
   refused: number;
-  p50Ms: number | undefined;
-  p99Ms: number | undefined;
+  /** Undefined when nothing was served lately. */
+  readonly p50Ms: number | undefined;
+  readonly p99Ms: number | undefined;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -54,46 +56,65 @@ export function buildL4(samples: readonly Sample[]): L4Edge[] {
     const source = sourceOf(labels);
     const destination = destinationOf(labels);
     const key = `${source} ${destination}`;
-    const fresh = { connections: 0, bytes: 0, refused: 0, isMutualTls: false };
-    const edge: L4Edge = edges.get(key) ?? { source, destination, ...fresh };
+    const fresh = { connections: 0, bytes: 0, refused: 0 };
+    const edge: L4Edge = edges.get(key) ?? { source, destination, ...fresh, security: {} };
     edges.set(key, edge);
     if (isRefusal) edge.refused += value;
-    else if (name === 'istio_tcp_connections_opened_total') edge.connections += value;
-    else if (name.endsWith('_bytes_total')) edge.bytes += value;
-    if (labels['connection_security_policy'] === 'mutual_tls') edge.isMutualTls = true;
+    else if (name === 'istio_tcp_connections_opened_total') {
+      edge.connections += value;
+      const security = labels['connection_security_policy'] ?? 'unknown';
+      edge.security[security] = (edge.security[security] ?? 0) + value;
+    } else if (name.endsWith('_bytes_total')) edge.bytes += value;
   }
   return [...edges.values()].filter(
     ({ connections, bytes, refused }) => connections + bytes + refused > 0,
   );
 }
 
-/** What the waypoint named `waypoint` served. */
-export function buildL7(samples: readonly Sample[], waypoint: string): L7Edge[] {
-  const edges = new Map<string, { edge: L7Edge; buckets: Map<number, number> }>();
+type Buckets = Map<number, number>;
+
+const keyOf = (labels: Labels): string => `${sourceOf(labels)} ${destinationOf(labels)}`;
+
+/** The histograms of the durations of each pair. */
+function durationsOf(samples: readonly Sample[]): Map<string, Buckets> {
+  const found = new Map<string, Buckets>();
   for (const { name, labels, value } of samples) {
-    if (name !== 'istio_requests_total' && name !== `${DURATION}_bucket`) continue;
-    const source = sourceOf(labels);
-    const destination = destinationOf(labels);
-    const key = `${source} ${destination}`;
-    const counts = { requests: 0, errors: 0, refused: 0, p50Ms: undefined, p99Ms: undefined };
-    const known = edges.get(key) ?? {
-      edge: { source, destination, waypoint, ...counts },
-      buckets: new Map<number, number>(),
-    };
-    edges.set(key, known);
-    const code = labels['response_code'] ?? '';
-    if (name === 'istio_requests_total') {
-      known.edge.requests += value;
-      if (code.startsWith('5') || code === '0') known.edge.errors += value;
-      if (code === '403') known.edge.refused += value;
-    } else {
-      const bound = labels['le'] === '+Inf' ? Infinity : Number(labels['le']);
-      known.buckets.set(bound, (known.buckets.get(bound) ?? 0) + value);
-    }
+    if (name !== `${DURATION}_bucket`) continue;
+    const key = keyOf(labels);
+    const buckets = found.get(key) ?? new Map<number, number>();
+    found.set(key, buckets);
+    const bound = labels['le'] === '+Inf' ? Infinity : Number(labels['le']);
+    buckets.set(bound, (buckets.get(bound) ?? 0) + value);
   }
-  return [...edges.values()].map(({ edge, buckets }) => ({
-    ...edge,
-    p50Ms: quantile(0.5, buckets, NOTHING),
-    p99Ms: quantile(0.99, buckets, NOTHING),
-  }));
+  return found;
+}
+
+/** What the waypoint named `waypoint` served; latencies are those since an earlier reading of the same waypoint. */
+export function buildL7(
+  samples: readonly Sample[],
+  waypoint: string,
+  earlier: readonly Sample[] = [],
+): L7Edge[] {
+  const edges = new Map<string, L7Edge>();
+  const now = durationsOf(samples);
+  const before = durationsOf(earlier);
+  for (const { name, labels, value } of samples) {
+    if (name !== 'istio_requests_total') continue;
+    const key = keyOf(labels);
+    const latency = (q: number): number | undefined =>
+      quantile(q, now.get(key) ?? NOTHING, before.get(key) ?? NOTHING);
+    const edge = edges.get(key) ?? {
+      source: sourceOf(labels),
+      destination: destinationOf(labels),
+      waypoint,
+      ...{ requests: 0, errors: 0, refused: 0 },
+      ...{ p50Ms: latency(0.5), p99Ms: latency(0.99) },
+    };
+    edges.set(key, edge);
+    edge.requests += value;
+    const code = labels['response_code'] ?? '';
+    if (code.startsWith('5') || code === '0') edge.errors += value;
+    if (code === '403') edge.refused += value;
+  }
+  return [...edges.values()];
 }

@@ -83,7 +83,7 @@ export class MeshStart {
   /** `argv` is the whole command, for instance of {@link startCommand}. */
   constructor(argv: readonly string[], cwd: string, env: NodeJS.ProcessEnv = process.env) {
     const [file = '', ...args] = argv;
-    this.#child = spawn(file, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn(file, args, { cwd, env, stdio: ['pipe', 'pipe', 'pipe'] });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => (this.output += text));
     }
@@ -105,6 +105,11 @@ export class MeshStart {
       timeoutMs,
     );
     assert.match(this.output, pattern);
+  }
+
+  /** Types on its keyboard; `\x03` is Ctrl-C where it has a terminal. */
+  type(text: string): void {
+    this.#child.stdin?.write(text);
   }
 
   signal(name: NodeJS.Signals): void {

@@ -132,7 +132,7 @@ describe('starting and ending the local cluster', () => {
     const seen = footprint(other);
     assertRich(seen);
     assert.equal(await beside.interrupt(), 0, beside.output);
-    assert.match(beside.output, /stopping\n$/);
+    assert.match(beside.output, /stopping\nstopped, nothing is left running\n$/);
     await until(
       () => `left: ${tracesOf(seen).join('\n')}`,
       () => (tracesOf(seen).length === 0 ? true : undefined),

@@ -25,7 +25,7 @@ describe('traffic of the dashboard', () => {
         connections: 5,
         bytes: 10,
         refused: 2,
-        isMutualTls: true,
+        security: { mutual_tls: 5 },
       },
     ]);
   });
@@ -46,6 +46,28 @@ describe('traffic of the dashboard', () => {
     assert.equal(edge.errors, 1);
     assert.equal(edge.refused, 1);
     assert.equal(edge.waypoint, 'shop/waypoint');
+  });
+});
+
+describe('latency of the dashboard', () => {
+  const histogram = (fast: number, slow: number): string =>
+    [
+      `istio_requests_total{${PAIR},response_code="200"} ${fast + slow}`,
+      `istio_request_duration_milliseconds_bucket{${PAIR},le="10"} ${fast}`,
+      `istio_request_duration_milliseconds_bucket{${PAIR},le="100"} ${fast + slow}`,
+      `istio_request_duration_milliseconds_bucket{${PAIR},le="+Inf"} ${fast + slow}`,
+    ].join('\n');
+  const before = parseSamples(histogram(0, 50));
+
+  it('is that since the earlier reading, not since the start', () => {
+    const [edge] = buildL7(parseSamples(histogram(50, 50)), 'shop/waypoint', before);
+    assert.ok((edge?.p99Ms ?? Infinity) <= 10, 'the slow ones were before');
+  });
+
+  it('is unknown while nothing is served', () => {
+    const [edge] = buildL7(before, 'shop/waypoint', before);
+    assert.equal(edge?.p50Ms, undefined);
+    assert.equal(edge?.requests, 50);
   });
 });
 
