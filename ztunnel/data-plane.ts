@@ -3,6 +3,7 @@
 import { errorMessage } from '../common/errors.ts';
 import type { Policy } from '../common/policy/model.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
+import { Profiler } from '../common/telemetry/profiler.ts';
 import { SeriesTable } from '../common/telemetry/series-table.ts';
 import { WorkloadStore } from '../common/workload/store.ts';
 import { Netns } from '../engine/reactor/netns.ts';
@@ -29,6 +30,7 @@ type Emit = (event: DataEvent) => void;
 interface Answer {
   readonly pods?: readonly PodDump[];
   readonly report?: ConnectionReport;
+  readonly profile?: string;
 }
 
 /** Serves the control thread's requests. */
@@ -41,11 +43,13 @@ export class DataPlane {
   readonly #certificates: CertificateStore;
   readonly #resolver: AddressResolver;
   readonly #recorder: ConnectionRecorder;
+  readonly #profiler: Profiler;
   readonly #pods = new Map<string, PodProxy>();
 
   constructor(config: Config, reactor: Reactor, loggers: LoggerRoot, emit: Emit) {
     this.#reactor = reactor;
     this.#loggers = loggers;
+    this.#profiler = new Profiler((delayMs, fn) => reactor.after(delayMs, fn));
     const table = new SeriesTable(TRAFFIC_FAMILIES, (message) => emit({ kind: 'series', message }));
     this.#recorder = new ConnectionRecorder(table, loggers.scope('access'));
     this.#certificates = new CertificateStore(reactor, (identity) =>
@@ -104,6 +108,10 @@ export class DataPlane {
         return { pods: [...this.#pods.values()].map((pod) => pod.dump()) };
       case 'connections':
         return { report: reportConnections([...this.#pods.values()], request, Date.now()) };
+      case 'cpuProfile':
+        return { profile: await this.#profiler.cpu(request) };
+      case 'heapProfile':
+        return { profile: await this.#profiler.heap(request.action) };
       case 'logLevel':
         this.#loggers.setLevels(request.levels, true);
         return {};

@@ -2,6 +2,7 @@
 // reactor after each message. Requests carry `seq`; the data thread answers each with `done` of the same `seq`.
 import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
 import type { Policy } from '../common/policy/model.ts';
+import type { CpuProfileRequest, HeapProfileAction } from '../common/telemetry/profiler.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import type { AddressResource } from '../common/workload/model.ts';
 import type { PodInfo } from '../common/zds/codec.ts';
@@ -51,6 +52,8 @@ export type DataRequest =
   | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
   | { readonly kind: 'dump'; readonly seq: number }
   | ({ readonly kind: 'connections'; readonly seq: number } & ConnectionQuery)
+  | ({ readonly kind: 'cpuProfile'; readonly seq: number } & CpuProfileRequest)
+  | { readonly kind: 'heapProfile'; readonly seq: number; readonly action: HeapProfileAction }
   /** The levels in force from now on. */
   | { readonly kind: 'logLevel'; readonly seq: number; readonly levels: string }
   | {
@@ -145,6 +148,7 @@ export type DataEvent =
       readonly error?: string;
       readonly pods?: readonly PodDump[];
       readonly report?: ConnectionReport;
+      readonly profile?: string;
     }
   | { readonly kind: 'series'; readonly message: SeriesMessage }
   /** Finished lines; the control thread writes them. */

@@ -140,6 +140,60 @@ describe('why', () => {
   });
 });
 
+describe('profiles', () => {
+  for (const thread of ['control', 'data']) {
+    it(`records the CPU of the ${thread} thread`, async () => {
+      const answer = mesh.admin(
+        'a',
+        `/debug/pprof/profile?seconds=1&frequency=1000&thread=${thread}`,
+      );
+      for (let i = 0; i < 3; i++) await mesh.ask('client', '10.77.0.3');
+      const profile = (await (await answer).json()) as {
+        nodes: { callFrame: { url: string } }[];
+        startTime: number;
+        endTime: number;
+      };
+      const urls = profile.nodes.map(({ callFrame }) => callFrame.url).join(' ');
+      assert.ok(profile.endTime - profile.startTime > 900_000);
+      if (thread === 'data') assert.match(urls, /engine\/reactor\/reactor\.ts/);
+      else assert.doesNotMatch(urls, /engine\/tls/);
+    });
+  }
+
+  it('samples allocations once that is activated', async () => {
+    const read = (thread: string): Promise<Response> =>
+      mesh.admin('a', `/debug/pprof/heap?thread=${thread}`);
+    const inactive = await read('data');
+    assert.deepEqual(
+      [inactive.status, await inactive.text()],
+      [500, 'heap profiling is not active\n'],
+    );
+    const set = async (wanted: string): Promise<number> =>
+      (await mesh.admin('a', `/debug/pprof/heap/profiling?activate=${wanted}`)).status;
+    assert.equal(await set('maybe'), 400);
+    assert.equal(await set('true'), 200);
+    for (let i = 0; i < 3; i++) await mesh.ask('client', '10.77.0.3');
+    for (const thread of ['data', 'control']) {
+      const answer = await read(thread);
+      assert.equal(answer.status, 200);
+      const profile = (await answer.json()) as { head: { children: unknown[] } };
+      assert.ok(Array.isArray(profile.head.children));
+    }
+    assert.equal(await set('false'), 200);
+    assert.equal((await read('control')).status, 500);
+  });
+
+  it('refuses what is out of bounds, and two at once', async () => {
+    for (const query of ['seconds=0', 'seconds=301', 'seconds=x', 'frequency=1001', 'thread=z']) {
+      assert.equal((await mesh.admin('a', `/debug/pprof/profile?${query}`)).status, 400, query);
+    }
+    const answers = await Promise.all(
+      [1, 2].map(() => mesh.admin('a', '/debug/pprof/profile?seconds=1')),
+    );
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 500]);
+  });
+});
+
 describe('log levels', () => {
   it('change in both threads while they run', async () => {
     const post = async (query: string): Promise<string> =>

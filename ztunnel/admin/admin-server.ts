@@ -8,6 +8,7 @@ import type {
   EndpointSockets,
   Endpoints,
 } from '../../common/telemetry/proxy-endpoints.ts';
+import { profileRoutes } from '../../common/telemetry/profile-routes.ts';
 import type { SeriesReader } from '../../common/telemetry/series-table.ts';
 import type { Config } from '../config.ts';
 import type { DataThread } from '../data-handle.ts';
@@ -70,6 +71,11 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
     routes: {
       '/connections': connectionsRoute(data, () => parts.isDraining()),
       '/debug/why': whyRoute(parts),
+      ...profileRoutes({
+        cpu: async (request) =>
+          (await data.request({ kind: 'cpuProfile', ...request })).profile ?? '',
+        heap: async (action) => (await data.request({ kind: 'heapProfile', action })).profile ?? '',
+      }),
       '/drain': drainRoute(parts),
       '/replace': replaceRoute(parts),
     },
