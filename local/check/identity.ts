@@ -6,6 +6,7 @@ import { CaClient } from '../../common/grpc/ca-client.ts';
 import { buildCsr, generateKeyPair } from '../../common/identity/csr.ts';
 import { KINDS } from '../../common/kube/resource.ts';
 import type { Pod } from '../cluster-api.ts';
+import { hasLine } from './access-log.ts';
 import { fail, require, type Bench } from './bench.ts';
 import { LAB, openLab, setEnrolled, SERVER_URL } from './lab.ts';
 import type { Statement } from './statement.ts';
@@ -88,15 +89,11 @@ async function isRefused(work: Promise<unknown>): Promise<boolean> {
 
 /** The source identity that the server's node proxy proved and logged. */
 function clientIdentity(bench: Bench, ztunnel: Pod): boolean {
-  return bench
-    .log(ztunnel)
-    .split('\n')
-    .some(
-      (line) =>
-        line.includes('"direction":"inbound"') &&
-        line.includes(`"src.identity":"${SPIFFE}/client"`) &&
-        line.includes(`"dst.identity":"${SPIFFE}/server"`),
-    );
+  return hasLine(bench.log(ztunnel), {
+    direction: 'inbound',
+    'src.identity': `${SPIFFE}/client`,
+    'dst.identity': `${SPIFFE}/server`,
+  });
 }
 
 export const identity: Statement = {

@@ -3,6 +3,7 @@
 import { KINDS } from '../../common/kube/resource.ts';
 import { sum } from '../../common/telemetry/samples.ts';
 import type { ProxyMetrics } from '../scrape.ts';
+import { hasField } from './access-log.ts';
 import { require, type Bench } from './bench.ts';
 import { sampleObject, without } from './policies.ts';
 import type { Statement } from './statement.ts';
@@ -27,7 +28,7 @@ async function isLogged(bench: Bench): Promise<boolean> {
     bench
       .log(pod)
       .split('\n')
-      .some((line) => line.includes('deny-load') && line.includes('"direction":"inbound"')),
+      .some((line) => line.includes('deny-load') && hasField(line, 'direction', 'inbound')),
   );
 }
 
