@@ -1,6 +1,7 @@
 // ambientctl: the mesh from the command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
 import { Command, CommanderError } from 'commander';
 import { applyCommand } from './commands/apply.ts';
+import { connectionsCommand } from './commands/connections.ts';
 import { deleteCommand } from './commands/delete.ts';
 import { execCommand } from './commands/exec.ts';
 import { getCommand } from './commands/get.ts';
@@ -10,6 +11,7 @@ import { metricsCommand } from './commands/metrics.ts';
 import { proxyCommand } from './commands/proxy.ts';
 import { statusCommand } from './commands/status.ts';
 import { waypointCommand } from './commands/waypoint.ts';
+import { whyCommand } from './commands/why.ts';
 import { ztunnelConfigCommand } from './commands/ztunnel-config.ts';
 import { describeError, exitCodeOf } from './errors.ts';
 
@@ -24,6 +26,8 @@ for (const command of [
   waypointCommand(),
   proxyCommand(),
   ztunnelConfigCommand(),
+  connectionsCommand(),
+  whyCommand(),
   metricsCommand(),
   applyCommand(),
   getCommand(),

@@ -38,7 +38,12 @@ export function formatBytes(bytes: number): string {
 /** Kubernetes' short ages: 45s, 12m, 3h, 2d. */
 export function formatAge(created: string | undefined, nowMs: number): string {
   if (created === undefined) return '<unknown>';
-  const seconds = Math.max(0, Math.floor((nowMs - Date.parse(created)) / 1000));
+  return formatDuration(Math.max(0, nowMs - Date.parse(created)));
+}
+
+/** A time span in milliseconds, in Kubernetes' short form. */
+export function formatDuration(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
   if (seconds < 120) return `${seconds}s`;
   if (seconds < 7200) return `${Math.floor(seconds / 60)}m`;
   if (seconds < 172_800) return `${Math.floor(seconds / 3600)}h`;

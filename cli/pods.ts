@@ -124,8 +124,23 @@ export async function fetchInPod(
   const status = Number(text.slice(0, 3));
   const body = text.slice(4);
   if (code === 0 && status >= 200 && status < 300) return body;
-  const why = code === 0 ? `status ${status} ${body}` : Buffer.concat(errors).toString('utf8');
-  throw new MeshError('fetch', `${pod.metadata?.name ?? ''}: ${url}: ${why.trim()}`);
+  const name = pod.metadata?.name ?? '';
+  if (code !== 0) {
+    const why = Buffer.concat(errors).toString('utf8').trim();
+    throw new MeshError('fetch', `cannot ask ${name} at ${url}: ${why}`);
+  }
+  throw new MeshError('fetch', `${name} answered ${status}: ${refusal(body)}`);
+}
+
+/** What an answer that is no success says: its `error` where it is JSON, else its text. */
+function refusal(body: string): string {
+  try {
+    const { error } = JSON.parse(body) as { error?: unknown };
+    if (typeof error === 'string') return error;
+  } catch {
+    // Plain text.
+  }
+  return body.trim();
 }
 
 function collector(chunks: Buffer[]): Writable {

@@ -1,4 +1,4 @@
-// proxy config-dump|log-level|drain: looks into one node proxy or waypoint by its admin port, and tells it things.
+// proxy config-dump|log-level|drain|replace: looks into one node proxy or waypoint by its admin port, and tells it things.
 import { Command } from 'commander';
 import { MeshError } from '../../common/errors.ts';
 import {
@@ -9,7 +9,7 @@ import {
   type Cluster,
   type GlobalOptions,
 } from '../context.ts';
-import { formatValue, print } from '../output.ts';
+import { formatTable, formatValue, print } from '../output.ts';
 import { fetchInPod, findPod, type PodView } from '../pods.ts';
 
 const ADMIN = 'http://localhost:15000';
@@ -25,7 +25,7 @@ interface LogOptions extends GlobalOptions {
 }
 
 interface DrainOptions extends GlobalOptions {
-  readonly deadline?: string;
+  readonly show: boolean;
 }
 
 /** The proxy meant; without -n node proxies are looked for where they are. */
@@ -56,21 +56,38 @@ async function logLevel(word: string, options: LogOptions): Promise<void> {
   });
 }
 
+interface DrainState {
+  readonly state: string;
+  readonly connections: number;
+  readonly deadlineMs: number;
+  readonly pods?: readonly {
+    readonly pod: string;
+    readonly inbound: number;
+    readonly outbound: number;
+  }[];
+}
+
 async function drain(word: string, options: DrainOptions): Promise<void> {
-  const query = options.deadline === undefined ? '' : `?deadline=${options.deadline}`;
   await withCluster(options, async (cluster) => {
     const pod = await findProxy(cluster, options, word);
     const text = await fetchInPod(cluster, pod, {
-      url: `${ADMIN}/drain${query}`,
-      method: 'POST',
+      url: `${ADMIN}/drain`,
+      method: options.show ? 'GET' : 'POST',
     });
-    const { connections, deadlineMs } = JSON.parse(text) as {
-      connections: number;
-      deadlineMs: number;
-    };
-    print(
-      `${pod.metadata?.name ?? ''} is draining: ${connections} connections have up to ${deadlineMs / 1000} s`,
-    );
+    const { state, connections, deadlineMs, pods = [] } = JSON.parse(text) as DrainState;
+    const limit = state === 'draining' ? `, which have up to ${deadlineMs / 1000} s` : '';
+    print(`${pod.metadata?.name ?? ''} is ${state}: ${connections} connections${limit}`);
+    if (pods.length === 0) return;
+    const rows = pods.map((each) => [each.pod, String(each.inbound), String(each.outbound)]);
+    print(formatTable(['POD', 'INBOUND', 'OUTBOUND'], rows));
+  });
+}
+
+async function replace(word: string, options: GlobalOptions): Promise<void> {
+  await withCluster(options, async (cluster) => {
+    const pod = await findProxy(cluster, options, word);
+    await fetchInPod(cluster, pod, { url: `${ADMIN}/replace`, method: 'POST' });
+    print(`${pod.metadata?.name ?? ''}: a successor is started and takes over when it is ready`);
   });
 }
 
@@ -95,14 +112,21 @@ export function proxyCommand(): Command {
     .action(logLevel);
   const drainCommand = clusterCommand(
     'drain',
-    'tell a proxy to take no new connections and to end when its connections have',
+    'tell a node proxy to take no new connections and to end when its connections have',
   )
     .argument('<pod>', POD)
-    .option('--deadline <duration>', 'how long connections may go on: 30s, 5m')
+    .option('--show', 'only show whether it drains and whose connections are left', false)
     .action(drain);
+  const replaceCommand = clusterCommand(
+    'replace',
+    'start a successor of a node proxy, which takes over without losing a connection',
+  )
+    .argument('<pod>', POD)
+    .action(replace);
   return new Command('proxy')
     .description('look into a proxy')
     .addCommand(dump)
     .addCommand(log)
-    .addCommand(drainCommand);
+    .addCommand(drainCommand)
+    .addCommand(replaceCommand);
 }

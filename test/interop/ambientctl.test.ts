@@ -327,6 +327,59 @@ describe('ambientctl', { skip: process.getuid?.() !== 0 && 'needs root' }, () =>
     await fails('zc workloads --node nowhere', 1, /no node proxy is ready on node nowhere/);
   });
 
+  it('connections: what is open, with bytes, and which pod uses what', async () => {
+    const text = await ctl('connections -n bookinfo --limit 1000');
+    assert.match(
+      text,
+      /^POD +DIRECTION +SOURCE +DESTINATION +SERVICE +PROTOCOL +RECEIVED +SENT +AGE\n/,
+    );
+    assert.match(text, /bookinfo\/load-\S+ +outbound +bookinfo\/load-\S+ +.* +HBONE +[1-9]/);
+    assert.match(
+      await ctl('connections --top --limit 3'),
+      /^POD +NODE .*(\n\S+\/\S+ +ambient-.*){3}\n$/,
+    );
+    const reports = JSON.parse(await ctl('connections --node ambient-a -o json')) as {
+      node: string;
+      report: { pods: unknown[] };
+    }[];
+    assert.deepEqual(
+      reports.map(({ node }) => node),
+      ['ambient-a'],
+    );
+    await fails('connections --sort colour', 2, /--sort must be one of/);
+    await fails('connections --limit none', 2, /--limit must be a number/);
+  });
+
+  it('why: the decision about a connection, and exit 1 when it would be refused', async () => {
+    const allowed = await ctl('why -n bookinfo deploy/curl ratings:9080');
+    assert.match(allowed, /^ALLOWED: bookinfo\/curl-\S+ may connect/);
+    assert.match(allowed, /POLICY +ACTION +MATCHES[^]*bookinfo\/deny-load +DENY +no/);
+    assert.match(await ctl('why -n bookinfo deploy/curl reviews:9080'), /waypoint: the waypoint/);
+    const refused = await run(['why', 'bookinfo/load', 'ratings:9080', '-o', 'json']);
+    assert.equal(refused.code, 1, refused.err);
+    const { reason, policies } = JSON.parse(refused.out) as {
+      reason: string;
+      policies: { policy: string; isDeciding: boolean }[];
+    };
+    assert.equal(reason, 'policy_denied');
+    assert.ok(policies.some((each) => each.policy === 'bookinfo/deny-load' && each.isDeciding));
+    // And so it is.
+    const sent = await run([
+      'exec',
+      '-n',
+      'bookinfo',
+      'deploy/load',
+      '--',
+      'curl',
+      '-sm',
+      '5',
+      'http://ratings:9080/',
+    ]);
+    assert.notEqual(sent.code, 0);
+    await fails('why bookinfo/nobody ratings:9080', 1, /no workload "bookinfo\/nobody"/);
+    await fails('why -n bookinfo deploy/curl ratings', 2, /has no port/);
+  });
+
   it('says what is wrong: usage 2, anything else 1', async () => {
     await fails('get unicorns', 1, /doesn't have a resource type "unicorns"/);
     await fails('frobnicate', 2, /unknown command/);
@@ -352,5 +405,22 @@ describe('ambientctl', { skip: process.getuid?.() !== 0 && 'needs root' }, () =>
     const lost = await run(['status'], { env: home });
     // In a clone with a running cluster of its own, that one is meant.
     if (lost.code !== 0) assert.match(lost.err, /no cluster: start one here/);
+  });
+
+  it('proxy drain: the proxy ends, is replaced, and the mesh goes on', async () => {
+    const pods = 'get pods -n istio-system -l app=ztunnel';
+    const before = await ctl(pods);
+    assert.match(await ctl('proxy drain ds/ztunnel --show'), /is serving: \d+ connections/);
+    const [, name = ''] = /^(\S+) is draining: /.exec(await ctl('proxy drain ds/ztunnel')) ?? [];
+    assert.match(name, /^ztunnel-/);
+    await until('a new container', async () => {
+      const now = await ctl(pods);
+      return now === before || (await run(['status'])).code !== 0 ? undefined : now;
+    });
+    const answer = await until('an answer', async () => {
+      const { out } = await curl('curl -s -m 5 http://ratings:9080/ratings/0');
+      return out.includes('ratings') ? out : undefined;
+    });
+    assert.match(answer, /ratings/);
   });
 });
