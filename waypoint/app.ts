@@ -1,6 +1,6 @@
 // Puts the control thread together: xDS and local files, the waypoint's certificate, endpoints; and the data thread
 // they drive. The control plane is not needed once its state and a certificate are here.
-import { systemClock } from '../common/clock.ts';
+import { sleep, systemClock } from '../common/clock.ts';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { CaClient } from '../common/grpc/ca-client.ts';
 import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
@@ -90,7 +90,8 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     hbonePort: bound.port,
     drain: async () => {
       progress.isDraining = true;
-      logger.info({ deadlineMs: config.drainDeadlineMs }, 'draining');
+      logger.info({ delayMs: config.drainDelayMs, deadlineMs: config.drainDeadlineMs }, 'draining');
+      await sleep(systemClock, config.drainDelayMs);
       await data.request({ kind: 'drain', deadlineMs: config.drainDeadlineMs });
       xds?.close();
       secrets.close();

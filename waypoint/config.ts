@@ -41,6 +41,7 @@ export interface Config {
   readonly idleTimeoutMs: number;
   readonly maxHeadBytes: number;
   readonly maxHeaders: number;
+  readonly drainDelayMs: number;
   readonly drainDeadlineMs: number;
   readonly accessLog: AccessLogFormat;
   readonly logLevel: string;
@@ -98,6 +99,7 @@ type Limits = Pick<
   | 'idleTimeoutMs'
   | 'maxHeadBytes'
   | 'maxHeaders'
+  | 'drainDelayMs'
   | 'drainDeadlineMs'
 >;
 
@@ -108,6 +110,7 @@ function limits(values: Values): Limits {
     idleTimeoutMs: values.IDLE_TIMEOUT,
     maxHeadBytes: values.MAX_REQUEST_HEADERS_KB * 1024,
     maxHeaders: values.MAX_REQUEST_HEADERS,
+    drainDelayMs: values.DRAIN_DELAY,
     drainDeadlineMs: values.DRAIN_DURATION,
   };
 }

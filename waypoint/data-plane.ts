@@ -24,6 +24,9 @@ import { WaypointMetrics, WAYPOINT_FAMILIES } from './telemetry/metrics.ts';
 import { EndpointDialer } from './upstream/endpoint-dialer.ts';
 
 const SWEEP_MS = 10_000;
+/** Tunnels hear that they end this long before the server stops taking new ones; a little more than the engine's notice. */
+const DRAIN_NOTICE_MS = 1500;
+const LAST_TURN_MS = 50;
 
 /** HTTP/2 to endpoints, inside tunnels. */
 const UPSTREAM_SESSION: Http2SessionOptions = {
@@ -242,17 +245,23 @@ export class DataPlane {
     });
   }
 
+  /** The control thread has waited until clients choose others: what comes now had been sent before. */
   async #drain(deadlineMs: number): Promise<void> {
+    this.#listener?.drainBacklog();
     this.#listener?.close();
     this.#server.drain();
-    const deadline = new Promise<void>((resolve) => {
-      this.#reactor.after(deadlineMs, resolve);
-    });
-    await Promise.race([this.#handler.drain(), deadline]);
+    this.#handler.drain();
+    const deadline = this.#pause(deadlineMs);
+    if (this.#server.isActive) await Promise.race([this.#pause(DRAIN_NOTICE_MS), deadline]);
+    await Promise.race([this.#handler.whenIdle(), deadline]);
     // One turn more, so that what was answered last goes out.
-    await new Promise<void>((resolve) => {
-      this.#reactor.after(50, resolve);
-    });
+    await this.#pause(LAST_TURN_MS);
     this.close();
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#reactor.after(delayMs, resolve);
+    });
   }
 }

@@ -57,7 +57,9 @@ export const SETTINGS = {
     unit: 'KiB',
   }),
   MAX_REQUEST_HEADERS: whole('most headers of a request', 100, { min: 1, max: 1000 }),
-  DRAIN_DURATION: duration('how long requests and connections may go on after SIGTERM', '25s'),
+  // Readiness fails, and the control plane tells the node proxies: until then they choose this waypoint.
+  DRAIN_DELAY: duration('after SIGTERM, how long new tunnels are still taken', '5s'),
+  DRAIN_DURATION: duration('after that, how long requests and connections may go on', '20s'),
   ACCESS_LOG: choice('a line for each request', ['off', 'text', 'json'], 'json'),
   LOG_LEVEL: text('log level, or levels by scope: info,xds=debug', 'info'),
 };

@@ -1,4 +1,5 @@
 // Puts the control thread together: model and xDS, certificates, ZDS, endpoints; and the data thread they drive.
+import { flushCompileCache } from 'node:module';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { sleep, systemClock } from '../common/clock.ts';
 import { CaClient } from '../common/grpc/ca-client.ts';
@@ -87,8 +88,10 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     // A probe that came to a successor that is not ready would say that of the one that serves.
     if (running.endpoints === undefined) await open();
     await holder?.ready();
+    // The next process finds its modules compiled, also when this one is killed.
+    flushCompileCache();
   };
-  if (holder !== undefined) reportFailure(logger, announce());
+  reportFailure(logger, announce());
   return { drain: (isReplaced) => drainParts(parts, running, isReplaced) };
 }
 

@@ -1,5 +1,9 @@
 // The node proxy's program: the proxy itself, or the holder that starts proxies (ztunnel/holder). Each loads only its own
 // modules. SIGTERM and SIGINT drain; a second SIGINT ends at once. Configuration: ztunnel/config.ts.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { errorMessage } from '../common/errors.ts';
 import type { App } from './app.ts';
 
@@ -41,11 +45,23 @@ async function runProxy(): Promise<void> {
   state.app = await startApp(config, { onQuit: shutDown, onFatal: fail });
 }
 
+/** Where a proxy finds what the one before it compiled. Not a directory that others could write to. */
+function privateCache(): string {
+  const path = mkdtempSync(join(tmpdir(), 'ztunnel-'));
+  process.on('exit', () => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
 async function runHolder(): Promise<void> {
   const { Holder } = await import('./holder/holder.ts');
   const holder = new Holder({
     argv: [import.meta.filename, 'proxy'],
-    env: process.env,
+    // The young generation of a proxy that is idle would keep what its start needed.
+    nodeArgs: ['--max-semi-space-size=2'],
+    env: {
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? privateCache(),
+      ...process.env,
+    },
     // The shape of the proxies' lines, without loading their logger.
     log: (level, fields, message) => {
       const line = { level, time: new Date().toISOString(), scope: 'holder', ...fields, message };
@@ -53,6 +69,7 @@ async function runHolder(): Promise<void> {
     },
     exit: (code) => process.exit(code),
   });
+  flushCompileCache();
   let isStopping = false;
   const stop = (): void => {
     isStopping = true;

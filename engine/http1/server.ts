@@ -13,6 +13,7 @@ import { Http1ServerStream } from './server-stream.ts';
 import type { Http1ServerEvents, Http1ServerOptions, HttpTimers } from './types.ts';
 
 const LINGER_MS = 2000;
+const DRAIN_IDLE_MS = 2000;
 const BAD_REQUEST_TEXT: Readonly<Record<number, string>> = {
   400: 'Bad Request',
   408: 'Request Timeout',
@@ -74,10 +75,13 @@ export class Http1ServerConnection implements DuplexHandler {
     return this.#stream === undefined;
   }
 
-  /** Answers what is running, then closes; new requests are not taken. */
+  /**
+   * The next answer says that it is the last. A connection without a request gets a short time for one: its client may
+   * have sent it already, and would not know whether it was served.
+   */
   drain(): void {
     this.#isDraining = true;
-    if (this.#stream === undefined) this.#finish();
+    if (this.#stream === undefined) this.#setDeadline(this.#timers.now() + DRAIN_IDLE_MS);
   }
 
   onData(address: number, length: number): void {
@@ -163,7 +167,7 @@ export class Http1ServerConnection implements DuplexHandler {
     this.#stream = undefined;
     stream.close({ code: 'ok', detail: '' });
     if (this.#isClosed) return;
-    if (this.#isLast || this.#isDraining || this.#hasInputEnded) this.#finish();
+    if (this.#isLast || this.#hasInputEnded) this.#finish();
     else this.#nextRequest();
   }
 
@@ -247,7 +251,8 @@ export class Http1ServerConnection implements DuplexHandler {
     if (!this.#isRequestDone) return;
     this.#isRequestDone = false;
     this.#parser.next();
-    this.#deadline = this.#timers.now() + this.#options.idleTimeoutMs;
+    if (this.#isDraining) this.#setDeadline(this.#timers.now() + DRAIN_IDLE_MS);
+    else this.#deadline = this.#timers.now() + this.#options.idleTimeoutMs;
   }
 
   #nextRequest(): void {

@@ -18,7 +18,6 @@ export type FailureCode =
   | 'upstream_timeout'
   | 'upstream_per_try_timeout'
   | 'fault_abort'
-  | 'draining'
   | 'downstream_closed';
 
 interface FailureRow {
@@ -86,7 +85,6 @@ const FAILURES: Readonly<Record<FailureCode, FailureRow>> = {
     'upstream_per_try_timeout',
   ),
   fault_abort: row(503, 14, 'FI', 'fault filter abort', 'fault_filter_abort'),
-  draining: row(503, 14, '', 'draining', 'draining'),
   downstream_closed: row(0, 1, 'DC', '', 'downstream_remote_disconnect'),
 };
 

@@ -47,7 +47,6 @@ const REFUSALS = {
   unknown_destination: 404,
   not_bound: 404,
   unknown_port: 404,
-  draining: 503,
 } as const;
 
 /** HTTP/2 inside tunnels: windows as for HBONE, since the tunnel's own flow control bounds it again. */
@@ -82,10 +81,6 @@ export class TunnelHandler {
   }
 
   readonly onTunnel = (request: TunnelRequest): void => {
-    if (this.#isDraining) {
-      this.#refuse(request, 'draining');
-      return;
-    }
     const answer = resolveDestination(request.authority, this.#env.destinations);
     if ('problem' in answer) {
       this.#refuse(request, answer.problem);
@@ -108,10 +103,14 @@ export class TunnelHandler {
     if (!duplex.isClosed) this.#serve(duplex, context, this.#protocolOf(context));
   };
 
-  /** No new tunnels or requests; resolves when nothing is in flight. */
-  drain(): Promise<void> {
+  /** Connections end after what is running; tunnels of clients that have not heard yet are served, for one request. */
+  drain(): void {
     this.#isDraining = true;
     for (const open of [...this.#open]) open.drain();
+  }
+
+  /** Resolves when nothing is in flight. */
+  whenIdle(): Promise<void> {
     return new Promise((resolve) => {
       this.#onIdle = resolve;
       this.#noteChange();
@@ -154,7 +153,8 @@ export class TunnelHandler {
     const { reactor, config } = this.#env;
     const isAuto = protocol === 'auto';
     const timeoutMs = isAuto ? config.detectTimeoutMs : config.idleTimeoutMs;
-    const pending: Open = { drain: () => duplex.reset(), abort: () => duplex.reset() };
+    // One that drains while nothing is known of it is drained as what it turns out to be.
+    const pending: Open = { drain: () => undefined, abort: () => duplex.reset() };
     this.#open.add(pending);
     detectProtocol(duplex, reactor, timeoutMs, {
       onDetected: (found, replay) => {
@@ -191,7 +191,7 @@ export class TunnelHandler {
       onClose: () => this.#close(open),
     });
     const open: Open = { drain: () => connection.drain(), abort: () => duplex.reset() };
-    this.#open.add(open);
+    this.#add(open);
     replay();
   }
 
@@ -209,8 +209,13 @@ export class TunnelHandler {
       drain: () => session.drain(),
       abort: (detail) => session.close(detail),
     };
-    this.#open.add(open);
+    this.#add(open);
     replay();
+  }
+
+  #add(open: Open): void {
+    this.#open.add(open);
+    if (this.#isDraining) open.drain();
   }
 
   #exchange(

@@ -24,8 +24,10 @@ const CHILD_FD = 3;
 
 /** How proxies are started. */
 export interface HolderOptions {
-  /** Arguments for Node: script and command. */
+  /** Script and command. */
   readonly argv: readonly string[];
+  /** Options for Node. */
+  readonly nodeArgs: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly log: (level: 'info' | 'warn', fields: object, message: string) => void;
   /** The container's end. */
@@ -109,10 +111,10 @@ export class Holder {
   }
 
   #start(isReplacement: boolean): void {
-    const { argv, env, log } = this.#options;
+    const { argv, nodeArgs, env, log } = this.#options;
     const { socket, peerFd } = seqpacketPair();
     const id = ++this.#lastId;
-    const child = spawn(process.execPath, [...process.execArgv, ...argv], {
+    const child = spawn(process.execPath, [...process.execArgv, ...nodeArgs, ...argv], {
       stdio: ['ignore', 'inherit', 'inherit', peerFd],
       env: { ...env, HOLDER_FD: String(CHILD_FD) },
     });

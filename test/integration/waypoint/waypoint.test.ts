@@ -106,7 +106,7 @@ before(async () => {
   const deadPort = portOf(dead);
   dead.close();
   waypoint = await WaypointFixture.start({
-    env: { REQUEST_HEADERS_TIMEOUT: '600ms' },
+    env: { REQUEST_HEADERS_TIMEOUT: '600ms', DRAIN_DELAY: '300ms' },
     workloads: {
       workloads: [
         {
@@ -702,13 +702,30 @@ describe('waypoint: life', () => {
     assert.doesNotMatch(dump, /PRIVATE KEY/);
   });
 
-  it('drains on SIGTERM: finishes what is in flight, then ends with 0', async () => {
+  it('drains on SIGTERM: not ready, serves who has not heard yet, finishes, ends with 0', async () => {
+    const { get } = await import('../../support/waypoint-fixture.ts');
+    /** One request by hand on a connection that is kept; the answer's head. */
+    const ask = async (stream: Duplex): Promise<string> => {
+      stream.write(`GET /none HTTP/1.1\r\nhost: ${HOST}\r\n\r\n`);
+      const [head] = (await once(stream, 'data')) as [Buffer];
+      return head.toString();
+    };
+    const session = waypoint.session();
+    const kept = (await waypoint.tunnel(undefined, session)).stream;
+    assert.doesNotMatch(await ask(kept), /connection: close/);
     const { stream } = await waypoint.tunnel();
     const running = requestOver(stream, { path: '/delay' });
     await new Promise((resolve) => setTimeout(resolve, 30));
     const exited = once(waypoint.child, 'exit');
     waypoint.child.kill('SIGTERM');
     assert.equal((await running).status, 200);
+    assert.equal((await get(waypoint.ports.ready, '/healthz/ready')).status, 500);
+    assert.equal((await waypoint.request({ path: '/none' })).status, 204);
+    await once(session, 'goaway');
+    // The client's CONNECT may have been on its way when the notice came.
+    const late = (await waypoint.tunnel(undefined, session).catch(() => undefined))?.stream;
+    assert.match(await ask(kept), /^HTTP\/1.1 204[^]*connection: close/);
+    if (late !== undefined) assert.match(await ask(late), /connection: close/);
     const [code] = (await exited) as [number];
     assert.equal(code, 0);
   });
