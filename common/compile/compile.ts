@@ -32,6 +32,7 @@ import { findEndpoints, type Endpoints } from './endpoints.ts';
 import type { PodEntity } from './entities.ts';
 import { buildL4Policies, type SelectorPolicy } from './l4-authorization.ts';
 import { buildModel, selects, type MeshModel } from './mesh-model.ts';
+import { NodeLocalRule } from './node-local.ts';
 import { buildPeerPolicies } from './peer-authentication.ts';
 import { attachServices, buildServices } from './services.ts';
 import type { CompileInput, CompileOutput, ConfigObject, WaypointConfig } from './types.ts';
@@ -56,9 +57,12 @@ export function compile(input: CompileInput): CompileOutput {
     ]),
   );
   const l4 = buildL4Policies(model, policies);
-  const policiesOf = (pod: PodEntity): readonly string[] =>
-    [...selectorPolicies(l4.selectors, pod), ...peers.policiesOf(pod)].sort(compareText);
-  const { workloads, bindings } = buildWorkloads(model, endpoints, policiesOf);
+  const nodeLocal = new NodeLocalRule(model, input.networkPolicies ?? []);
+  const { workloads, bindings } = buildWorkloads(model, endpoints, {
+    policiesOf: (pod) =>
+      [...selectorPolicies(l4.selectors, pod), ...peers.policiesOf(pod)].sort(compareText),
+    allowsNodeLocal: (pod) => nodeLocal.allows(pod),
+  });
   const attachments = attachServices(model);
   const services = buildServices(model, attachments);
   const waypoints = compileWaypoints(model, input, { policies, attachments, endpoints });

@@ -7,6 +7,7 @@ import type {
   ServiceRoutes,
   SubsetMembers,
 } from '../l7/gen/l7_pb.ts';
+import type { LabelSelector } from '../label-selector.ts';
 import type { Authorization } from '../policy/gen/authorization_pb.ts';
 import type { Address } from '../workload/gen/workload_pb.ts';
 
@@ -111,6 +112,12 @@ export interface EndpointSlice {
   }[];
 }
 
+/** Only whom it selects is read. */
+export interface NetworkPolicy {
+  readonly metadata?: ObjectMeta;
+  readonly spec?: { readonly podSelector?: LabelSelector };
+}
+
 export interface Namespace {
   readonly metadata?: ObjectMeta;
 }
@@ -135,6 +142,7 @@ export interface CompileInput {
   readonly pods?: readonly Pod[];
   readonly services?: readonly Service[];
   readonly endpointSlices?: readonly EndpointSlice[];
+  readonly networkPolicies?: readonly NetworkPolicy[];
   readonly namespaces?: readonly Namespace[];
   readonly nodes?: readonly Node[];
   readonly gateways?: readonly ConfigObject[];

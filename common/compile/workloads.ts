@@ -1,7 +1,9 @@
 // Workloads of Istio's workload API (istio-ambient-spec 3.2, 3.3): pods, addresses of selectorless services and
 // endpoints of ServiceEntries.
 import { create } from '@bufbuild/protobuf';
+import { NODE_LOCAL_EXTENSION } from '../workload/extensions.ts';
 import {
+  ExtensionSchema,
   NetworkMode,
   PortListSchema,
   TunnelProtocol,
@@ -25,11 +27,19 @@ const DEFAULT_TRUST_DOMAIN = 'cluster.local';
 
 type ServicesField = Workload['services'];
 
-/** Builds every workload. `policiesOf` names the selector policies of a pod. */
+/** What other parts of the compiler know of a pod. */
+export interface PodRules {
+  /** Names of the selector policies that apply. */
+  policiesOf(pod: PodEntity): readonly string[];
+  /** Whether its traffic may take the same-node path. */
+  allowsNodeLocal(pod: PodEntity): boolean;
+}
+
+/** Builds every workload. */
 export function buildWorkloads(
   model: MeshModel,
   endpoints: Endpoints,
-  policiesOf: (pod: PodEntity) => readonly string[],
+  rules: PodRules,
 ): { readonly workloads: Workload[]; readonly bindings: WaypointBinding[] } {
   const workloads: Workload[] = [];
   const bindings: WaypointBinding[] = [];
@@ -37,7 +47,10 @@ export function buildWorkloads(
     model.log.guard('Pod', pod.pod, () => {
       const services = servicesField(endpoints.byPod.get(pod.uid) ?? new Map());
       const { workload, binding } = podWorkload(model, pod, services);
-      workload.authorizationPolicies = [...policiesOf(pod)];
+      workload.authorizationPolicies = [...rules.policiesOf(pod)];
+      if (isCaptured(pod) && rules.allowsNodeLocal(pod)) {
+        workload.extensions = [create(ExtensionSchema, { name: NODE_LOCAL_EXTENSION })];
+      }
       workloads.push(workload);
       if (binding !== undefined) bindings.push(binding);
     });
@@ -61,7 +74,6 @@ function podWorkload(
   );
   const isLeaving = pod.pod.metadata?.deletionTimestamp !== undefined;
   const tunnelsItself = pod.isWaypoint || pod.labels[TUNNEL_LABEL] === 'http';
-  const isCaptured = pod.annotations[REDIRECTION] === 'enabled';
   const attachment = pod.isWaypoint ? undefined : resolveWaypoint(model, pod, 'workload');
   const workload = create(WorkloadSchema, {
     uid: pod.uid,
@@ -69,7 +81,7 @@ function podWorkload(
     namespace: pod.namespace,
     addresses: pod.ips.flatMap((ip) => parseIp(ip) ?? []),
     network: mesh.network,
-    tunnelProtocol: tunnelsItself || isCaptured ? TunnelProtocol.HBONE : TunnelProtocol.NONE,
+    tunnelProtocol: tunnelsItself || isCaptured(pod) ? TunnelProtocol.HBONE : TunnelProtocol.NONE,
     nativeTunnel: tunnelsItself,
     trustDomain: trustDomainField(model),
     serviceAccount: spec?.serviceAccountName ?? 'default',
@@ -87,6 +99,11 @@ function podWorkload(
   });
   if (attachment?.address !== undefined) workload.waypoint = attachment.address;
   return { workload, binding: attachment?.binding };
+}
+
+/** Its traffic goes through the node proxy. */
+function isCaptured(pod: PodEntity): boolean {
+  return pod.annotations[REDIRECTION] === 'enabled';
 }
 
 function servicesField(ports: ReadonlyMap<string, readonly PortMapping[]>): ServicesField {

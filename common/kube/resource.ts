@@ -68,6 +68,7 @@ export const KINDS = {
   deployments: define('apps', 'v1', 'deployments', 'Deployment'),
   daemonSets: define('apps', 'v1', 'daemonsets', 'DaemonSet'),
   leases: define('coordination.k8s.io', 'v1', 'leases', 'Lease'),
+  networkPolicies: define('networking.k8s.io', 'v1', 'networkpolicies', 'NetworkPolicy'),
   endpointSlices: define('discovery.k8s.io', 'v1', 'endpointslices', 'EndpointSlice'),
   tokenReviews: define('authentication.k8s.io', 'v1', 'tokenreviews', 'TokenReview', false),
   customResourceDefinitions: define(

@@ -16,6 +16,7 @@ import {
   WorkloadType,
 } from './gen/workload_pb.ts';
 import type * as pb from './gen/workload_pb.ts';
+import { NODE_LOCAL_EXTENSION } from './extensions.ts';
 import { formatIp } from './ip.ts';
 import type {
   AddressResource,
@@ -117,6 +118,7 @@ function toWorkload(source: pb.Workload): Workload {
     protocol: pick<Workload['protocol']>(PROTOCOLS, source.tunnelProtocol, 'tunnel protocol'),
     isNativeTunnel: source.nativeTunnel,
     isHostNetwork: pick<boolean>(NETWORK_MODES, source.networkMode, 'network mode'),
+    isNodeLocalAllowed: source.extensions.some(({ name }) => name === NODE_LOCAL_EXTENSION),
     waypoint: source.waypoint && toGateway(source.waypoint),
     networkGateway: source.networkGateway && toGateway(source.networkGateway),
     node: source.node,

@@ -67,6 +67,7 @@ function toWorkload(fields: Fields): Workload {
     isNativeTunnel: fields.flag('nativeTunnel'),
     isHostNetwork:
       fields.oneOf('networkMode', ['Standard', 'HostNetwork'], 'Standard') === 'HostNetwork',
+    isNodeLocalAllowed: fields.flag('nodeLocal'),
     waypoint: toGateway(fields.child('waypoint')),
     networkGateway: toGateway(fields.child('networkGateway')),
     node: fields.text('node'),

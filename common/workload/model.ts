@@ -37,6 +37,8 @@ export interface Workload {
   readonly protocol: 'TCP' | 'HBONE';
   readonly isNativeTunnel: boolean;
   readonly isHostNetwork: boolean;
+  /** The control plane allows the same-node path: nothing between the pods' interfaces would be skipped. */
+  readonly isNodeLocalAllowed: boolean;
   readonly waypoint: GatewayAddress | undefined;
   readonly networkGateway: GatewayAddress | undefined;
   readonly node: string;

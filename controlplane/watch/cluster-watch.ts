@@ -6,6 +6,7 @@ import type {
   ConfigObject,
   EndpointSlice,
   Namespace,
+  NetworkPolicy,
   Node,
   Pod,
   Service,
@@ -27,6 +28,7 @@ export interface WatchedKinds {
   readonly pods: Watched<Pod>;
   readonly services: Watched<Service>;
   readonly endpointSlices: Watched<EndpointSlice>;
+  readonly networkPolicies: Watched<NetworkPolicy>;
   readonly namespaces: Watched<Namespace>;
   readonly nodes: Watched<Node>;
   readonly gateways: GatewayObject;
@@ -70,6 +72,7 @@ export class ClusterWatch {
       pods: this.#informer('pods', KINDS.pods),
       services: this.#informer('services', KINDS.services),
       endpointSlices: this.#informer('endpointSlices', KINDS.endpointSlices),
+      networkPolicies: this.#informer('networkPolicies', KINDS.networkPolicies),
       namespaces: this.#informer('namespaces', KINDS.namespaces),
       nodes: this.#informer('nodes', KINDS.nodes),
       gateways: this.#informer('gateways', KINDS.gateways),
@@ -105,6 +108,7 @@ export class ClusterWatch {
       pods: [...all.pods.objects.values()],
       services: [...all.services.objects.values()],
       endpointSlices: [...all.endpointSlices.objects.values()],
+      networkPolicies: [...all.networkPolicies.objects.values()],
       namespaces: [...all.namespaces.objects.values()],
       nodes: [...all.nodes.objects.values()],
       gateways: [...all.gateways.objects.values()],

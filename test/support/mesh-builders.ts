@@ -16,6 +16,7 @@ export function makeWorkload(name: string, ip: string, more: Partial<Workload> =
     protocol: 'HBONE',
     isNativeTunnel: false,
     isHostNetwork: false,
+    isNodeLocalAllowed: false,
     waypoint: undefined,
     networkGateway: undefined,
     node: 'node-a',
