@@ -35,6 +35,8 @@ export interface Config {
   readonly isPortReuse: boolean;
   readonly isSourcePreserved: boolean;
   readonly isIpv6: boolean;
+  /** The same-node path may be taken. */
+  readonly isNodeLocal: boolean;
   readonly adminPort: number;
   readonly statsPort: number;
   readonly readinessPort: number;
@@ -97,6 +99,7 @@ export function readConfig(env: Env): Config {
     isPortReuse: values.INPOD_PORT_REUSE,
     isSourcePreserved: values.ENABLE_ORIG_SRC,
     isIpv6: values.IPV6_ENABLED,
+    isNodeLocal: values.LOCAL_FAST_PATH,
     adminPort: values.ADMIN_PORT,
     statsPort: values.STATS_PORT,
     readinessPort: values.READINESS_PORT,

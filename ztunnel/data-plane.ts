@@ -5,6 +5,7 @@ import type { Policy } from '../common/policy/model.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
 import { Profiler } from '../common/telemetry/profiler.ts';
 import { SeriesTable } from '../common/telemetry/series-table.ts';
+import type { Workload } from '../common/workload/model.ts';
 import { WorkloadStore } from '../common/workload/store.ts';
 import { Netns } from '../engine/reactor/netns.ts';
 import type { Reactor } from '../engine/reactor/reactor.ts';
@@ -64,6 +65,7 @@ export class DataPlane {
       certificates: this.#certificates,
       recorder: this.#recorder,
       logger: loggers.scope('proxy'),
+      findPod: (workload) => this.#findPod(workload),
       resolve: (network, ip) => this.#resolver.resolve(network, ip),
     };
     this.#sweepLater();
@@ -130,6 +132,11 @@ export class DataPlane {
       throw err;
     }
     this.#pods.set(uid, PodProxy.open(this.#context, uid, pod, { netns, sockets }));
+  }
+
+  #findPod(workload: Workload): PodProxy | undefined {
+    for (const pod of this.#pods.values()) if (pod.local.current === workload) return pod;
+    return undefined;
   }
 
   #applyState(request: Extract<DataRequest, { kind: 'state' }>): void {

@@ -69,7 +69,7 @@ export interface ConnectionDump {
   readonly src: string;
   readonly originalDst: string | null;
   readonly actualDst: string;
-  readonly protocol: 'TCP' | 'HBONE';
+  readonly protocol: 'TCP' | 'HBONE' | 'NODE_LOCAL';
 }
 
 /** A live connection as `/connections` shows it. Undefined is unknown. */

@@ -32,6 +32,7 @@ function workload(pod: PodName, services: Readonly<Record<string, unknown>>): ob
     trustDomain: 'cluster.local',
     workloadIps: [ADDRESS[pod]],
     protocol: 'HBONE',
+    nodeLocal: true,
     node: `node-${nodeOf(pod)}`,
     network: '',
     workloadName: pod,

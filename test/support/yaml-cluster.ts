@@ -14,7 +14,10 @@ interface Manifest extends ConfigObject {
   };
 }
 
-type ConfigField = Exclude<keyof CompileInput, 'mesh' | 'pods' | 'services' | 'gateways'>;
+type ConfigField = Exclude<
+  keyof CompileInput,
+  'mesh' | 'pods' | 'services' | 'gateways' | 'networkPolicies'
+>;
 
 const FIELDS: Readonly<Record<string, ConfigField>> = {
   'Namespace v1': 'namespaces',

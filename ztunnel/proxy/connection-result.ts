@@ -365,6 +365,7 @@ function isSameParties(a: ConnectionParties, b: ConnectionParties): boolean {
   return (
     a.service === b.service &&
     a.direction === b.direction &&
+    a.isNodeLocal === b.isNodeLocal &&
     a.sourceIdentity === b.sourceIdentity &&
     a.destinationIdentity === b.destinationIdentity
   );
@@ -386,5 +387,6 @@ function baseFields(parties: ConnectionParties, addresses: ConnectionAddresses):
     'dst.identity': parties.destinationIdentity,
     'dst.cluster': destination?.clusterId,
     direction: parties.direction,
+    ...(parties.isNodeLocal === true ? { path: 'node_local' } : {}),
   };
 }

@@ -11,6 +11,8 @@ import { StreamError } from '../../engine/reactor/stream-error.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import { describeTunnelFailure } from './failures.ts';
 import type { DialFailure } from './failures.ts';
+import type { JoinedInbound } from './inbound.ts';
+import { dialNodeLocal, findNodeLocal } from './node-local.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { RefusalReason } from './reasons.ts';
 import { buildRequest } from './request.ts';
@@ -28,6 +30,8 @@ export interface DialedUpstream {
   readonly decision: Exclude<RequestDecision, { kind: 'refuse' }>;
   /** Proven by the tunnel's server. */
   readonly serverIdentity: string | undefined;
+  /** The destination's half when it is on this node. */
+  readonly inbound?: JoinedInbound;
 }
 
 /** What to connect for. */
@@ -138,6 +142,11 @@ async function dialOnce(
     return { stream, decision, serverIdentity: undefined };
   }
   const { source, client, baggage } = request;
+  const pod = findNodeLocal(context, source, decision);
+  if (pod !== undefined) {
+    const local = await dialNodeLocal(context, pod, request, decision);
+    return { ...local, decision, serverIdentity: local.identity };
+  }
   const tunnel = await request.tunnels.open({
     address: decision.address,
     port: decision.port,

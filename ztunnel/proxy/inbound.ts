@@ -7,12 +7,13 @@ import type { TunnelRequest } from '../../common/hbone/types.ts';
 import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Service, Workload } from '../../common/workload/model.ts';
+import type { RelayCounters } from '../../engine/reactor/duplex.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { ConnectionManager } from './connection-manager.ts';
-import type { OpenConnection } from './connection-result.ts';
+import type { ConnectionOutcome, OpenConnection } from './connection-result.ts';
 import { keepaliveOf } from './dial.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import { buildInboundRequest } from './inbound-request.ts';
@@ -27,6 +28,25 @@ export interface InboundPod {
   readonly local: LocalWorkload;
   readonly netns: Netns | undefined;
   readonly connections: ConnectionManager;
+}
+
+/** The destination's half of a connection that is joined on this node: told by the source's relay. */
+export interface JoinedInbound extends RelayCounters {
+  finish(outcome: ConnectionOutcome): void;
+  /** Sets what ends the relay when policies change or the pod goes. */
+  onRelay(abort: (detail: string) => void): void;
+}
+
+/** A request of a pod on this node: the application's socket is handed over instead of relayed here. */
+export interface JoiningRequest extends Omit<TunnelRequest, 'accept'> {
+  join(app: TcpStream, inbound: JoinedInbound): void;
+}
+
+/** A CONNECT, or its like from this node. */
+export type InboundRequest = TunnelRequest | JoiningRequest;
+
+function isJoining(request: InboundRequest): request is JoiningRequest {
+  return 'join' in request;
 }
 
 const NO_IP = new Uint8Array(0);
@@ -44,11 +64,11 @@ export function checkPolicies(
   return evaluatePolicies(policies, facts);
 }
 
-/** Serves one CONNECT to its end. Never throws. */
+/** Serves one CONNECT, or a connection of this node, to its end. Never throws. */
 export async function serveInbound(
   context: ProxyContext,
   pod: InboundPod,
-  request: TunnelRequest,
+  request: InboundRequest,
 ): Promise<void> {
   const startedMs = Date.now();
   const state = { isGone: false };
@@ -94,7 +114,7 @@ export async function serveInbound(
 class InboundConnection {
   readonly #context: ProxyContext;
   readonly #pod: InboundPod;
-  readonly #request: TunnelRequest;
+  readonly #request: InboundRequest;
   readonly #connection: OpenConnection;
   #aborted: { reason: FailureReason; detail: string; policy?: string | undefined } | undefined;
   #abortRelay: ((detail: string) => void) | undefined;
@@ -102,7 +122,7 @@ class InboundConnection {
   constructor(
     context: ProxyContext,
     pod: InboundPod,
-    request: TunnelRequest,
+    request: InboundRequest,
     connection: OpenConnection,
   ) {
     this.#context = context;
@@ -151,15 +171,35 @@ class InboundConnection {
   }
 
   #relay(workload: Workload, app: TcpStream, unregister: () => void): void {
+    const request = this.#request;
+    if (isJoining(request)) {
+      this.#join(request, app, unregister);
+      return;
+    }
     const headers = this.#context.config.sendsResponseBaggage
       ? ([['baggage', buildBaggage(workload)]] as const)
       : [];
-    const stream = this.#request.accept(headers);
+    const stream = request.accept(headers);
     const relay = startRelay(stream, app, this.#connection, (result) => {
       unregister();
       this.#connection.finish(this.#aborted ?? relayOutcome(result));
     });
     this.#abortRelay = (detail) => relay.abort(detail);
+  }
+
+  #join(request: JoiningRequest, app: TcpStream, unregister: () => void): void {
+    const connection = this.#connection;
+    request.join(app, {
+      addForward: (bytes) => connection.addForward(bytes),
+      addBackward: (bytes) => connection.addBackward(bytes),
+      finish: (outcome) => {
+        unregister();
+        connection.finish(this.#aborted ?? outcome);
+      },
+      onRelay: (abort) => {
+        this.#abortRelay = abort;
+      },
+    });
   }
 
   #register(port: number, facts: ConnectionFacts): () => void {
@@ -170,7 +210,7 @@ class InboundConnection {
         src: joinHostPort(peerAddress, peerPort),
         originalDst: decodeForwardedHost(headers) ?? null,
         actualDst: joinHostPort(localAddress, port),
-        protocol: 'HBONE',
+        protocol: isJoining(this.#request) ? 'NODE_LOCAL' : 'HBONE',
       }),
       record: this.#connection,
       facts,
@@ -201,7 +241,7 @@ class InboundConnection {
 /** The workload's service that the client says it addressed; only for labels. */
 function forwardedService(
   context: ProxyContext,
-  request: TunnelRequest,
+  request: InboundRequest,
   workload: Workload,
 ): Service | undefined {
   const host = decodeForwardedHost(request.headers);
@@ -216,7 +256,7 @@ function forwardedService(
 
 function partiesOf(
   context: ProxyContext,
-  request: TunnelRequest,
+  request: InboundRequest,
   workload: Workload | undefined,
   service: Service | undefined,
 ): ConnectionParties {
@@ -229,13 +269,14 @@ function partiesOf(
     destination: workload,
     destinationIdentity: workload && workloadIdentity(workload),
     service,
+    isNodeLocal: isJoining(request),
   };
 }
 
 /** Best effort by address; a record whose identity is not the proven one is somebody else's. */
 function sourceOf(
   context: ProxyContext,
-  request: TunnelRequest,
+  request: InboundRequest,
   workload: Workload | undefined,
 ): Workload | undefined {
   if (workload === undefined) return undefined;

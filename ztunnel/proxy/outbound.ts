@@ -2,10 +2,11 @@
 // connect, relay, one result. See docs/design/life-of-a-connection.md.
 import { joinHostPort } from '../../common/workload/ip.ts';
 import type { Workload } from '../../common/workload/model.ts';
-import type { DuplexHandler } from '../../engine/reactor/duplex.ts';
+import type { DuplexHandler, RelayCounters } from '../../engine/reactor/duplex.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
+import type { ConnectionDump } from '../messages.ts';
 import type { ConnectionManager } from './connection-manager.ts';
 import type { ConnectionAddresses } from './connection-result.ts';
 import { DialError, dialUpstream } from './dial.ts';
@@ -81,10 +82,12 @@ export async function serveOutbound(
 function abandon(context: ProxyContext, parts: OutboundRelay): void {
   const { upstream, source, startedMs } = parts;
   upstream.stream.reset();
-  const parties = partiesOf(source, upstream.decision, upstream.serverIdentity);
+  const parties = partiesOf(source, upstream.decision, upstream);
   const addresses = connectedAddresses(parts.addresses, upstream.decision);
   const connection = context.recorder.open(parties, addresses, startedMs);
-  connection.finish({ reason: 'downstream_reset', detail: 'closed while connecting' });
+  const outcome = { reason: 'downstream_reset', detail: 'closed while connecting' } as const;
+  connection.finish(outcome);
+  upstream.inbound?.finish(outcome);
 }
 
 interface OutboundRelay {
@@ -99,20 +102,25 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
   const { stream, upstream, source, startedMs } = parts;
   const { decision } = upstream;
   const addresses = connectedAddresses(parts.addresses, decision);
-  const parties = partiesOf(source, decision, upstream.serverIdentity);
+  const parties = partiesOf(source, decision, upstream);
   const connection = context.recorder.open(parties, addresses, startedMs);
   let aborted: { reason: FailureReason; detail: string } | undefined;
-  const relay = startRelay(stream, upstream.stream, connection, (result) => {
+  const { inbound } = upstream;
+  const counters = inbound === undefined ? connection : countBoth(connection, inbound);
+  const relay = startRelay(stream, upstream.stream, counters, (result) => {
     unregister();
-    connection.finish(aborted ?? relayOutcome(result));
+    const outcome = relayOutcome(result);
+    connection.finish(aborted ?? outcome);
+    inbound?.finish(outcome);
   });
+  inbound?.onRelay((detail) => relay.abort(detail));
   const unregister = pod.connections.register({
     direction: 'outbound',
     dump: () => ({
       src: parts.addresses.src,
       originalDst: parts.addresses.dst,
       actualDst: joinHostPort(decision.address, decision.port),
-      protocol: decision.kind === 'hbone' ? 'HBONE' : 'TCP',
+      protocol: protocolOf(upstream),
     }),
     record: connection,
     facts: undefined,
@@ -121,6 +129,25 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
       relay.abort(detail);
     },
   });
+}
+
+/** Both ends of a connection within this node are counted from one relay. */
+function countBoth(one: RelayCounters, other: RelayCounters): RelayCounters {
+  return {
+    addForward: (bytes) => {
+      one.addForward(bytes);
+      other.addForward(bytes);
+    },
+    addBackward: (bytes) => {
+      one.addBackward(bytes);
+      other.addBackward(bytes);
+    },
+  };
+}
+
+function protocolOf({ decision, inbound }: DialedUpstream): ConnectionDump['protocol'] {
+  if (inbound !== undefined) return 'NODE_LOCAL';
+  return decision.kind === 'hbone' ? 'HBONE' : 'TCP';
 }
 
 function connectedAddresses(
@@ -156,7 +183,7 @@ function recordFailedDial(
 function partiesOf(
   source: Workload | undefined,
   decision: RequestDecision | undefined,
-  serverIdentity: string | undefined,
+  upstream: DialedUpstream | undefined,
 ): ConnectionParties {
   return {
     direction: 'outbound',
@@ -165,8 +192,9 @@ function partiesOf(
     sourceIdentity:
       source !== undefined && decision?.kind === 'hbone' ? workloadIdentity(source) : undefined,
     destination: decision?.workload,
-    destinationIdentity: serverIdentity,
+    destinationIdentity: upstream?.serverIdentity,
     service: decision?.service,
+    isNodeLocal: upstream?.inbound !== undefined,
   };
 }
 

@@ -1,11 +1,13 @@
 // What the proxies of all pods share in a data thread.
 import type { Policy } from '../../common/policy/model.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
+import type { Workload } from '../../common/workload/model.ts';
 import type { WorkloadStore } from '../../common/workload/store.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import type { Config } from '../config.ts';
 import type { CertificateStore } from '../identity/certificate-store.ts';
 import type { ConnectionRecorder } from './connection-result.ts';
+import type { InboundPod } from './inbound.ts';
 
 /** Shared by every pod of the thread. */
 export interface ProxyContext {
@@ -16,6 +18,8 @@ export interface ProxyContext {
   readonly certificates: CertificateStore;
   readonly recorder: ConnectionRecorder;
   readonly logger: Logger;
+  /** The pod of this node that a workload record describes now. */
+  findPod(workload: Workload): InboundPod | undefined;
   /** Makes sure the store has what is known of an address; undefined when it has it already. */
   resolve(network: string, ip: string): Promise<void> | undefined;
 }

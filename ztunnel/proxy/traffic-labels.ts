@@ -14,6 +14,8 @@ export interface ConnectionParties {
   readonly destination: Workload | undefined;
   readonly destinationIdentity: string | undefined;
   readonly service: Service | undefined;
+  /** Joined on this node: identities are known and policy was applied, but nothing was encrypted. */
+  readonly isNodeLocal?: boolean;
 }
 
 type Label = readonly [name: string, value: string];
@@ -48,7 +50,7 @@ export function trafficLabels(parties: ConnectionParties, flag: string): Label[]
     ['destination_cluster', known(destination?.clusterId)],
     ['request_protocol', 'tcp'],
     ['response_flags', flag],
-    ['connection_security_policy', isMutualTls ? 'mutual_tls' : 'unknown'],
+    ['connection_security_policy', securityPolicy(parties, isMutualTls)],
   ];
   if (source !== undefined || baggage !== undefined || destination !== undefined) {
     labels.push(
@@ -59,6 +61,11 @@ export function trafficLabels(parties: ConnectionParties, flag: string): Label[]
     );
   }
   return labels;
+}
+
+function securityPolicy(parties: ConnectionParties, isMutualTls: boolean): string {
+  if (parties.isNodeLocal === true) return 'node_local';
+  return isMutualTls ? 'mutual_tls' : 'unknown';
 }
 
 function known(value: string | undefined): string {
