@@ -11,7 +11,8 @@ import { StreamError } from '../../engine/reactor/stream-error.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import { describeTunnelFailure } from './failures.ts';
 import type { DialFailure } from './failures.ts';
-import type { JoinedInbound } from './inbound.ts';
+import type { JoinedInbound } from './inbound-types.ts';
+import { keepaliveOf } from './keepalive.ts';
 import { dialNodeLocal, findNodeLocal } from './node-local.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { RefusalReason } from './reasons.ts';
@@ -156,21 +157,6 @@ async function dialOnce(
     expectedIdentities: decision.expectedIdentities,
   });
   return { stream: tunnel.stream, decision, serverIdentity: tunnel.serverIdentity };
-}
-
-/** Keepalive options of dialled sockets. */
-export function keepaliveOf(context: ProxyContext): {
-  keepalive?: { idleSec: number; intervalSec: number; probes: number };
-} {
-  const keepalive = context.config.keepaliveSec;
-  if (keepalive === undefined) return {};
-  return {
-    keepalive: {
-      idleSec: keepalive.idle,
-      intervalSec: keepalive.interval,
-      probes: keepalive.probes,
-    },
-  };
 }
 
 function pause(context: ProxyContext, delayMs: number): Promise<void> {

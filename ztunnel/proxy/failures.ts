@@ -6,6 +6,16 @@ import type { TunnelFailure } from '../../common/hbone/types.ts';
 import type { ConnectionOutcome } from './connection-result.ts';
 import type { FailureReason } from './reasons.ts';
 
+/** Why a tunnel was not opened, as an exception. */
+export class TunnelError extends Error {
+  readonly failure: TunnelFailure;
+
+  constructor(failure: TunnelFailure) {
+    super(failure.detail);
+    this.failure = failure;
+  }
+}
+
 /** Why a dial failed. */
 export interface DialFailure {
   readonly reason: FailureReason;
@@ -68,8 +78,7 @@ export function describeTunnelFailure(err: unknown): DialFailure {
 }
 
 function tunnelFailureOf(err: unknown): TunnelFailure | undefined {
-  if (typeof err !== 'object' || err === null || !('failure' in err)) return undefined;
-  return err.failure as TunnelFailure;
+  return err instanceof TunnelError ? err.failure : undefined;
 }
 
 const CLOSE_REASONS: Readonly<Record<CloseReason['code'], FailureReason | undefined>> = {

@@ -3,47 +3,21 @@
 import { evaluatePolicies, policiesFor } from '../../common/policy/evaluate.ts';
 import type { ConnectionFacts, PolicyVerdict } from '../../common/policy/evaluate.ts';
 import { decodeBaggage, decodeForwardedHost } from '../../common/hbone/baggage.ts';
-import type { TunnelRequest } from '../../common/hbone/types.ts';
 import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Service, Workload } from '../../common/workload/model.ts';
-import type { RelayCounters } from '../../engine/reactor/duplex.ts';
-import type { Netns } from '../../engine/reactor/netns.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
-import type { ConnectionManager } from './connection-manager.ts';
-import type { ConnectionOutcome, OpenConnection } from './connection-result.ts';
-import { keepaliveOf } from './dial.ts';
+import type { OpenConnection } from './connection-result.ts';
+import { keepaliveOf } from './keepalive.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
+import type { InboundPod, InboundRequest, JoiningRequest } from './inbound-types.ts';
 import { buildInboundRequest } from './inbound-request.ts';
-import type { LocalWorkload } from './local-workload.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
 import { buildBaggage } from './tunnel-headers.ts';
-
-/** The pod's parts that inbound needs. */
-export interface InboundPod {
-  readonly local: LocalWorkload;
-  readonly netns: Netns | undefined;
-  readonly connections: ConnectionManager;
-}
-
-/** The destination's half of a connection that is joined on this node: told by the source's relay. */
-export interface JoinedInbound extends RelayCounters {
-  finish(outcome: ConnectionOutcome): void;
-  /** Sets what ends the relay when policies change or the pod goes. */
-  onRelay(abort: (detail: string) => void): void;
-}
-
-/** A request of a pod on this node: the application's socket is handed over instead of relayed here. */
-export interface JoiningRequest extends Omit<TunnelRequest, 'accept'> {
-  join(app: TcpStream, inbound: JoinedInbound): void;
-}
-
-/** A CONNECT, or its like from this node. */
-export type InboundRequest = TunnelRequest | JoiningRequest;
 
 function isJoining(request: InboundRequest): request is JoiningRequest {
   return 'join' in request;

@@ -6,19 +6,21 @@ import type { TunnelFailure } from '../../common/hbone/types.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
-import type { DialRequest } from './dial.ts';
-import {
-  serveInbound,
-  type InboundPod,
-  type JoinedInbound,
-  type JoiningRequest,
-} from './inbound.ts';
-import { TunnelError } from './pod-tunnels.ts';
+import { serveInbound } from './inbound.ts';
+import type { InboundPod, JoinedInbound, JoiningRequest } from './inbound-types.ts';
+import { TunnelError } from './failures.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { RequestDecision } from './request.ts';
 import { buildTunnelHeaders } from './tunnel-headers.ts';
 
 type HboneDecision = Extract<RequestDecision, { kind: 'hbone' }>;
+
+/** On whose behalf. */
+export interface NodeLocalRequest {
+  readonly source: Workload;
+  readonly baggage: string;
+  readonly client: { readonly ip: string; readonly port: number };
+}
 
 /** The connected application and the destination's record, which the source's relay feeds. */
 export interface NodeLocalUpstream {
@@ -55,7 +57,7 @@ export function findNodeLocal(
 export function dialNodeLocal(
   context: ProxyContext,
   pod: InboundPod,
-  request: DialRequest,
+  request: NodeLocalRequest,
   decision: HboneDecision,
 ): Promise<NodeLocalUpstream> {
   const identity = decision.workload && workloadIdentity(decision.workload);

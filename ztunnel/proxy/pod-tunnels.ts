@@ -1,23 +1,14 @@
 // A pod's outgoing tunnels: the shared pool of common/hbone, dialling from the pod's network namespace with the source
 // workload's certificate.
 import { HbonePool, isTunnelFailure } from '../../common/hbone/tunnel-pool.ts';
-import type { Tunnel, TunnelFailure, TunnelTarget } from '../../common/hbone/types.ts';
+import type { Tunnel, TunnelTarget } from '../../common/hbone/types.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
-import { keepaliveOf } from './dial.ts';
+import { TunnelError } from './failures.ts';
+import { keepaliveOf } from './keepalive.ts';
 import type { TunnelOpener } from './dial.ts';
 import { sessionOptions } from './http2-options.ts';
 import type { ProxyContext } from './proxy-context.ts';
-
-/** Why a tunnel was not opened, as an exception. */
-export class TunnelError extends Error {
-  readonly failure: TunnelFailure;
-
-  constructor(failure: TunnelFailure) {
-    super(failure.detail);
-    this.failure = failure;
-  }
-}
 
 /** The other side dials the application for up to 10 s before it answers. */
 const RESPONSE_TIMEOUT_MS = 15_000;

@@ -7,7 +7,7 @@ import type { Reactor } from '../../engine/reactor/reactor.ts';
 import type { Config } from '../config.ts';
 import type { CertificateStore } from '../identity/certificate-store.ts';
 import type { ConnectionRecorder } from './connection-result.ts';
-import type { InboundPod } from './inbound.ts';
+import type { InboundPod } from './inbound-types.ts';
 
 /** Shared by every pod of the thread. */
 export interface ProxyContext {

@@ -1,0 +1,17 @@
+// TCP keepalive of the sockets we dial, as configured.
+import type { ProxyContext } from './proxy-context.ts';
+
+/** Keepalive options of dialled sockets. */
+export function keepaliveOf(context: ProxyContext): {
+  keepalive?: { idleSec: number; intervalSec: number; probes: number };
+} {
+  const keepalive = context.config.keepaliveSec;
+  if (keepalive === undefined) return {};
+  return {
+    keepalive: {
+      idleSec: keepalive.idle,
+      intervalSec: keepalive.interval,
+      probes: keepalive.probes,
+    },
+  };
+}
