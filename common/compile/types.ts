@@ -158,29 +158,33 @@ export interface CompileInput {
 /** Where something is executed: at node proxies, at a waypoint, or by nobody. */
 export type EnforcedAt = 'node' | 'waypoint' | 'nowhere';
 
-/** Stable codes: tests, status conditions and the CLI key on them. docs/resources.md explains each. */
-export type VerdictReason =
+/** Stable codes: tests, status conditions and the CLI key on them. docs/errors.md explains each. */
+export const VERDICT_REASONS = [
   // executed
-  | 'Accepted'
+  'Accepted',
   // not executed
-  | 'Invalid'
-  | 'UnknownField'
-  | 'UnsupportedField'
-  | 'UnsupportedValue'
-  | 'NoWaypoint'
-  | 'ForeignNamespace'
-  | 'HostNotFound'
-  | 'PortNotFound'
-  | 'SubsetNotFound'
-  | 'BackendNotFound'
-  | 'InvalidKind'
-  | 'TargetNotFound'
-  | 'AncestorNotBound'
-  | 'GatewayNotServed'
-  | 'NoMatchingParent'
-  | 'RequiresWaypoint'
-  | 'NoWorkloads'
-  | 'Shadowed';
+  'Invalid',
+  'UnknownField',
+  'UnsupportedField',
+  'UnsupportedValue',
+  'NoWaypoint',
+  'ForeignNamespace',
+  'HostNotFound',
+  'PortNotFound',
+  'SubsetNotFound',
+  'BackendNotFound',
+  'InvalidKind',
+  'TargetNotFound',
+  'AncestorNotBound',
+  'GatewayNotServed',
+  'NoMatchingParent',
+  'RequiresWaypoint',
+  'NoWorkloads',
+  'Shadowed',
+] as const;
+
+/** One of {@link VERDICT_REASONS}. */
+export type VerdictReason = (typeof VERDICT_REASONS)[number];
 
 /** Says for one object, field or rule where it is executed and why. */
 export interface Verdict {

@@ -15,13 +15,17 @@ export interface PlacedPod {
 }
 
 /** Why a request is refused; for logs, not for the caller. */
-export type RefusalReason =
-  | 'not a node proxy'
-  | 'malformed identity'
-  | 'foreign trust domain'
-  | 'token names no pod'
-  | 'caller pod unknown'
-  | 'no such pod on the node';
+export const REFUSAL_REASONS = [
+  'not a node proxy',
+  'malformed identity',
+  'foreign trust domain',
+  'token names no pod',
+  'caller pod unknown',
+  'no such pod on the node',
+] as const;
+
+/** One of {@link REFUSAL_REASONS}. */
+export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
 /** The identity to put into the certificate, or why there is none. */
 export type IdentityDecision =

@@ -33,7 +33,8 @@ interface FailureRow {
 
 const RESET_BODY = 'upstream connect error or disconnect/reset before headers. reset reason: ';
 
-const FAILURES: Readonly<Record<FailureCode, FailureRow>> = {
+/** The table. */
+export const FAILURES: Readonly<Record<FailureCode, FailureRow>> = {
   bad_request: row(400, 13, 'DPE', 'bad request', 'http1.codec_error'),
   bad_path: row(400, 13, '', 'bad path', 'path_normalization_failed'),
   rbac_denied: row(403, 7, '', 'RBAC: access denied', 'rbac_access_denied'),

@@ -42,7 +42,8 @@ interface Open {
   abort(detail: string): void;
 }
 
-const REFUSALS = {
+/** Why a tunnel is refused, and the status of its answer. */
+export const REFUSALS = {
   bad_authority: 400,
   unknown_destination: 404,
   not_bound: 404,
