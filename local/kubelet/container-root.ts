@@ -20,6 +20,9 @@ export interface RootPlan {
   readonly workingDir: string;
 }
 
+/** A descriptor that the script closes when the view is complete, before the program takes over. */
+export const ENTERED_FD = 3;
+
 const MIRRORED = ['etc', 'var', 'opt', 'mnt', 'srv', 'media', 'home', 'root'];
 const OWN = ['run', 'tmp'];
 
@@ -84,5 +87,5 @@ ${mounts.flatMap(mountCommands).join('\n')}
 mkdir "$R/.old"; cd "$R"; pivot_root . .old; cd /
 umount -l /.old; rmdir /.old
 mkdir -p ${workingDir} 2>/dev/null || :; cd ${workingDir} 2>/dev/null || cd /
-exec "$@"`;
+exec ${ENTERED_FD}>&-; exec "$@"`;
 }

@@ -1,11 +1,13 @@
 // One container of a pod: a process in the pod's netns with a mount namespace of its own, started again as the
 // restart policy says. The process leads its own process group; signals go to the group.
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
 import { sleep, systemClock } from '../../common/clock.ts';
 import { errorMessage, MeshError } from '../../common/errors.ts';
+import { ENTERED_FD } from './container-root.ts';
 import type { Container, ContainerState, ContainerStatus } from './objects.ts';
 
 const BACKOFF_FIRST_MS = 1000;
@@ -42,10 +44,23 @@ export function launch(plan: LaunchPlan, logFile: string): ChildProcess {
   ];
   const fd = openSync(logFile, 'a');
   try {
-    return spawn(file, args, { detached: true, env: plan.env, stdio: ['ignore', fd, fd] });
+    // The fourth ends when the script gives way to the program: see whenEntered.
+    const stdio: StdioOptions = ['ignore', fd, fd, 'pipe'];
+    return spawn(file, args, { detached: true, env: plan.env, stdio });
   } finally {
     closeSync(fd);
   }
+}
+
+/** Calls back once the container's namespaces are complete and its program runs, unless it ended before. */
+function whenEntered(child: ChildProcess, then: () => void): void {
+  const pipe = child.stdio[ENTERED_FD];
+  if (!(pipe instanceof Readable)) return;
+  pipe.on('error', () => pipe.destroy());
+  pipe.on('close', () => {
+    if (child.exitCode === null && child.signalCode === null) then();
+  });
+  pipe.resume();
 }
 
 /** The environment a container was started with, for commands run beside it. */
@@ -194,7 +209,7 @@ export class ContainerRunner {
         this.#host.onEvent('Warning', 'Failed', err.message);
         resolve({ code: 128, signal: null });
       });
-      child.once('spawn', () => {
+      whenEntered(child, () => {
         this.#state = { running: { startedAt: startedAt.toISOString() } };
         this.#host.onStarted();
         this.#host.onChange();

@@ -211,6 +211,17 @@ describe('local nodes', () => {
     assert.equal(code, 4);
   });
 
+  it('calls a container running only when its own files are in place', async () => {
+    for (const name of ['fresh-1', 'fresh-2', 'fresh-3']) {
+      const containers = [{ name: 'main', image: 'none', command: ['sleep', '1000'] }];
+      await create('/api/v1/namespaces/default/pods', pod(name, 'test-a', { containers }));
+      await ready(name);
+      const [, resolvConf] = await exec(name, 'cat', '/etc/resolv.conf');
+      assert.match(resolvConf, /^nameserver .*\nsearch default\.svc\./);
+      await api.json({ method: 'DELETE', path: `/api/v1/namespaces/default/pods/${name}` });
+    }
+  });
+
   it('starts a container again at once when its process dies', async () => {
     await exec('web', 'sh', '-c', 'kill -9 $(pgrep -f createServer | head -1)').catch(() => [0]);
     const startedAt = Date.now();
