@@ -10,6 +10,7 @@ import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
 import { readSettings, type SettingValues } from '../common/settings.ts';
 import { parseLevels } from '../common/telemetry/log-levels.ts';
 import type { LogFormat } from '../common/telemetry/logger.ts';
+import { normalizeIp, splitHostPort } from '../common/workload/ip.ts';
 import { SETTINGS } from './settings.ts';
 
 /** Everything that is fixed at start. */
@@ -54,8 +55,20 @@ export interface Config {
   readonly version: string;
   /** `ISTIO_META_*` without the prefix, for the xDS node. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** Undefined: no DNS proxy. */
+  readonly dns: DnsConfig | undefined;
+  /** The file with the name servers. */
+  readonly resolvConf: string;
   /** Variables that were set and have no effect, for the log. */
   readonly warnings: readonly string[];
+}
+
+/** Where the DNS proxy listens in each pod, and what it takes for the cluster's names. */
+export interface DnsConfig {
+  readonly addresses: readonly string[];
+  readonly port: number;
+  readonly domain: string;
+  readonly preferredNamespace: string | undefined;
 }
 
 const ISTIOD = 'https://istiod.istio-system.svc:15012';
@@ -84,6 +97,7 @@ export function readConfig(env: Env): Config {
   if (isFakeCa && values.FAKE_CA_ROOT === undefined) reader.problem('FAKE_CA_ROOT', 'is required');
   if (parseLevels(values.RUST_LOG) === undefined)
     reader.problem('RUST_LOG', `is not a level list: "${values.RUST_LOG}"`);
+  const dns = dnsSettings(values, reader);
   reader.finish();
   const config: Config = {
     ...identitySettings(values),
@@ -107,6 +121,8 @@ export function readConfig(env: Env): Config {
     sendsResponseBaggage: values.ENABLE_RESPONSE_BAGGAGE,
     logLevel: values.RUST_LOG,
     logFormat: values.LOG_FORMAT,
+    dns,
+    resolvConf: values.RESOLV_CONF,
     warnings: reader.warnings,
   };
   return Object.freeze(config);
@@ -168,6 +184,25 @@ function tunnelSettings(values: Values): TunnelSettings {
           probes: values.KEEPALIVE_RETRIES,
         }
       : undefined,
+  };
+}
+
+function dnsSettings(values: Values, reader: EnvReader): DnsConfig | undefined {
+  if (values.ISTIO_META_DNS_CAPTURE.toLowerCase() !== 'true') return undefined;
+  const text = values.ISTIO_META_DNS_PROXY_ADDR;
+  const given = splitHostPort(text);
+  const isLocalhost = given?.host === 'localhost';
+  const loopback = values.IPV6_ENABLED ? ['127.0.0.1', '::1'] : ['127.0.0.1'];
+  const address = isLocalhost ? undefined : normalizeIp(given?.host ?? '');
+  if (given === undefined || (!isLocalhost && address === undefined)) {
+    reader.problem('ISTIO_META_DNS_PROXY_ADDR', `must be an address with a port, not "${text}"`);
+    return undefined;
+  }
+  return {
+    addresses: address === undefined ? loopback : [address],
+    port: given.port,
+    domain: values.CLUSTER_DOMAIN.toLowerCase(),
+    preferredNamespace: values.PREFERED_SERVICE_NAMESPACE,
   };
 }
 

@@ -29,7 +29,7 @@ export const ISTIO_SETTINGS = {
   NODE_NAME: text('name of this node; without it every workload counts as local'),
   NETWORK: text('network of this node'),
   CLUSTER_ID: text('cluster of this node; ISTIO_META_CLUSTER_ID wins over it', 'Kubernetes'),
-  CLUSTER_DOMAIN: ignored('only for the DNS proxy', ['cluster.local']),
+  CLUSTER_DOMAIN: text('domain of the cluster’s services, for the DNS proxy', 'cluster.local'),
   TRUST_DOMAIN: ignored('there is no listener for the proxy itself', ['cluster.local']),
   POD_NAME: text('name of this pod, for the control plane'),
   POD_NAMESPACE: text('namespace of this pod, for the control plane'),
@@ -53,7 +53,9 @@ export const ISTIO_SETTINGS = {
   FAKE_CA: flag('tests: sign certificates in this process with FAKE_CA_ROOT', false),
   LOCAL_XDS_PATH: optionalText('YAML file of workloads, services and policies'),
   LOCAL_XDS: refused('use LOCAL_XDS_PATH'),
-  PREFERED_SERVICE_NAMESPACE: ignored('only for the DNS proxy'),
+  PREFERED_SERVICE_NAMESPACE: optionalText(
+    'of several services with the name a pod asked for, in other namespaces: the one in this namespace',
+  ),
   INPOD_UDS: text('socket of the CNI agent', '/var/run/ztunnel/ztunnel.sock'),
   INPOD_PORT_REUSE: flag('SO_REUSEPORT on the pods’ listeners', true),
   PACKET_MARK: whole('mark of this proxy’s own packets', 0x539, { min: 1, max: 0xffffffff }),
@@ -103,8 +105,11 @@ export const ISTIO_SETTINGS = {
     ['plain', 'json'],
     'plain',
   ),
-  ISTIO_META_DNS_CAPTURE: ignored('there is no DNS proxy', ['false']),
-  ISTIO_META_DNS_PROXY_ADDR: ignored('there is no DNS proxy'),
+  ISTIO_META_DNS_CAPTURE: text('anything but true: no DNS proxy', 'true'),
+  ISTIO_META_DNS_PROXY_ADDR: text(
+    'where the DNS proxy listens in each pod; localhost: both loopback addresses',
+    'localhost:15053',
+  ),
   ISTIO_META_ISTIO_VERSION: text('version shown in metrics', 'unknown'),
   ISTIO_META_CLUSTER_ID: optionalText('cluster of this node', 'CLUSTER_ID'),
   'ISTIO_META_*': prefixed('metadata for the control plane, named by the rest of the variable'),
@@ -121,6 +126,10 @@ export const OWN_SETTINGS = {
   LOCAL_FAST_PATH: flag(
     'join pods of this node without a tunnel, where the control plane allows it for both',
     true,
+  ),
+  RESOLV_CONF: text(
+    'file with the name servers that the DNS proxy forwards to',
+    '/etc/resolv.conf',
   ),
   FAKE_CA_ROOT: optionalText('tests: PEM file with the certificate and key of FAKE_CA'),
 };

@@ -154,6 +154,11 @@ export class WorkloadStore {
     return known && pickService(known.values(), clientNamespace);
   }
 
+  /** All services with a hostname, visible or not. */
+  servicesByHostname(hostname: string): Iterable<Service> {
+    return this.#byHostname.get(hostname)?.values() ?? [];
+  }
+
   /** Where a waypoint or gateway reference leads: a service, or one workload. */
   findGateway(gateway: GatewayAddress): AddressResource | undefined {
     if (gateway.kind === 'hostname') {
@@ -229,7 +234,8 @@ function rankOf(workload: Workload): number {
   return (workload.uid.includes('//Pod/') ? 2 : 0) + (workload.protocol === 'HBONE' ? 1 : 0);
 }
 
-function isVisible(service: Service, clientNamespace: string | undefined): boolean {
+/** Whether clients of a namespace may know the service; without a namespace it is not enforced. */
+export function isVisible(service: Service, clientNamespace: string | undefined): boolean {
   if (clientNamespace === undefined || service.visibility === 'PUBLIC') return true;
   return service.namespace === clientNamespace;
 }

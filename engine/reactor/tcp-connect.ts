@@ -59,9 +59,17 @@ export function connectTcp(reactor: Reactor, options: TcpConnectOptions): Promis
       reject(new StreamError('closed', 'aborted'));
       return;
     }
-    const fd = runInNetns(options.netns, () => openConnecting(options));
+    const fd = startTcpConnect(options);
     new Connecting(reactor, fd, options, resolve, reject).start();
   });
+}
+
+/**
+ * Starts a connect and leaves the descriptor to the caller: for quiet control sockets on Node's own loop
+ * (`new net.Socket({ fd })`), which learns how it ended. Throws StreamError.
+ */
+export function startTcpConnect(options: TcpConnectOptions): number {
+  return runInNetns(options.netns, () => openConnecting(options));
 }
 
 function openConnecting(options: TcpConnectOptions): number {
