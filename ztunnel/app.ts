@@ -18,8 +18,10 @@ import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { openAdmin } from './admin/admin-server.ts';
 import { openEndpointSockets } from './admin/endpoint-sockets.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
-import type { Config } from './config.ts';
+import type { Config, DnsConfig } from './config.ts';
 import { startDataThread, type DataThread } from './data-handle.ts';
+import { DNS_FAMILIES } from './dns/dns-metrics.ts';
+import { DnsProxy } from './dns/dns-proxy.ts';
 import { HolderClient } from './holder/holder-client.ts';
 import { PodStarter } from './inpod/pod-starter.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
@@ -56,6 +58,7 @@ interface Parts extends DataParts {
   readonly readers: { readonly data: SeriesReader; readonly control: SeriesReader };
   readonly metrics: ControlMetrics;
   readonly holder: HolderClient | undefined;
+  readonly dns: DnsProxy | undefined;
   readonly starter: PodStarter;
   readonly registry: PodRegistry<PodNetns>;
   readonly zds: ZdsClient;
@@ -100,18 +103,22 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
   const logger = loggers.scope('app');
   for (const warning of config.warnings) logger.warn({}, warning);
   const readers = { data: new SeriesReader(), control: new SeriesReader() };
-  const metrics = new ControlMetrics(
-    new SeriesTable(CONTROL_FAMILIES, (message) => readers.control.apply(message)),
-    config.version,
-  );
+  const families = [...CONTROL_FAMILIES, ...DNS_FAMILIES];
+  const table = new SeriesTable(families, (message) => readers.control.apply(message));
+  const metrics = new ControlMetrics(table, config.version);
   const dataParts = await startData(config, loggers, {
     ...events,
     onSeries: (message) => readers.data.apply(message),
     onLog: (text) => output.write(text),
   });
-  const { data } = dataParts;
-  const holder = await connectHolder(config, events, data, metrics);
-  const starter = new PodStarter({ data, sockets: config, holder });
+  const { data, model } = dataParts;
+  const dns = config.dns && createDns(config, config.dns, { model, table, loggers });
+  const onGone = (uid: string): void => {
+    dns?.removePod(uid);
+    data.request({ kind: 'removePod', uid }).catch(() => undefined);
+  };
+  const holder = await connectHolder(config, { ...events, onGone }, metrics);
+  const starter = new PodStarter({ data, sockets: config, dns, holder });
   const registry = new PodRegistry<PodNetns>(starter);
   const zds = new ZdsClient({
     path: config.zdsPath,
@@ -120,7 +127,18 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
     logger: loggers.scope('inpod'),
   });
   const telemetry = { loggers, logger, output, readers, metrics };
-  return { ...dataParts, ...telemetry, config, holder, starter, registry, zds };
+  return { ...dataParts, ...telemetry, config, holder, dns, starter, registry, zds };
+}
+
+interface DnsInputs {
+  readonly model: MeshModel;
+  readonly table: SeriesTable;
+  readonly loggers: LoggerRoot;
+}
+
+function createDns(config: Config, dns: DnsConfig, { model, table, loggers }: DnsInputs): DnsProxy {
+  const logger = loggers.scope('dns');
+  return new DnsProxy({ config, dns, store: model.store, table, clock: systemClock, logger });
 }
 
 async function openOwnEndpoints(
@@ -151,14 +169,14 @@ interface Running {
 }
 
 async function drainParts(parts: Parts, running: Running, isReplaced: boolean): Promise<void> {
-  const { config, logger, output, data, secrets, zds } = parts;
+  const { config, logger, output, data, secrets, zds, dns } = parts;
   const deadlineMs = config.terminationDeadlineMs;
   running.isDraining = true;
   logger.info({ deadlineMs, isReplaced }, 'draining');
   zds.close();
   if (isReplaced) await running.endpoints?.close();
   const stopReports = reportDraining(parts, isReplaced);
-  await data.request({ kind: 'drain', deadlineMs, isReplaced });
+  await Promise.all([data.request({ kind: 'drain', deadlineMs, isReplaced }), dns?.drain()]);
   stopReports();
   running.xds?.close();
   secrets.close();
@@ -171,14 +189,13 @@ async function drainParts(parts: Parts, running: Running, isReplaced: boolean): 
 /** The holder's connection, where there is a holder. */
 async function connectHolder(
   { holderFd }: Config,
-  events: AppEvents,
-  data: DataThread,
+  events: AppEvents & { readonly onGone: (uid: string) => void },
   metrics: ControlMetrics,
 ): Promise<HolderClient | undefined> {
   if (holderFd === undefined) return undefined;
   const holder = await HolderClient.open(holderFd, {
     onDrain: events.onQuit,
-    onGone: (uid) => void data.request({ kind: 'removePod', uid }).catch(() => undefined),
+    onGone: events.onGone,
     onDraining: (process, pods) => metrics.setDraining(process, pods),
     onLost: (reason) => events.onFatal(new MeshError('holder_gone', `holder is gone: ${reason}`)),
   });

@@ -17,6 +17,7 @@ const RECURSION_AVAILABLE = 0x0080;
 const CHECKING_DISABLED = 0x0010;
 const CLASS_IN = 1;
 const OPT_BYTES = 11;
+const MAX_ADDITIONAL = 2;
 const MAX_POINTER = 0x3fff;
 const TYPES = { A: 1, CNAME: 5, AAAA: 28, SRV: 33, OPT: 41 } as const;
 const RCODES = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5 } as const;
@@ -89,8 +90,25 @@ export function readHeader(bytes: Buffer): DnsHeader | undefined {
   };
 }
 
-/** Decodes a query with exactly one question. Throws `MeshError('bad_dns')`. */
+/** Whether a message is a query of one question, with at most EDNS and a signature behind it. */
+export function isPlainQuery(header: DnsHeader): boolean {
+  return (
+    !header.isResponse &&
+    header.opcode === 0 &&
+    header.questionCount === 1 &&
+    header.answerCount === 0 &&
+    header.authorityCount === 0 &&
+    header.additionalCount <= MAX_ADDITIONAL
+  );
+}
+
+/** Decodes a plain query. Throws `MeshError('bad_dns')`. */
 export function decodeQuestion(bytes: Buffer): DnsQuestion {
+  const header = readHeader(bytes);
+  // dns-packet would try to read as many records as the header claims: 2 ms for twelve bytes.
+  if (header === undefined || !isPlainQuery(header)) {
+    throw new MeshError('bad_dns', 'not a query with one question');
+  }
   let packet;
   try {
     packet = decode(bytes);
@@ -98,20 +116,20 @@ export function decodeQuestion(bytes: Buffer): DnsQuestion {
     throw new MeshError('bad_dns', 'not a DNS message', { cause: err });
   }
   const [question] = packet.questions ?? [];
-  if (packet.type !== 'query' || question === undefined || packet.questions?.length !== 1) {
+  if (question === undefined) {
     throw new MeshError('bad_dns', 'not a query with one question');
   }
   const opt = packet.additionals?.find((record) => record.type === 'OPT');
   const offered = opt === undefined ? MIN_UDP_BYTES : opt.udpPayloadSize;
   return {
-    id: packet.id ?? 0,
+    id: header.id,
     name: question.name.toLowerCase().replace(/\.$/, ''),
     type: question.type,
     isInternet: question.class === undefined || question.class === 'IN',
     wire: bytes.subarray(HEADER_BYTES, questionEnd(bytes)),
     udpBytes: Math.min(Math.max(offered, MIN_UDP_BYTES), MAX_UDP_BYTES),
     hasEdns: opt !== undefined,
-    flags: packet.flags ?? 0,
+    flags: header.flags,
   };
 }
 

@@ -34,7 +34,7 @@ import { StreamError, errnoError } from './stream-error.ts';
 
 /** Longest message; ZDS messages are far smaller. */
 export const MAX_SEQPACKET_BYTES = 16 * 1024;
-const MAX_FDS = 8;
+const MAX_FDS = 16;
 const CMSG_HEADER = 16;
 const PATH_OFFSET = 2;
 const MAX_PATH = 107;

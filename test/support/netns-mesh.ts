@@ -2,7 +2,7 @@
 // process, node proxies as real processes. Nothing of it touches the host's own network.
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -93,6 +93,8 @@ export class NetnsMesh {
     [AUTHORIZATION_TYPE_URL, new Map()],
   ]);
   #generation = 1;
+  /** Further variables of the proxies. */
+  readonly proxyEnv: Record<string, string> = {};
   readonly #xds: DeltaServer;
   /** The mesh's root with its key: tests forge certificates with it. */
   readonly root = createRoot('cluster.local', systemClock);
@@ -165,6 +167,37 @@ export class NetnsMesh {
     const rule = ['rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100'];
     this.#ip(name, ...rule);
     this.#ip(name, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100');
+  }
+
+  /** Writes a file that goes with the mesh; its path. */
+  writeFile(name: string, text: string): string {
+    const path = join(this.#dir, name);
+    writeFileSync(path, text);
+    return path;
+  }
+
+  /** Applies nftables rules in a pod, beside or instead of those of {@link enrol}. */
+  applyRules(name: string, rules: string): void {
+    run('ip', ['netns', 'exec', this.#ns(name), 'nft', '-f', '-'], rules);
+  }
+
+  /** Starts a script of this repository in a pod; resolves when it has said something. */
+  async startScript(name: string, args: readonly string[]): Promise<ChildProcess> {
+    const child = this.#inPod(name, args);
+    await new Promise<void>((resolve, reject) => {
+      child.stdout?.once('data', () => resolve());
+      child.once('exit', () => reject(new Error(`${args.join(' ')} in ${name} ended`)));
+    });
+    return child;
+  }
+
+  /** Runs a script of this repository in a pod to its end; what it printed. */
+  async runScript(name: string, args: readonly string[]): Promise<string> {
+    const child = this.#inPod(name, args);
+    let stdout = '';
+    child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    await new Promise((resolve) => child.on('close', resolve));
+    return stdout.trim();
   }
 
   /** Starts the line server in a pod. */
@@ -297,6 +330,7 @@ export class NetnsMesh {
         STATS_PORT: String(node.ports.stats),
         READINESS_PORT: String(node.ports.readiness),
         CONNECTION_TERMINATION_DEADLINE: '3s',
+        ...this.proxyEnv,
       },
     });
     const keep = (chunk: Buffer): void => {

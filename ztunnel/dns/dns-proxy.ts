@@ -9,6 +9,8 @@ import type { PodInfo } from '../../common/zds/codec.ts';
 import { Netns } from '../../engine/reactor/netns.ts';
 import type { Config, DnsConfig } from '../config.ts';
 import { DnsMetrics } from './dns-metrics.ts';
+import { openDnsSockets } from './dns-sockets.ts';
+import type { DnsSocket } from './dns-sockets.ts';
 import { Forwarder } from './forwarder.ts';
 import { PodDns } from './pod-dns.ts';
 import type { DnsParts } from './query-handler.ts';
@@ -52,18 +54,20 @@ export class DnsProxy {
     };
   }
 
-  /** Serves a pod; throws when its sockets cannot be made. The descriptor stays the caller's. */
-  addPod(uid: string, pod: PodInfo, netnsFd: number): void {
+  /** Binds a pod's sockets; throws when one cannot be bound. They are for {@link addPod}, or a holder. */
+  openSockets(netns: Netns): DnsSocket[] {
     const { config, dns } = this.#options;
+    const { addresses, port } = dns;
+    const { packetMark: mark, isPortReuse } = config;
+    return openDnsSockets(netns, { addresses, port, mark, isPortReuse });
+  }
+
+  /** Serves a pod. The sockets are taken over, the netns stays the caller's. */
+  addPod(uid: string, pod: PodInfo, netnsFd: number, sockets: readonly DnsSocket[]): void {
     this.removePod(uid);
     const netns = Netns.duplicate(netnsFd);
-    const sockets = {
-      addresses: dns.addresses,
-      port: dns.port,
-      mark: config.packetMark,
-      isPortReuse: config.isPortReuse,
-    };
-    this.#pods.set(uid, PodDns.open(this.#parts, pod, netns, sockets));
+    const mark = this.#options.config.packetMark;
+    this.#pods.set(uid, new PodDns(this.#parts, { pod, netns, mark }, sockets));
   }
 
   /** Ends a pod's DNS now. */

@@ -1,27 +1,21 @@
-// The DNS sockets of one pod: port 15053 on the loopback addresses of its network namespace, UDP and TCP. Made there
-// by setns on this thread and then served by Node's own loop. cni redirects the pod's port 53 to them.
+// Serves the DNS sockets of one pod (port 15053 in its network namespace, where cni redirects its port 53) on the
+// control thread's own loop.
 import { createSocket } from 'node:dgram';
 import type { Socket } from 'node:dgram';
-import { readFileSync } from 'node:fs';
 import { errorMessage } from '../../common/errors.ts';
-import { isIpv6, isLoopback } from '../../common/workload/ip.ts';
 import type { PodInfo } from '../../common/zds/codec.ts';
-import { runInNetns } from '../../engine/reactor/netns.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
-import { openTcpListener, openUdpSocket } from '../../engine/reactor/socket-options.ts';
-import type { BindOptions } from '../../engine/reactor/socket-options.ts';
+import type { DnsSocket } from './dns-sockets.ts';
 import { QueryHandler } from './query-handler.ts';
 import type { DnsParts } from './query-handler.ts';
 import { TcpClients } from './tcp-clients.ts';
 
-const TCP_BACKLOG = 128;
-
-/** How sockets are made. */
-export interface DnsSocketOptions {
-  readonly addresses: readonly string[];
-  readonly port: number;
+/** Whom to serve, and from where its questions are forwarded. */
+export interface DnsPod {
+  readonly pod: PodInfo;
+  /** Taken over. Undefined: this process's own namespace. */
+  readonly netns: Netns | undefined;
   readonly mark: number | undefined;
-  readonly isPortReuse: boolean;
 }
 
 /** Serves one pod. */
@@ -33,44 +27,15 @@ export class PodDns {
   readonly #tcp: TcpClients[] = [];
   #isClosed = false;
 
-  private constructor(parts: DnsParts, pod: PodInfo, netns: Netns | undefined, mark?: number) {
+  /** Takes over the sockets. */
+  constructor(parts: DnsParts, pod: DnsPod, sockets: readonly DnsSocket[]) {
     this.#parts = parts;
-    this.#netns = netns;
-    this.#handler = new QueryHandler(parts, pod, { netns, mark });
-  }
-
-  /** Opens the sockets; throws when one cannot be bound, with nothing left open. The netns is taken over. */
-  static open(
-    parts: DnsParts,
-    pod: PodInfo,
-    netns: Netns | undefined,
-    options: DnsSocketOptions,
-  ): PodDns {
-    const dns = new PodDns(parts, pod, netns, options.mark);
-    try {
-      const hasIpv6 = runInNetns(netns, hasLoopbackIpv6);
-      for (const address of options.addresses) {
-        if (isIpv6(address) && isLoopback(address) && !hasIpv6) continue;
-        dns.#listen({
-          address,
-          port: options.port,
-          reusePort: options.isPortReuse,
-          v6Only: isIpv6(address),
-          backlog: TCP_BACKLOG,
-          ...(netns === undefined ? {} : { netns }),
-          ...(options.mark === undefined ? {} : { mark: options.mark }),
-        });
-      }
-    } catch (err) {
-      dns.close();
-      throw err;
+    this.#netns = pod.netns;
+    this.#handler = new QueryHandler(parts, pod.pod, pod);
+    for (const socket of sockets) {
+      if (socket.transport === 'udp') this.#serveUdp(socket);
+      else this.#serveTcp(socket.fd);
     }
-    return dns;
-  }
-
-  /** The ports in use, UDP first: for tests that bind port 0. */
-  get udpPorts(): number[] {
-    return this.#udp.map((socket) => socket.address().port);
   }
 
   /** Graceful: queries in flight are answered, then everything closes. */
@@ -88,15 +53,10 @@ export class PodDns {
     this.#netns?.close();
   }
 
-  #listen(options: BindOptions): void {
-    const { logger } = this.#parts;
-    const onError = (err: Error): void => {
-      logger.warn({ err: errorMessage(err), address: options.address }, 'dns socket failed');
-    };
-    const udp = openUdpSocket(options);
-    const socket = createSocket(isIpv6(options.address) ? 'udp6' : 'udp4');
+  #serveUdp({ family, fd }: DnsSocket): void {
+    const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
     this.#udp.push(socket);
-    socket.on('error', onError);
+    socket.on('error', this.#onError);
     socket.on('message', (query, peer) => {
       this.#handler
         .answer(query, 'udp')
@@ -104,19 +64,18 @@ export class PodDns {
           if (answer === undefined || this.#isClosed) return;
           socket.send(answer, peer.port, peer.address);
         })
-        .catch(onError);
+        .catch(this.#onError);
     });
-    socket.bind({ fd: udp.fd });
-    const tcp = openTcpListener({ ...options, port: udp.port });
-    this.#tcp.push(new TcpClients(tcp.fd, (query) => this.#handler.answer(query, 'tcp'), onError));
+    socket.bind({ fd });
   }
-}
 
-/** Whether this namespace has ::1; assumed when it cannot be read. */
-function hasLoopbackIpv6(): boolean {
-  try {
-    return readFileSync('/proc/sys/net/ipv6/conf/lo/disable_ipv6', 'utf8').trim() !== '1';
-  } catch {
-    return true;
+  #serveTcp(fd: number): void {
+    const answer = (query: Buffer): Promise<Buffer | undefined> =>
+      this.#handler.answer(query, 'tcp');
+    this.#tcp.push(new TcpClients(fd, answer, this.#onError));
   }
+
+  readonly #onError = (err: unknown): void => {
+    this.#parts.logger.warn({ err: errorMessage(err) }, 'dns socket failed');
+  };
 }

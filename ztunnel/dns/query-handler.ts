@@ -2,8 +2,14 @@
 // counts and logs each query once. Knows nothing of sockets.
 import type { Clock } from '../../common/clock.ts';
 import { sleep } from '../../common/clock.ts';
-import { decodeQuestion, encodeAnswer, encodeFailure, readHeader } from '../../common/dns/codec.ts';
-import type { DnsHeader, DnsQuestion } from '../../common/dns/codec.ts';
+import {
+  decodeQuestion,
+  encodeAnswer,
+  encodeFailure,
+  isPlainQuery,
+  readHeader,
+} from '../../common/dns/codec.ts';
+import type { DnsQuestion } from '../../common/dns/codec.ts';
 import { errorMessage } from '../../common/errors.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import type { Workload } from '../../common/workload/model.ts';
@@ -81,7 +87,7 @@ export class QueryHandler {
       return undefined;
     }
     let question: DnsQuestion | undefined;
-    if (isPlainQuestion(header)) {
+    if (isPlainQuery(header)) {
       try {
         question = decodeQuestion(bytes);
       } catch {
@@ -211,17 +217,6 @@ export class QueryHandler {
     this.#tokens--;
     return true;
   }
-}
-
-/** What we may answer ourselves: a query of one question with at most EDNS and a signature behind it. */
-function isPlainQuestion(header: DnsHeader): boolean {
-  return (
-    header.opcode === 0 &&
-    header.questionCount === 1 &&
-    header.answerCount === 0 &&
-    header.authorityCount === 0 &&
-    header.additionalCount <= 2
-  );
 }
 
 /** FORMERR, SERVFAIL, NOTIMP and REFUSED; that a name does not exist is an answer. */

@@ -18,10 +18,12 @@ export interface ResolverSettings {
   readonly searchDomains?: readonly string[];
 }
 
+type LocalRecord = Exclude<DnsRecord, { type: 'SRV' }>;
+
 /** An answer: the service that was meant, and its records (none: the name exists without this type). */
 export interface LocalAnswer {
   readonly service: Service;
-  readonly records: readonly DnsRecord[];
+  readonly records: readonly LocalRecord[];
 }
 
 /** Answers a question of a pod; undefined: not ours, forward it. */
@@ -42,8 +44,8 @@ export function resolveLocally(
       const isWildcard = hostname !== alias.name;
       const owner = isWildcard ? asked : (alias.stripped ?? asked);
       const addresses = addressesOf(store, service, client.network, type, settings);
-      const records = addresses.map((data): DnsRecord => ({ type, name: owner, data }));
-      const link: DnsRecord = { type: 'CNAME', name: asked, data: owner };
+      const records = addresses.map((data): LocalRecord => ({ type, name: owner, data }));
+      const link: LocalRecord = { type: 'CNAME', name: asked, data: owner };
       const isLinked = owner !== asked && records.length > 0;
       return { service, records: isLinked ? [link, ...records] : records };
     }

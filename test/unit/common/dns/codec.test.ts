@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { decode, encode } from 'dns-packet';
-import { decodeQuestion, encodeAnswer } from '../../../../common/dns/codec.ts';
+import {
+  decodeQuestion,
+  encodeAnswer,
+  encodeFailure,
+  readHeader,
+} from '../../../../common/dns/codec.ts';
 
 function query(name: string, udpPayloadSize?: number): Buffer {
   return encode({
@@ -54,15 +59,81 @@ describe('dns codec', () => {
     assert.equal((answer as { rcode?: string }).rcode, 'NXDOMAIN');
   });
 
-  it('flags an answer that does not fit and drops its records', () => {
+  it('keeps what fits and flags that there is more', () => {
     const question = decodeQuestion(query('web.shop.svc.cluster.local'));
     const whole = { code: 'NOERROR', records: records(40), ttlSec: 5 } as const;
-    const cut = decode(encodeAnswer(question, whole, 512));
+    const bytes = encodeAnswer(question, whole, 512);
+    const cut = decode(bytes);
     assert.equal(cut.flag_tc, true);
-    assert.equal(cut.answers?.length, 0);
+    assert.ok(bytes.length <= 512);
+    // 16 bytes a record, as names are compressed.
+    assert.equal(cut.answers?.length, Math.floor((512 - 12 - 32) / 16));
     const full = decode(encodeAnswer(question, whole, 65_535));
     assert.equal(full.flag_tc, false);
     assert.equal(full.answers?.length, 40);
+  });
+
+  it('repeats the question in the asker’s spelling and answers under it', () => {
+    const question = decodeQuestion(query('wEb.Shop.svc.CLUSTER.local'));
+    const answer = {
+      code: 'NOERROR',
+      records: [{ type: 'A', name: question.name, data: '10.0.0.1' }],
+      ttlSec: 5,
+    } as const;
+    const decoded = decode(encodeAnswer(question, answer, 512));
+    assert.equal(decoded.questions?.[0]?.name, 'wEb.Shop.svc.CLUSTER.local');
+    assert.equal(decoded.answers?.[0]?.name, 'wEb.Shop.svc.CLUSTER.local');
+  });
+
+  it('speaks EDNS to those who do, with the size it keeps to', () => {
+    const empty = { code: 'NOERROR', records: [], ttlSec: 5 } as const;
+    const sizeFor = (bytes?: number): unknown =>
+      decode(encodeAnswer(decodeQuestion(query('web', bytes)), empty, 512)).additionals?.map(
+        (record) => record.type === 'OPT' && record.udpPayloadSize,
+      );
+    assert.deepEqual(sizeFor(), []);
+    assert.deepEqual(sizeFor(100), [512]);
+    assert.deepEqual(sizeFor(1232), [1232]);
+    assert.deepEqual(sizeFor(65_000), [4096]);
+  });
+
+  it('encodes every kind of record so that another decoder reads it', () => {
+    const question = decodeQuestion(query('alias.example.com'));
+    const given = [
+      { type: 'CNAME', name: 'alias.example.com', data: 'web.example.com' },
+      { type: 'A', name: 'web.example.com', data: '10.0.0.1' },
+      { type: 'AAAA', name: 'web.example.com', data: 'fd00::1' },
+      {
+        type: 'SRV',
+        name: '_http._tcp.example.com',
+        data: { target: 'web.example.com', port: 80 },
+      },
+    ] as const;
+    const answer = decode(
+      encodeAnswer(question, { code: 'NOERROR', records: given, ttlSec: 30 }, 512),
+    );
+    const read = answer.answers?.map((record) => ({
+      type: record.type,
+      name: record.name,
+      data: 'data' in record ? record.data : undefined,
+    }));
+    assert.deepEqual(read, [
+      ...given.slice(0, 3),
+      { ...given[3], data: { target: 'web.example.com', port: 80, priority: 0, weight: 0 } },
+    ]);
+    assert.ok(answer.answers?.every((record) => 'ttl' in record && record.ttl === 30));
+  });
+
+  it('fails a query with its id, question and code, also of other opcodes', () => {
+    const failed = decode(encodeFailure(query('web.shop'), 'SERVFAIL'));
+    assert.equal(failed.id, 77);
+    assert.equal(failed.questions?.[0]?.name, 'web.shop');
+    assert.equal((failed as { rcode?: string }).rcode, 'SERVFAIL');
+    const update = query('shop');
+    update.writeUInt16BE(5 << 11, 2);
+    const answer = encodeFailure(update, 'NOTIMP');
+    assert.equal(readHeader(answer)?.opcode, 5);
+    assert.equal(readHeader(answer)?.isResponse, true);
   });
 
   for (const bytes of [Buffer.alloc(0), Buffer.from('nonsense'), Buffer.alloc(600, 0xc0)]) {
