@@ -2,7 +2,9 @@
 // call can be cancelled. Answers other than 2xx become a KubeError with the API's reason.
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { Agent as HttpsAgent, request as httpsRequest, type AgentOptions } from 'node:https';
+import { isIP } from 'node:net';
+import { checkServerIdentity } from 'node:tls';
 import { MeshError } from '../errors.ts';
 import type { KubeConnection } from './connection.ts';
 import { apiVersionOf, collectionPath, objectPath } from './resource.ts';
@@ -77,7 +79,7 @@ export class KubeClient {
     this.#isTls = connection.server.protocol === 'https:';
     const options = { keepAlive: true, keepAliveMsecs: 15_000, maxFreeSockets: 4 };
     this.#agent = this.#isTls
-      ? new HttpsAgent({ ...options, ...connection.tls })
+      ? new HttpsAgent({ ...options, ...nameChecks(connection), ...connection.tls })
       : new HttpAgent(options);
   }
 
@@ -160,8 +162,7 @@ export class KubeClient {
       const call: ClientRequest = send(
         {
           agent: this.#agent,
-          hostname: this.#connection.server.hostname.replace(/^\[|\]$/g, ''),
-          port: this.#connection.server.port || (this.#isTls ? 443 : 80),
+          ...this.#address(),
           path,
           method: request.method ?? 'GET',
           timeout: timeoutMs,
@@ -191,6 +192,12 @@ export class KubeClient {
       );
       call.end(body);
     });
+  }
+
+  #address(): { readonly hostname: string; readonly port: number | string } {
+    const { server, connect } = this.#connection;
+    if (connect !== undefined) return { hostname: connect.host, port: connect.port };
+    return { hostname: nameOf(server), port: server.port || (this.#isTls ? 443 : 80) };
   }
 
   /** Closes idle connections; open requests are ended by their signals. */
@@ -237,6 +244,18 @@ export function toError(request: KubeRequest, status: number, text: string): Kub
 
 function describe({ method = 'GET', path }: KubeRequest): string {
   return `${method} ${path}`;
+}
+
+const nameOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, '');
+
+/** Where another address is dialled, the certificate must still be that of the server's name. */
+function nameChecks({ server, connect, tls }: KubeConnection): AgentOptions {
+  if (connect === undefined) return {};
+  const name = tls.servername ?? nameOf(server);
+  return {
+    servername: isIP(name) === 0 ? name : '',
+    checkServerIdentity: (_, certificate) => checkServerIdentity(name, certificate),
+  };
 }
 
 function prefixOf(server: URL): string {

@@ -20,10 +20,18 @@ export interface ConnectionTls {
 export interface KubeConnection {
   readonly server: URL;
   readonly tls: ConnectionTls;
+  /** Dialled instead of the server's own address; the server's name is still what is verified. */
+  readonly connect?: ConnectAddress;
   /** Namespace of the context, or of the pod. */
   readonly namespace: string;
   /** The Authorization header, read anew because tokens rotate; undefined without one. */
   authorization(): Promise<string | undefined>;
+}
+
+/** An address to dial. */
+export interface ConnectAddress {
+  readonly host: string;
+  readonly port: number;
 }
 
 /** Options of {@link loadConnection}. */

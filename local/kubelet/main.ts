@@ -4,7 +4,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorMessage, MeshError } from '../../common/errors.ts';
-import { ApiClient, loadAccess } from './api.ts';
+import { loadConnection } from '../../common/kube/connection.ts';
+import { ApiClient } from './api.ts';
 import { cleanInstance } from './cleanup.ts';
 import { HELP, parseFlags, type KubeletConfig, type NodeConfig } from './config.ts';
 import { claimInstance, lockState, recordedInstance, type Instance } from './instance.ts';
@@ -120,8 +121,7 @@ async function run(config: KubeletConfig): Promise<void> {
   let relay;
   try {
     await makeNodes(instance, config.stateDir, nodes, config.serviceCidr);
-    const access = loadAccess(config.kubeconfig);
-    const { server } = access;
+    const { server } = await loadConnection({ kubeconfig: config.kubeconfig });
     const target = {
       host: server.hostname.replace(/^\[|\]$/g, ''),
       port: Number(server.port || 443),
@@ -131,7 +131,7 @@ async function run(config: KubeletConfig): Promise<void> {
       mkdirSync(join(config.stateDir, 'nodes', node.name), { recursive: true });
       processes.start(node, nodeConfig(config, instance, node, relay.port));
     }
-    void new Scheduler(new ApiClient(access), config.nodes).run(end.signal);
+    void new Scheduler(await ApiClient.open(config.kubeconfig), config.nodes).run(end.signal);
     log.info(
       { instance: instance.number, nodes: nodes.map(({ netns }) => netns) },
       'nodes started',

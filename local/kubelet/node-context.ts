@@ -1,6 +1,7 @@
 // What everything of one node's process shares: its configuration, the API, events, caches of config objects.
 import { join } from 'node:path';
-import { ApiClient, ApiError, loadAccess } from './api.ts';
+import { isKubeStatus } from '../../common/kube/client.ts';
+import { ApiClient } from './api.ts';
 import type { NodeConfig } from './config.ts';
 import type { ConfigReader } from './environment.ts';
 import { EventRecorder } from './events.ts';
@@ -21,14 +22,14 @@ async function getOrUndefined<T>(api: ApiClient, path: string): Promise<T | unde
   try {
     return await api.get<T>(path);
   } catch (err) {
-    if (err instanceof ApiError && err.status === 404) return undefined;
+    if (isKubeStatus(err, 404)) return undefined;
     throw err;
   }
 }
 
 /** Opens the API client and the rest of the node's shared parts. */
-export function openContext(config: NodeConfig): NodeContext {
-  const api = new ApiClient(loadAccess(config.kubeconfig), config.api);
+export async function openContext(config: NodeConfig): Promise<NodeContext> {
+  const api = await ApiClient.open(config.kubeconfig, config.api);
   return {
     config,
     api,

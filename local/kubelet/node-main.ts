@@ -13,7 +13,7 @@ import { PodSet } from './pod-set.ts';
 import { KubeletServer } from './server.ts';
 
 async function run(config: NodeConfig): Promise<void> {
-  const context = openContext(config);
+  const context = await openContext(config);
   for (const dir of [context.rootfs, join(config.dir, 'pods')]) {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -2,7 +2,7 @@
 import { cpus, totalmem } from 'node:os';
 import { sleep, systemClock } from '../../common/clock.ts';
 import { errorMessage } from '../../common/errors.ts';
-import { ApiError } from './api.ts';
+import { isKubeStatus } from '../../common/kube/client.ts';
 import { log } from './log.ts';
 import type { NodeContext } from './node-context.ts';
 
@@ -58,7 +58,7 @@ async function createIfMissing(context: NodeContext, path: string, body: object)
   try {
     await context.api.create(path, body);
   } catch (err) {
-    if (!(err instanceof ApiError) || err.status !== 409) throw err;
+    if (!isKubeStatus(err, 409)) throw err;
   }
 }
 
@@ -117,7 +117,7 @@ export async function runNodeObject(context: NodeContext, signal: AbortSignal): 
       }
     } catch (err) {
       log.warn({ node: name, err: errorMessage(err) }, 'node heartbeat failed');
-      if (err instanceof ApiError && err.status === 404) isRegistered = false;
+      if (isKubeStatus(err, 404)) isRegistered = false;
     }
     await sleep(systemClock, isRegistered ? HEARTBEAT_MS : 300, signal).catch(() => undefined);
   }

@@ -1,12 +1,14 @@
 // Watches services and endpoint slices for one node: keeps its nftables rules and its DNS zone up to date. A
 // change during an nft run starts one more run after it; rules are replaced in one transaction.
 import { errorMessage } from '../../common/errors.ts';
+import type { ObjectChange } from '../../common/kube/informer.ts';
+import { KINDS, type ResourceKind } from '../../common/kube/resource.ts';
 import type { DnsAnswer } from '../../common/dns/codec.ts';
 import { ClusterDns } from './cluster-dns.ts';
 import { buildZone, resolveName, type DnsZone } from './dns-records.ts';
 import { log } from './log.ts';
 import type { NodeContext } from './node-context.ts';
-import { objectKey, type EndpointSlice, type KubeObject, type Service } from './objects.ts';
+import type { EndpointSlice, KubeObject, Service } from './objects.ts';
 import { runCommand } from './run-command.ts';
 import { buildServiceRules } from './service-rules.ts';
 
@@ -31,36 +33,23 @@ export class NodeServices {
   async run(signal: AbortSignal): Promise<void> {
     await this.#dns.open(this.#context.config.clusterDns);
     await Promise.all([
-      this.#watch('/api/v1/services', this.#services, signal),
-      this.#watch('/apis/discovery.k8s.io/v1/endpointslices', this.#slices, signal),
+      this.#watch(KINDS.services, this.#services, signal),
+      this.#watch(KINDS.endpointSlices, this.#slices, signal),
     ]);
     this.#dns.close();
   }
 
   #watch<T extends KubeObject>(
-    path: string,
+    kind: ResourceKind,
     into: Map<string, T>,
     signal: AbortSignal,
   ): Promise<void> {
-    return this.#context.api.watch<T>(
-      path,
-      {
-        onSnapshot: (items) => {
-          into.clear();
-          for (const item of items) into.set(objectKey(item), item);
-          this.#changed();
-        },
-        onApply: (item) => {
-          into.set(objectKey(item), item);
-          this.#changed();
-        },
-        onDelete: (item) => {
-          into.delete(objectKey(item));
-          this.#changed();
-        },
-      },
-      signal,
-    );
+    const onChange = ({ key, current }: ObjectChange<T>): void => {
+      if (current === undefined) into.delete(key);
+      else into.set(key, current);
+      this.#changed();
+    };
+    return this.#context.api.watch<T>({ kind, onChange }, signal);
   }
 
   #resolve(name: string, type: string): DnsAnswer {

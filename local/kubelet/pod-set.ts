@@ -1,4 +1,5 @@
 // The pods of a node: one worker for each, by uid, driven by a watch.
+import { KINDS } from '../../common/kube/resource.ts';
 import type { ContainerRunner } from './container.ts';
 import type { NodeContext } from './node-context.ts';
 import type { Pod } from './objects.ts';
@@ -32,13 +33,15 @@ export class PodSet {
 
   /** Watches until the signal aborts. */
   run(signal: AbortSignal): Promise<void> {
-    const path = `/api/v1/pods?fieldSelector=${encodeURIComponent(`spec.nodeName=${this.#context.config.name}`)}`;
     return this.#context.api.watch<Pod>(
-      path,
       {
-        onSnapshot: (pods) => this.#sync(pods),
-        onApply: (pod) => this.#apply(pod),
-        onDelete: (pod) => this.#remove(pod.metadata.uid ?? ''),
+        kind: KINDS.pods,
+        fieldSelector: `spec.nodeName=${this.#context.config.name}`,
+        onChange: ({ current, previous }) => {
+          const uid = previous?.metadata.uid;
+          if (uid !== undefined && uid !== current?.metadata.uid) this.#remove(uid);
+          if (current !== undefined) this.#apply(current);
+        },
       },
       signal,
     );
@@ -49,12 +52,6 @@ export class PodSet {
     this.#isStopping = true;
     const workers = [...this.#workers.values()];
     await Promise.all(workers.map((worker) => worker.terminate(NODE_STOP_GRACE_MS, false)));
-  }
-
-  #sync(pods: readonly Pod[]): void {
-    const uids = new Set(pods.map(({ metadata }) => metadata.uid));
-    for (const uid of this.#workers.keys()) if (!uids.has(uid)) this.#remove(uid);
-    for (const pod of pods) this.#apply(pod);
   }
 
   #apply(pod: Pod): void {

@@ -4,7 +4,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { sleep, systemClock } from '../../common/clock.ts';
 import { errorMessage } from '../../common/errors.ts';
-import { ApiError } from './api.ts';
+import { isKubeStatus } from '../../common/kube/client.ts';
 import { containerEnv, ContainerRunner, enterArgv, type ContainerHost } from './container.ts';
 import { planLaunch } from './launch-plan.ts';
 import { log } from './log.ts';
@@ -271,10 +271,10 @@ export class PodWorker {
     const path = `/api/v1/namespaces/${namespace}/pods/${name}`;
     for (let attempt = 0; attempt < 10; attempt++) {
       try {
-        await this.#context.api.request('DELETE', path, options);
+        await this.#context.api.delete(path, options);
         return;
       } catch (err) {
-        if (err instanceof ApiError && (err.status === 404 || err.status === 409)) return;
+        if (isKubeStatus(err, 404) || isKubeStatus(err, 409)) return;
         await sleep(systemClock, 500);
       }
     }
@@ -327,7 +327,7 @@ export class PodWorker {
         this.#lastStatus = status;
         delayMs = 100;
       } catch (err) {
-        if (err instanceof ApiError && (err.status === 404 || err.status === 409)) break;
+        if (isKubeStatus(err, 404) || isKubeStatus(err, 409)) break;
         log.warn({ namespace, pod: name, err: errorMessage(err) }, 'pod status not written');
         this.#isDirty = true;
         await sleep(systemClock, delayMs);

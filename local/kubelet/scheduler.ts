@@ -3,7 +3,10 @@
 // waits for a moment, and a pod that is bound by then, or that turns out to be, is left alone.
 import { errorMessage } from '../../common/errors.ts';
 import { meetsOperator, type SelectorRequirement } from '../../common/label-selector.ts';
-import { ApiError, type ApiClient } from './api.ts';
+import { isKubeStatus } from '../../common/kube/client.ts';
+import type { ObjectChange } from '../../common/kube/informer.ts';
+import { KINDS, type ResourceKind } from '../../common/kube/resource.ts';
+import type { ApiClient } from './api.ts';
 import { log } from './log.ts';
 import { objectKey, type KubeObject, type Pod } from './objects.ts';
 
@@ -91,29 +94,22 @@ export class Scheduler {
   /** Binds pods until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     await Promise.all([
-      this.#watch('/api/v1/nodes', this.#nodes, signal),
-      this.#watch('/api/v1/pods', this.#pods, signal),
+      this.#watch(KINDS.nodes, this.#nodes, signal),
+      this.#watch(KINDS.pods, this.#pods, signal),
     ]);
   }
 
   #watch<T extends KubeObject>(
-    path: string,
+    kind: ResourceKind,
     into: Map<string, T>,
     signal: AbortSignal,
   ): Promise<void> {
-    const handlers = {
-      onSnapshot: (items: readonly T[]) => {
-        into.clear();
-        for (const item of items) into.set(objectKey(item), item);
-        this.#bindSoon();
-      },
-      onApply: (item: T) => {
-        into.set(objectKey(item), item);
-        this.#bindSoon();
-      },
-      onDelete: (item: T) => void into.delete(objectKey(item)),
+    const onChange = ({ key, current }: ObjectChange<T>): void => {
+      if (current === undefined) into.delete(key);
+      else into.set(key, current);
+      this.#bindSoon();
     };
-    return this.#api.watch<T>(path, handlers, signal);
+    return this.#api.watch<T>({ kind, onChange }, signal);
   }
 
   #bindSoon(): void {
@@ -152,7 +148,7 @@ export class Scheduler {
         target: { apiVersion: 'v1', kind: 'Node', name: node },
       });
     } catch (err) {
-      if (err instanceof ApiError && (err.status === 404 || err.status === 409)) return;
+      if (isKubeStatus(err, 404) || isKubeStatus(err, 409)) return;
       log.warn({ pod: `${namespace}/${name}`, err: errorMessage(err) }, 'pod not bound');
       setTimeout(() => {
         this.#pods.set(objectKey(pod), pod);
