@@ -11,7 +11,7 @@ import {
   REDIRECTION_ANNOTATION,
   WITHDRAWN_ANNOTATION,
 } from '../rules/eligibility.ts';
-import { DEFAULT_POD_RULES } from '../rules/pod-rules.ts';
+import { capturesDns, DEFAULT_POD_RULES } from '../rules/pod-rules.ts';
 import type { AgentConfig } from './config.ts';
 import type { HostProbes } from './host-probes.ts';
 import type { PodRef } from './pod.ts';
@@ -108,7 +108,7 @@ export class EnrolledPod {
     await applyRedirect(this.#netns, {
       ...DEFAULT_POD_RULES,
       ipv6: config.ipv6,
-      dnsCapture: config.dnsCapture,
+      dnsCapture: capturesDns(this.#pod.annotations, config.dnsCapture),
       bypassInbound: this.#pod.annotations['ambient.istio.io/bypass-inbound-capture'] === 'true',
       virtualInterfaces: (this.#pod.annotations['istio.io/reroute-virtual-interfaces'] ?? '')
         .split(',')

@@ -39,6 +39,17 @@ export const DEFAULT_POD_RULES: PodRulesOptions = {
   probeIpv6: HOST_PROBE_IPV6,
 };
 
+const DNS_ANNOTATION = 'ambient.istio.io/dns-capture';
+
+/** Whether a pod's DNS is redirected: as it says itself (`true`, `false`), else as the node agent is told. */
+export function capturesDns(
+  annotations: Readonly<Record<string, string>>,
+  fallback: boolean,
+): boolean {
+  const own = annotations[DNS_ANNOTATION]?.toLowerCase();
+  return own === 'true' || own === 'false' ? own === 'true' : fallback;
+}
+
 interface Family {
   readonly keyword: 'ip' | 'ip6';
   readonly loopback: string;

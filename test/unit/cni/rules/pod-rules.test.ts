@@ -7,6 +7,7 @@ import {
   buildLeavingRules,
   buildPodRules,
   buildRemovalRules,
+  capturesDns,
   DEFAULT_POD_RULES,
   policyRouting,
 } from '../../../../cni/rules/pod-rules.ts';
@@ -49,6 +50,15 @@ describe('in-pod rules', () => {
       assert.match(line, /tcp dport != 15008/);
       assert.match(line, /daddr != (127\.0\.0\.1|::1)/);
     }
+  });
+
+  it('a pod may have its DNS captured or not, whatever the node agent does', () => {
+    const own = (value: string) => ({ 'ambient.istio.io/dns-capture': value });
+    assert.equal(capturesDns({}, true), true);
+    assert.equal(capturesDns({}, false), false);
+    assert.equal(capturesDns(own('false'), true), false);
+    assert.equal(capturesDns(own('TRUE'), false), true);
+    assert.equal(capturesDns(own('perhaps'), false), false);
   });
 
   it('routes replies to spoofed sources back to the proxy', () => {
