@@ -20,6 +20,7 @@ import {
   TRAFFIC_FAMILIES,
 } from './proxy/connection-result.ts';
 import { reportConnections } from './proxy/connection-report.ts';
+import { PolicyGate } from './proxy/policy-gate.ts';
 import { PodProxy } from './proxy/pod-proxy.ts';
 import type { ProxyContext } from './proxy/proxy-context.ts';
 
@@ -41,6 +42,7 @@ export class DataPlane {
   readonly #context: ProxyContext;
   readonly #store = new WorkloadStore();
   readonly #policies = new Map<string, Policy>();
+  readonly #gate: PolicyGate;
   readonly #certificates: CertificateStore;
   readonly #resolver: AddressResolver;
   readonly #recorder: ConnectionRecorder;
@@ -57,11 +59,12 @@ export class DataPlane {
       emit({ kind: 'needCertificate', identity }),
     );
     this.#resolver = new AddressResolver((key) => emit({ kind: 'lookup', key }));
+    this.#gate = new PolicyGate(reactor, this.#policies);
     this.#context = {
       reactor,
       config,
       store: this.#store,
-      policies: this.#policies,
+      gate: this.#gate,
       certificates: this.#certificates,
       recorder: this.#recorder,
       logger: loggers.scope('proxy'),
@@ -87,6 +90,7 @@ export class DataPlane {
       case 'policies':
         for (const policy of request.upserts) this.#policies.set(policy.key, policy);
         for (const key of request.removed) this.#policies.delete(key);
+        this.#gate.changed();
         for (const pod of this.#pods.values()) pod.reevaluate();
         return {};
       case 'certificate':
@@ -150,6 +154,7 @@ export class DataPlane {
       request.upserts.map((one) => (one.kind === 'workload' ? one.workload.uid : '')),
     );
     for (const pod of this.#pods.values()) pod.stateChanged(changed);
+    this.#gate.changed();
   }
 
   async #drain(deadlineMs: number, isReplaced: boolean): Promise<void> {

@@ -64,6 +64,7 @@ export function buildL4Policies(
         namespace: policy.namespace,
         scope: policyScope(hasSelector, isMeshWide),
         action: isDeny(policy.spec) ? Action.DENY : Action.ALLOW,
+        dryRun: isDryRun(policy),
         rules: buildRules(model, policy),
       }),
     );
@@ -85,17 +86,16 @@ function isDeny(policy: AuthorizationPolicy): boolean {
   return policy.action === AuthorizationPolicy_Action.DENY;
 }
 
+function isDryRun(policy: Resource<AuthorizationPolicy>): boolean {
+  return policy.annotations[DRY_RUN] === 'true';
+}
+
 function isEnforceable(model: MeshModel, policy: Resource<AuthorizationPolicy>): boolean {
   const { action } = policy.spec;
   if (action === AuthorizationPolicy_Action.AUDIT || action === AuthorizationPolicy_Action.CUSTOM) {
     const name = action === AuthorizationPolicy_Action.AUDIT ? 'AUDIT' : 'CUSTOM';
     const message = `spec.action: node proxies do not enforce ${name}`;
     model.log.nowhere(policy, 'spec.action', 'UnsupportedValue', message);
-    return false;
-  }
-  if (policy.annotations[DRY_RUN] === 'true') {
-    const message = 'dry runs are not evaluated by node proxies';
-    model.log.nowhere(policy, 'metadata.annotations', 'UnsupportedValue', message);
     return false;
   }
   return true;
@@ -117,7 +117,9 @@ function reportReach(
     field: 'spec',
     enforcedAt: 'node',
     reason: 'Accepted',
-    message: `enforced by node proxies for ${selected.length} workloads`,
+    message: isDryRun(policy)
+      ? `evaluated and reported by node proxies for ${selected.length} workloads, not enforced`
+      : `enforced by node proxies for ${selected.length} workloads`,
   });
 }
 

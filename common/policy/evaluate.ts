@@ -14,19 +14,29 @@ export interface ConnectionFacts {
   readonly destinationPort: number;
 }
 
-/** The outcome. `policy` is `namespace/name` of the policy that decided. */
-export type PolicyVerdict =
-  | {
-      readonly isAllowed: true;
-      readonly policy: string | undefined;
-      readonly dryRun: readonly string[];
-    }
-  | {
-      readonly isAllowed: false;
-      readonly policy: string | undefined;
-      readonly reason: string;
-      readonly dryRun: readonly string[];
-    };
+/** What decided: `namespace/name` of the policy and the index of its rule; undefined when none did. */
+interface Decision {
+  readonly policy: string | undefined;
+  readonly rule: number | undefined;
+}
+
+/** What dry-run policies say of a connection; they never decide. */
+export interface DryRun {
+  /** Whether the connection would be allowed if they were in force. */
+  readonly isAllowed: boolean;
+  /** Those that match. */
+  readonly matched: ReadonlyArray<{
+    readonly policy: string;
+    readonly rule: number;
+    readonly action: Policy['action'];
+  }>;
+}
+
+/** The outcome. `dryRun` is there when a dry-run policy is in force. */
+export type PolicyVerdict = (
+  | (Decision & { readonly isAllowed: true })
+  | (Decision & { readonly isAllowed: false; readonly reason: string })
+) & { readonly dryRun?: DryRun };
 
 interface Principal {
   readonly namespace: string;
@@ -35,8 +45,10 @@ interface Principal {
   readonly text: string;
 }
 
-const NO_POLICY: PolicyVerdict = { isAllowed: true, policy: undefined, dryRun: [] };
+const NO_POLICY: PolicyVerdict = { isAllowed: true, policy: undefined, rule: undefined };
 const NONE_IN_FORCE = { policies: [], missing: [] };
+/** So many policies are named when none of them allowed. */
+const NAMED_POLICIES = 5;
 
 /** Decides a connection. `policies` are those in force for the destination, see {@link policiesFor}. */
 export function evaluatePolicies(
@@ -45,31 +57,38 @@ export function evaluatePolicies(
 ): PolicyVerdict {
   if (policies.length === 0) return NO_POLICY;
   const principal = parsePrincipal(facts.sourceIdentity);
-  const dryRun: string[] = [];
-  let hasAllow = false;
+  const ruleOf = (policy: Policy): number =>
+    policy.rules.findIndex((rule) => matchesRule(rule, facts, principal));
+  if (!policies.some(({ isDryRun }) => isDryRun)) return decide(policies, ruleOf);
+  const verdict = decide(
+    policies.filter(({ isDryRun }) => !isDryRun),
+    ruleOf,
+  );
+  const matched = policies.flatMap((policy) => {
+    const rule = policy.isDryRun ? ruleOf(policy) : -1;
+    return rule < 0 ? [] : [{ policy: policy.key, rule, action: policy.action }];
+  });
+  return { ...verdict, dryRun: { isAllowed: decide(policies, ruleOf).isAllowed, matched } };
+}
+
+/** Deny before allow; with any allow policy, something must allow. `ruleOf` is negative when no rule matches. */
+function decide(policies: readonly Policy[], ruleOf: (policy: Policy) => number): PolicyVerdict {
   for (const policy of policies) {
-    if (policy.action === 'ALLOW') {
-      if (!policy.isDryRun) hasAllow = true;
-      continue;
-    }
-    if (!matchesPolicy(policy, facts, principal)) continue;
-    if (policy.isDryRun) dryRun.push(policy.key);
-    else {
-      const reason = `explicitly denied by: ${policy.key}`;
-      return { isAllowed: false, policy: policy.key, reason, dryRun };
-    }
+    const rule = policy.action === 'DENY' ? ruleOf(policy) : -1;
+    if (rule < 0) continue;
+    const reason = `explicitly denied by: ${policy.key}`;
+    return { isAllowed: false, policy: policy.key, rule, reason };
   }
-  let allowedBy: string | undefined;
-  for (const policy of policies) {
-    if (policy.action !== 'ALLOW' || !matchesPolicy(policy, facts, principal)) continue;
-    if (policy.isDryRun) dryRun.push(policy.key);
-    else allowedBy ??= policy.key;
+  const allows = policies.filter(({ action }) => action === 'ALLOW');
+  if (allows.length === 0) return NO_POLICY;
+  for (const policy of allows) {
+    const rule = ruleOf(policy);
+    if (rule >= 0) return { isAllowed: true, policy: policy.key, rule };
   }
-  if (hasAllow && allowedBy === undefined) {
-    const reason = 'allow policies exist, but none allowed';
-    return { isAllowed: false, policy: undefined, reason, dryRun };
-  }
-  return { isAllowed: true, policy: allowedBy, dryRun };
+  const names = allows.slice(0, NAMED_POLICIES).map(({ key }) => key);
+  const more = allows.length > NAMED_POLICIES ? `, and ${allows.length - NAMED_POLICIES} more` : '';
+  const reason = `allow policies exist, but none allowed: ${names.join(', ')}${more}`;
+  return { isAllowed: false, policy: undefined, rule: undefined, reason };
 }
 
 /** The policies in force for a workload. A listed but unknown selector policy is reported by name. */
@@ -104,15 +123,14 @@ function parsePrincipal(identity: string | undefined): Principal | undefined {
   return { namespace: parts[2] ?? '', serviceAccount: parts[4] ?? '', text };
 }
 
-function matchesPolicy(
-  policy: Policy,
+/** AND of clauses, each an OR of matches. */
+function matchesRule(
+  clauses: Policy['rules'][number],
   facts: ConnectionFacts,
   principal: Principal | undefined,
 ): boolean {
-  return policy.rules.some((clauses) =>
-    clauses.every(
-      (matches) => matches.length === 0 || matches.some((one) => matchesOne(one, facts, principal)),
-    ),
+  return clauses.every(
+    (matches) => matches.length === 0 || matches.some((one) => matchesOne(one, facts, principal)),
   );
 }
 

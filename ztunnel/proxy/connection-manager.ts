@@ -6,7 +6,13 @@ import type { OpenConnection } from './connection-result.ts';
 import type { FailureReason } from './reasons.ts';
 
 /** Ends a connection for a reason of ours; its owner records it. */
-export type AbortConnection = (reason: FailureReason, detail: string, policy?: string) => void;
+export type AbortConnection = (reason: FailureReason, detail: string, by?: DecidingRule) => void;
+
+/** The policy and the index of its rule that ended a connection. */
+export interface DecidingRule {
+  readonly policy: string | undefined;
+  readonly rule: number | undefined;
+}
 
 /** A registered connection. */
 export interface TrackedConnection {

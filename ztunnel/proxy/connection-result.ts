@@ -1,6 +1,7 @@
 // One result for each connection, written exactly once: counters, and the access line. Connections refused before
 // anything was decided are counted too (Istio's ztunnel only logs them), by reason.
 import { MeshError } from '../../common/errors.ts';
+import type { PolicyVerdict } from '../../common/policy/evaluate.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import { renderLabels } from '../../common/telemetry/series-table.ts';
 import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
@@ -47,6 +48,11 @@ export const TRAFFIC_FAMILIES: readonly FamilyDefinition[] = [
     help: 'Connections that ended badly, by reason; also those refused before any policy or dial.',
     type: 'counter',
   },
+  {
+    name: 'ambient_policy_dry_run',
+    help: 'Inbound connections checked by dry-run policies, by what these would have done.',
+    type: 'counter',
+  },
 ];
 
 const GROUP_FAMILIES = [
@@ -71,6 +77,8 @@ export interface ConnectionOutcome {
   readonly detail?: string | undefined;
   /** The policy that decided. */
   readonly policy?: string | undefined;
+  /** Index of its rule. */
+  readonly rule?: number | undefined;
 }
 
 interface SeriesGroup {
@@ -189,6 +197,18 @@ export class ConnectionRecorder {
     this.#logger.warn(fields, 'connection failed');
   }
 
+  /** Reports what dry-run policies would have done to a connection. */
+  dryRun(parties: ConnectionParties, addresses: ConnectionAddresses, verdict: PolicyVerdict): void {
+    const { dryRun } = verdict;
+    if (dryRun === undefined) return;
+    const result = dryRun.isAllowed ? 'allow' : 'deny';
+    this.#table.add(this.#table.cell('ambient_policy_dry_run', `result="${result}"`), 1);
+    if (dryRun.matched.length === 0 && dryRun.isAllowed === verdict.isAllowed) return;
+    const policies = dryRun.matched.map(({ policy, rule }) => `${policy}[${rule}]`).join(' ');
+    const fields = { ...baseFields(parties, addresses), would: result, policies };
+    this.#logger.info(fields, 'policy dry run');
+  }
+
   /** Labels may have changed: look them up again for the next connection. */
   forgetGroups(): void {
     this.#groups.clear();
@@ -278,7 +298,7 @@ export class ConnectionRecorder {
       ...(reason === undefined
         ? {}
         : { error: outcome.detail, reason, response_flags: REASON_FLAGS[reason] }),
-      ...(outcome.policy === undefined ? {} : { policy: outcome.policy }),
+      ...(outcome.policy === undefined ? {} : { policy: outcome.policy, rule: outcome.rule }),
     };
     this.#logger[level](fields, 'connection complete');
   }

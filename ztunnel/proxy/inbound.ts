@@ -1,7 +1,6 @@
 // Inbound HBONE of a pod (15008): each CONNECT is checked against the pod, its policies decide with the peer's proven
 // identity, the application is dialled from the client's address, 200, relay, one result.
-import { evaluatePolicies, policiesFor } from '../../common/policy/evaluate.ts';
-import type { ConnectionFacts, PolicyVerdict } from '../../common/policy/evaluate.ts';
+import type { ConnectionFacts } from '../../common/policy/evaluate.ts';
 import { decodeBaggage, decodeForwardedHost } from '../../common/hbone/baggage.ts';
 import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
@@ -15,7 +14,6 @@ import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import type { InboundPod, InboundRequest, JoiningRequest } from './inbound-types.ts';
 import { buildInboundRequest } from './inbound-request.ts';
 import type { ProxyContext } from './proxy-context.ts';
-import type { FailureReason } from './reasons.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
 import { buildBaggage } from './tunnel-headers.ts';
 
@@ -24,19 +22,6 @@ function isJoining(request: InboundRequest): request is JoiningRequest {
 }
 
 const NO_IP = new Uint8Array(0);
-
-/** Decides with the policies in force now. */
-export function checkPolicies(
-  context: ProxyContext,
-  workload: Workload,
-  facts: ConnectionFacts,
-): PolicyVerdict {
-  const { policies, missing } = policiesFor(context.policies, workload);
-  if (missing.length > 0) {
-    context.logger.warn({ workload: workload.uid, missing }, 'workload names unknown policies');
-  }
-  return evaluatePolicies(policies, facts);
-}
 
 /** Serves one CONNECT, or a connection of this node, to its end. Never throws. */
 export async function serveInbound(
@@ -79,9 +64,22 @@ export async function serveInbound(
   }
   const service = forwardedService(context, request, workload) ?? decision.service;
   const parties = partiesOf(context, request, workload, service);
+  if (!context.gate.isComplete(workload)) {
+    const missing = await context.gate.missing(() => pod.local.current);
+    if (missing.length > 0) {
+      context.recorder.refuse(parties, addresses, 'policy_missing', missingText(missing));
+      if (!isGone()) request.refuse(401);
+      return;
+    }
+  }
   const connection = context.recorder.open(parties, addresses, startedMs);
   const run = new InboundConnection(context, pod, request, connection);
-  await run.serve(workload, decision.port, isGone);
+  await run.serve(pod.local.current ?? workload, decision.port, isGone);
+}
+
+/** The detail of `policy_missing`. */
+export function missingText(missing: readonly string[]): string {
+  return `policies named by the workload have not arrived: ${missing.slice(0, 5).join(', ')}`;
 }
 
 /** One accepted CONNECT. Registered before its policy check, so that a change in between is not missed. */
@@ -90,7 +88,7 @@ class InboundConnection {
   readonly #pod: InboundPod;
   readonly #request: InboundRequest;
   readonly #connection: OpenConnection;
-  #aborted: { reason: FailureReason; detail: string; policy?: string | undefined } | undefined;
+  #aborted: Parameters<OpenConnection['finish']>[0] | undefined;
   #abortRelay: ((detail: string) => void) | undefined;
 
   constructor(
@@ -114,11 +112,13 @@ class InboundConnection {
       destinationPort: port,
     };
     const unregister = this.#register(port, facts);
-    const verdict = checkPolicies(this.#context, workload, facts);
+    const verdict = this.#context.gate.check(workload, facts);
+    const { parties, addresses } = this.#connection.fields;
+    this.#context.recorder.dryRun(parties, addresses, verdict);
     if (!verdict.isAllowed) {
       unregister();
-      const { reason: detail, policy } = verdict;
-      this.#connection.finish({ reason: 'policy_denied', detail, policy });
+      const { reason: detail, policy, rule } = verdict;
+      this.#connection.finish({ reason: 'policy_denied', detail, policy, rule });
       // 401 is what Istio's ztunnel answers.
       if (!isGone()) request.refuse(401);
       return;
@@ -188,8 +188,8 @@ class InboundConnection {
       }),
       record: this.#connection,
       facts,
-      abort: (reason, detail, policy) => {
-        this.#aborted = { reason, detail, policy };
+      abort: (reason, detail, by) => {
+        this.#aborted = { reason, detail, ...by };
         this.#abortRelay?.(detail);
       },
     });

@@ -9,10 +9,11 @@ import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { ConnectionDump } from '../messages.ts';
 import { keepaliveOf } from './keepalive.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
-import { checkPolicies } from './inbound.ts';
+import { missingText } from './inbound.ts';
 import type { InboundPod } from './inbound-types.ts';
 import { closeWatcher } from './outbound.ts';
-import type { OpenConnection } from './connection-result.ts';
+import type { DecidingRule } from './connection-manager.ts';
+import type { ConnectionOutcome, OpenConnection } from './connection-result.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
 import { ILLEGAL_PORTS } from './request.ts';
@@ -53,6 +54,13 @@ export async function servePassthrough(
     );
     return;
   }
+  if (!context.gate.isComplete(workload)) {
+    const missing = await context.gate.missing(() => pod.local.current);
+    if (missing.length > 0) {
+      refuse('policy_missing', missingText(missing));
+      return;
+    }
+  }
   const connection = context.recorder.open(parties, addresses, startedMs);
   await relayPlaintext(context, pod, { stream, workload, connection, destination: { ip, port } });
 }
@@ -66,7 +74,7 @@ interface PlaintextParts {
 
 /** What policy changes and shutdown do to a connection in any of its states. */
 interface AbortState {
-  outcome?: { reason: FailureReason; detail: string; policy?: string | undefined };
+  outcome?: ConnectionOutcome;
   abortRelay?: (detail: string) => void;
 }
 
@@ -83,19 +91,20 @@ async function relayPlaintext(
     dump: () => dumpOf(stream, destination),
     record: connection,
     facts,
-    abort: (reason, detail, policy) => {
-      state.outcome = { reason, detail, policy };
+    abort: (reason, detail, by) => {
+      state.outcome = { reason, detail, ...by };
       state.abortRelay?.(detail);
     },
   });
-  const fail = (reason: FailureReason, detail: string, policy?: string): void => {
+  const fail = (reason: FailureReason, detail: string, by?: DecidingRule): void => {
     unregister();
-    connection.finish(state.outcome ?? { reason, detail, policy });
+    connection.finish(state.outcome ?? { reason, detail, ...by });
     stream.reset();
   };
-  const verdict = checkPolicies(context, workload, facts);
+  const verdict = context.gate.check(pod.local.current ?? workload, facts);
+  context.recorder.dryRun(connection.fields.parties, connection.fields.addresses, verdict);
   if (!verdict.isAllowed) {
-    fail('policy_denied', verdict.reason, verdict.policy);
+    fail('policy_denied', verdict.reason, { policy: verdict.policy, rule: verdict.rule });
     return;
   }
   let app: TcpStream;

@@ -20,7 +20,7 @@ import {
 } from '../inpod/pod-sockets.ts';
 import type { PodDump } from '../messages.ts';
 import { ConnectionManager } from './connection-manager.ts';
-import { checkPolicies, serveInbound } from './inbound.ts';
+import { serveInbound } from './inbound.ts';
 import { sessionOptions } from './http2-options.ts';
 import { LocalWorkload } from './local-workload.ts';
 import { serveOutbound } from './outbound.ts';
@@ -102,10 +102,10 @@ export class PodProxy {
     if (workload === undefined) return;
     for (const connection of this.connections.inbound()) {
       if (connection.facts === undefined) continue;
-      const verdict = checkPolicies(this.#context, workload, connection.facts);
+      const verdict = this.#context.gate.check(workload, connection.facts);
       if (verdict.isAllowed) continue;
       const detail = `connection closed due to policy change: ${verdict.reason}`;
-      connection.abort('policy_changed', detail, verdict.policy);
+      connection.abort('policy_changed', detail, { policy: verdict.policy, rule: verdict.rule });
     }
   }
 

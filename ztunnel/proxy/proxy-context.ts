@@ -1,11 +1,11 @@
 // What the proxies of all pods share in a data thread.
-import type { Policy } from '../../common/policy/model.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import type { WorkloadStore } from '../../common/workload/store.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import type { Config } from '../config.ts';
 import type { CertificateStore } from '../identity/certificate-store.ts';
+import type { PolicyGate } from './policy-gate.ts';
 import type { ConnectionRecorder } from './connection-result.ts';
 import type { InboundPod } from './inbound-types.ts';
 
@@ -14,7 +14,7 @@ export interface ProxyContext {
   readonly reactor: Reactor;
   readonly config: Config;
   readonly store: WorkloadStore;
-  readonly policies: ReadonlyMap<string, Policy>;
+  readonly gate: PolicyGate;
   readonly certificates: CertificateStore;
   readonly recorder: ConnectionRecorder;
   readonly logger: Logger;

@@ -18,6 +18,7 @@ export const REASON_FLAGS = {
   // Policy.
   policy_denied: 'DENY',
   policy_changed: 'DENY',
+  policy_missing: 'DENY',
   // Inbound requests that are not ours to serve.
   bad_authority: 'CONNECT',
   ip_mismatch: 'CONNECT',

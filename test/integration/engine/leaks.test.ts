@@ -1,5 +1,5 @@
 // Thousands of connections, ended in every way, leave nothing behind: descriptors, TLS and HTTP/2 objects, queues,
-// timers, resident memory. LEAK_CONNECTIONS raises the number.
+// timers, resident memory. LEAK_CONNECTIONS sets the number.
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
@@ -16,7 +16,7 @@ import { TlsContext } from '../../../engine/tls/tls-context.ts';
 import { TestAuthority, spiffe } from './certificates.ts';
 import { startReactor, until } from './support.ts';
 
-const CONNECTIONS = Number(process.env['LEAK_CONNECTIONS'] ?? 1000);
+const CONNECTIONS = Number(process.env['LEAK_CONNECTIONS'] ?? 20_000);
 const PARALLEL = 50;
 
 const reactor = startReactor();
@@ -50,7 +50,7 @@ async function assertReleased(fds: number): Promise<void> {
 }
 
 describe('leaks', () => {
-  it(`holds nothing after ${CONNECTIONS} tunnelled connections`, async () => {
+  it(`holds nothing after ${CONNECTIONS} tunnelled connections`, { timeout: 300_000 }, async () => {
     const app = listen((stream) => {
       stream.handler = {
         onData: (at, length) => void stream.write(at, length),
@@ -114,7 +114,7 @@ async function oneTunnel(port: number, index: number): Promise<void> {
       onClose: () => resolve(undefined),
     };
     stream.resume();
-    stream.writeBytes(Buffer.alloc(1 + index * 37));
+    stream.writeBytes(Buffer.alloc(1 + (index % 1000) * 37));
     if (index % 5 === 2) stream.end();
     await promise;
   }

@@ -196,18 +196,68 @@ describe('deny and allow', () => {
     it(name, () => assert.equal(isAllowed(policies), wanted));
   }
 
-  it('names the policy that denied', () => {
-    const verdict = evaluatePolicies([makePolicy('d', { action: 'DENY', rules: any })], facts);
-    assert.partialDeepStrictEqual(verdict, {
+  it('names the policy and the rule that decided', () => {
+    const port = (destinationPort: number): Policy['rules'][number] => [
+      [makeMatch({ destinationPorts: [destinationPort] })],
+    ];
+    const rules = [port(1), port(8080), []];
+    const denied = evaluatePolicies([makePolicy('d', { action: 'DENY', rules })], facts);
+    assert.deepEqual(denied, {
+      isAllowed: false,
       policy: 'default/d',
+      rule: 1,
       reason: 'explicitly denied by: default/d',
+    });
+    const allowed = evaluatePolicies([makePolicy('x'), makePolicy('a', { rules })], facts);
+    assert.deepEqual(allowed, { isAllowed: true, policy: 'default/a', rule: 1 });
+  });
+
+  it('names the policies of which none allowed, up to five', () => {
+    const policies = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name) => makePolicy(name));
+    assert.deepEqual(evaluatePolicies(policies, facts), {
+      isAllowed: false,
+      policy: undefined,
+      rule: undefined,
+      reason:
+        'allow policies exist, but none allowed: default/a, default/b, default/c, default/d, default/e, and 2 more',
     });
   });
 
-  it('reports what a dry run would have done', () => {
-    const policy = makePolicy('d', { action: 'DENY', rules: any, isDryRun: true });
-    assert.deepEqual(evaluatePolicies([policy], facts).dryRun, ['default/d']);
-  });
+  const dry = (name: string, parts: Partial<Policy>): Policy =>
+    makePolicy(name, { isDryRun: true, ...parts });
+  const dryRows: ReadonlyArray<{
+    name: string;
+    policies: readonly Policy[];
+    wanted: { isAllowed: boolean; would: boolean; matched: readonly string[] };
+  }> = [
+    {
+      name: 'a deny that matches',
+      policies: [dry('d', { action: 'DENY', rules: any })],
+      wanted: { isAllowed: true, would: false, matched: ['default/d'] },
+    },
+    {
+      name: 'a deny that does not match',
+      policies: [dry('d', { action: 'DENY' })],
+      wanted: { isAllowed: true, would: true, matched: [] },
+    },
+    {
+      name: 'an allow that matches nothing would deny',
+      policies: [dry('a', {})],
+      wanted: { isAllowed: true, would: false, matched: [] },
+    },
+    {
+      name: 'an allow that matches would allow what is denied',
+      policies: [makePolicy('x'), dry('a', { rules: any })],
+      wanted: { isAllowed: false, would: true, matched: ['default/a'] },
+    },
+  ];
+  for (const { name, policies, wanted } of dryRows) {
+    it(`a dry run of ${name} is reported and decides nothing`, () => {
+      const { isAllowed, dryRun } = evaluatePolicies(policies, facts);
+      const matched = dryRun?.matched.map(({ policy }) => policy);
+      assert.deepEqual({ isAllowed, would: dryRun?.isAllowed, matched }, wanted);
+    });
+  }
 });
 
 describe('policiesFor', () => {

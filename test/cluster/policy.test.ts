@@ -1,0 +1,131 @@
+// L4 policy at real node proxies: which rule denied, dry runs, and policies that arrive after the record naming them.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, describe, it } from 'node:test';
+import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
+import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
+import { parseIp } from '../../common/workload/ip.ts';
+import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+
+const mesh = new NetnsMesh();
+const PODS = [
+  { name: 'client', ip: '10.77.0.1', node: 'a' },
+  { name: 'server', ip: '10.77.0.3', node: 'b' },
+];
+const SERVER = '10.77.0.3';
+type Rules = NonNullable<NonNullable<Parameters<NetnsMesh['putPolicy']>[1]>['rules']>;
+const port = (value: number): Rules[number] => ({
+  clauses: [{ matches: [{ destinationPorts: [value] }] }],
+});
+
+async function publish(name: string, authorizationPolicies: string[] = []): Promise<void> {
+  const pod = PODS.find((one) => one.name === name);
+  assert.ok(pod);
+  await mesh.putAddress(name, {
+    type: {
+      case: 'workload',
+      value: {
+        uid: name,
+        name,
+        namespace: 'default',
+        serviceAccount: name,
+        addresses: [parseIp(pod.ip) ?? new Uint8Array()],
+        tunnelProtocol: TunnelProtocol.HBONE,
+        node: pod.node,
+        authorizationPolicies,
+      },
+    },
+  });
+}
+
+/** The lines of node b's proxy that contain the text. */
+function lines(text: string): Record<string, unknown>[] {
+  return mesh
+    .log('b')
+    .split('\n')
+    .filter((line) => line.includes(text))
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+before(async () => {
+  await mesh.start();
+  for (const pod of PODS) mesh.addPod(pod);
+  await mesh.serve('server');
+  await mesh.startNode('a');
+  await mesh.startNode('b');
+  for (const { name } of PODS) {
+    await publish(name);
+    await mesh.enrol(name);
+  }
+});
+
+after(() => mesh.close());
+
+describe('policies at a node proxy', () => {
+  it('a denial names the policy and the rule, in the line but not in the metric', async () => {
+    await mesh.putPolicy('default/deny', {
+      name: 'deny',
+      namespace: 'default',
+      scope: Scope.NAMESPACE,
+      action: Action.DENY,
+      rules: [port(1), port(8080)],
+    });
+    assert.equal((await mesh.ask('client', SERVER)).status, 3);
+    await eventually('it has a line', () => lines('"policy_denied"').length > 0);
+    assert.partialDeepStrictEqual(lines('"policy_denied"')[0], { policy: 'default/deny', rule: 1 });
+    assert.equal(await mesh.metric('b', 'ambient_connections_refused_total', 'default/deny'), 0);
+    await mesh.putPolicy('default/deny', undefined);
+  });
+
+  it('a dry run denies nothing, and is counted and logged', async () => {
+    await mesh.putPolicy('default/shadow', {
+      name: 'shadow',
+      namespace: 'default',
+      scope: Scope.NAMESPACE,
+      action: Action.DENY,
+      dryRun: true,
+      rules: [port(8080)],
+    });
+    assert.equal((await mesh.ask('client', SERVER)).status, 0);
+    await eventually('it has a line', () => lines('policy dry run').length > 0);
+    assert.partialDeepStrictEqual(lines('policy dry run')[0], {
+      would: 'deny',
+      policies: 'default/shadow[0]',
+      'src.workload': 'client',
+    });
+    await eventually(
+      'it is counted',
+      async () => (await mesh.metric('b', 'ambient_policy_dry_run_total', 'result="deny"')) === 1,
+    );
+    await mesh.putPolicy('default/shadow', undefined);
+  });
+
+  it('a named policy that has not arrived: what runs goes on, what is new waits for it', async () => {
+    const running = mesh.client('client', SERVER, 8080);
+    running.stdin?.write('one\n');
+    assert.ok(running.stdout);
+    await once(running.stdout, 'data');
+    await publish('server', ['default/late']);
+    const asked = mesh.ask('client', SERVER);
+    await mesh.putPolicy('default/late', {
+      name: 'late',
+      namespace: 'default',
+      scope: Scope.WORKLOAD_SELECTOR,
+      action: Action.ALLOW,
+      rules: [port(8080)],
+    });
+    assert.equal((await asked).status, 0);
+    const again = once(running.stdout, 'data');
+    running.stdin?.end('two\n');
+    assert.equal(String((await again)[0]), 'server saw 10.77.0.1: two\n');
+  });
+
+  it('one that does not arrive refuses with the reason, and not for longer than it is named', async () => {
+    await publish('server', ['default/late', 'default/never']);
+    assert.equal((await mesh.ask('client', SERVER)).status, 3);
+    await eventually('it has a line', () => lines('"policy_missing"').length > 0);
+    assert.match(String(lines('"policy_missing"')[0]?.['error']), /not arrived: default\/never$/);
+    await publish('server', ['default/late']);
+    assert.equal((await mesh.ask('client', SERVER)).status, 0);
+  });
+});
