@@ -3,11 +3,9 @@
 import {
   AF_INET,
   AF_INET6,
-  IPV6_FREEBIND,
   IPV6_TRANSPARENT,
   IPV6_V6ONLY,
   IP_BIND_ADDRESS_NO_PORT,
-  IP_FREEBIND,
   IP_TRANSPARENT,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
@@ -93,13 +91,17 @@ export function setTransparent(fd: number, isV6: boolean): boolean {
   return isV6 ? setOption(fd, SOL_IPV6, IPV6_TRANSPARENT, 1) && v4 : v4;
 }
 
-/** Binds the source address of a socket about to connect: foreign addresses too, port chosen on connect. */
-export function bindSource(fd: number, address: string): boolean {
+/**
+ * Binds the source of a socket about to connect: foreign addresses too. With port 0 the kernel chooses one on connect.
+ * False without the right, or when the port is taken.
+ */
+export function bindSource(fd: number, address: string, port = 0): boolean {
   const isV6 = familyOf(address) === 6;
+  // Transparent sockets may bind any address; IP_FREEBIND would add nothing.
   if (!setTransparent(fd, isV6)) return false;
-  setOption(fd, isV6 ? SOL_IPV6 : SOL_IP, isV6 ? IPV6_FREEBIND : IP_FREEBIND, 1);
-  setOption(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-  return bind(fd, sockaddr, writeSockaddr(address, 0)) === 0;
+  if (port === 0) setOption(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+  else setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  return bind(fd, sockaddr, writeSockaddr(address, port)) === 0;
 }
 
 /** A listening or bound socket; `fd` belongs to the caller. */

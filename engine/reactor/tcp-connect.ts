@@ -1,5 +1,6 @@
 // Dialling TCP from a reactor: in a pod's network namespace, marked, from a foreign source address if asked.
 import {
+  EADDRNOTAVAIL,
   EINPROGRESS,
   EINTR,
   SOCK_STREAM,
@@ -43,6 +44,11 @@ export interface TcpConnectOptions {
    * `onSourceRefused` is told.
    */
   readonly sourceAddress?: string;
+  /**
+   * Take the source port from below the range that kernels choose from. Needed where a connection of the same client
+   * to the same port may already be tracked in this network namespace: the two must not get one 4-tuple.
+   */
+  readonly isSourcePortLow?: boolean;
   readonly onSourceRefused?: () => void;
   readonly keepalive?: Keepalive;
   readonly userTimeoutMs?: number;
@@ -71,20 +77,47 @@ export function connectTcp(reactor: Reactor, options: TcpConnectOptions): Promis
 export function startTcpConnect(options: TcpConnectOptions): number {
   return runInNetns(options.netns, () => openConnecting(options));
 }
+const LOW_PORT_MIN = 10_240;
+const LOW_PORT_MAX = 32_767;
+const LOW_PORT_TRIES = 8;
 
 function openConnecting(options: TcpConnectOptions): number {
+  const { sourceAddress } = options;
+  if (sourceAddress !== undefined && options.isSourcePortLow === true) {
+    for (let tries = 0; tries < LOW_PORT_TRIES; tries++) {
+      const port = LOW_PORT_MIN + Math.floor(Math.random() * (LOW_PORT_MAX - LOW_PORT_MIN + 1));
+      const fd = openFrom(options, port);
+      if (fd !== undefined) return fd;
+    }
+  }
+  const fd = openFrom(options, 0);
+  if (fd === undefined) throw errnoError(EADDRNOTAVAIL, describe(options));
+  return fd;
+}
+
+/** Undefined: with this source port the connection exists already. */
+function openFrom(options: TcpConnectOptions, sourcePort: number): number | undefined {
   const fd = newSocket(options.address, SOCK_STREAM);
   try {
     if (options.mark !== undefined) requireOption(fd, SOL_SOCKET, SO_MARK, options.mark);
     setNodelay(fd);
     setKeepalive(fd, options.keepalive, options.userTimeoutMs);
-    if (options.sourceAddress !== undefined && !bindSource(fd, options.sourceAddress)) {
+    const { sourceAddress } = options;
+    if (sourceAddress !== undefined && !bindSource(fd, sourceAddress, sourcePort)) {
+      if (sourcePort !== 0) {
+        close(fd);
+        return undefined;
+      }
       options.onSourceRefused?.();
     }
     for (;;) {
       if (connect(fd, sockaddr, writeSockaddr(options.address, options.port)) === 0) return fd;
       const code = errno();
       if (code === EINPROGRESS) return fd;
+      if (code === EADDRNOTAVAIL) {
+        close(fd);
+        return undefined;
+      }
       if (code !== EINTR) throw errnoError(code, describe(options));
     }
   } catch (err) {

@@ -9,7 +9,6 @@ import { startRelay } from '../../engine/reactor/relay.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { OpenConnection } from './connection-result.ts';
-import { keepaliveOf } from './keepalive.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import type { InboundPod, InboundRequest, JoiningRequest } from './inbound-types.ts';
 import { buildInboundRequest } from './inbound-request.ts';
@@ -207,7 +206,6 @@ class InboundConnection {
       mark: config.packetMark,
       ...(netns === undefined ? {} : { netns }),
       ...(isSpoofed ? { sourceAddress: peerAddress } : {}),
-      ...keepaliveOf(this.#context),
     });
   }
 }

@@ -1,4 +1,5 @@
-// TCP keepalive of the sockets we dial, as configured.
+// TCP keepalive of the sockets we dial across the network, as configured. Within a pod there is nothing to detect: the
+// kernel that would answer the probes is the one that sends them.
 import type { ProxyContext } from './proxy-context.ts';
 
 /** Keepalive options of dialled sockets. */

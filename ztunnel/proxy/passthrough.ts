@@ -7,7 +7,6 @@ import { startRelay } from '../../engine/reactor/relay.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { ConnectionDump } from '../messages.ts';
-import { keepaliveOf } from './keepalive.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import { missingText } from './inbound.ts';
 import type { InboundPod } from './inbound-types.ts';
@@ -140,8 +139,8 @@ function dialOriginal(
     port,
     mark: context.config.packetMark,
     ...(pod.netns === undefined ? {} : { netns: pod.netns }),
-    ...(isSpoofed ? { sourceAddress: source } : {}),
-    ...keepaliveOf(context),
+    // The client's own connection is tracked in this namespace under the same addresses and destination port.
+    ...(isSpoofed ? { sourceAddress: source, isSourcePortLow: true } : {}),
   });
 }
 

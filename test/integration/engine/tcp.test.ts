@@ -88,6 +88,28 @@ describe('tcp', () => {
     listener.close();
   });
 
+  const isRoot = process.getuid?.() === 0;
+  it(
+    'shows another source address, from below the ports that kernels choose if asked',
+    { skip: isRoot ? false : 'needs the right to set IP_TRANSPARENT' },
+    async () => {
+      const seen: string[] = [];
+      const { server, port } = await nodeServer((socket) => {
+        seen.push(`${socket.remoteAddress ?? ''} ${(socket.remotePort ?? 0) < 32_768}`);
+        socket.destroy();
+      });
+      for (const isSourcePortLow of [false, true]) {
+        const to = { address: '127.0.0.1', port, sourceAddress: '127.0.0.9', isSourcePortLow };
+        const stream = await connectTcp(reactor, to);
+        assert.equal(stream.local.address, '127.0.0.9');
+        stream.reset();
+      }
+      await until(() => seen.length === 2, 'both connections');
+      assert.deepEqual(seen.sort(), ['127.0.0.9 false', '127.0.0.9 true']);
+      server.close();
+    },
+  );
+
   it('fails to connect with a reason', async () => {
     const { server, port } = await nodeServer(() => undefined);
     server.close();
