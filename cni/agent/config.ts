@@ -17,6 +17,8 @@ export interface AgentConfig {
   readonly probeIpv4: string;
   readonly probeIpv6: string;
   readonly binDir: string;
+  /** Bundled plugin to copy; undefined: agent and runtime share a file system. */
+  readonly pluginDir: string | undefined;
   readonly netDir: string;
   readonly confName: string | undefined;
   readonly runDir: string;
@@ -64,6 +66,7 @@ export function readConfig(env: Env): AgentConfig {
     probeIpv4: values.HOST_PROBE_SNAT_IP,
     probeIpv6: values.HOST_PROBE_SNAT_IPV6,
     binDir: values.CNI_BIN_DIR,
+    pluginDir: values.CNI_PLUGIN_DIR,
     netDir: values.CNI_NET_DIR,
     confName: values.CNI_CONF_NAME,
     runDir: values.CNI_AGENT_RUN_DIR,

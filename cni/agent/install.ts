@@ -1,16 +1,7 @@
 // Installs the plugin on the node: the program, a kubeconfig for it, its entry in the CNI configuration. Looks
 // again every two seconds and repairs what someone else changed. The kubeconfig has a token of its own, not the one
 // of this pod: that one is refused once the pod is gone, and then pods outside the mesh could not start either.
-import {
-  chmodSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { sleep, type Clock } from '../../common/clock.ts';
 import { errorMessage } from '../../common/errors.ts';
@@ -18,10 +9,10 @@ import type { Logger } from '../../common/telemetry/logger.ts';
 import type { AgentConfig } from './config.ts';
 import { chainEntry, isConfig, PLUGIN_TYPE, unchainEntry } from './conf-list.ts';
 import type { AgentMetrics } from './metrics.ts';
+import { installPlugin, readOrUndefined, removePlugin, writeIfChanged } from './plugin-files.ts';
 
 const CHECK_MS = 2000;
 const TOKEN_RETRY_MS = 10_000;
-const PLUGIN_SCRIPT = join(import.meta.dirname, '..', 'plugin', 'main.ts');
 
 /** A token for the plugin; `renewAtMs` is when to ask for the next. */
 export interface PluginToken {
@@ -35,24 +26,6 @@ export interface InstallerOptions {
   readonly metrics: AgentMetrics;
   readonly clock: Clock;
   readonly requestToken: () => Promise<PluginToken>;
-}
-
-function readOrUndefined(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-}
-
-/** Writes through a temporary name when the content differs; true when it did. */
-function writeIfChanged(path: string, content: string, mode: number): boolean {
-  if (readOrUndefined(path) === content) return false;
-  const temporary = `${path}.tmp.${process.pid}`;
-  writeFileSync(temporary, content, { mode });
-  chmodSync(temporary, mode);
-  renameSync(temporary, path);
-  return true;
 }
 
 export class Installer {
@@ -99,7 +72,7 @@ export class Installer {
       if (without !== undefined) writeIfChanged(path, without, statSync(path).mode & 0o777);
     }
     rmSync(join(runDir, 'istio-cni-kubeconfig'), { force: true });
-    rmSync(join(binDir, PLUGIN_TYPE), { force: true });
+    removePlugin(binDir);
     this.#logger.info({}, 'plugin removed from the node');
   }
 
@@ -120,15 +93,14 @@ export class Installer {
   }
 
   #install(): void {
-    const { netDir, binDir, runDir } = this.#config;
+    const { netDir, binDir, runDir, pluginDir } = this.#config;
     const name = this.#configFile();
     if (name === undefined) {
       this.isInstalled = false;
       return;
     }
     for (const dir of [binDir, runDir]) mkdirSync(dir, { recursive: true });
-    const launcher = `#!/bin/sh\nexec '${process.execPath}' '${PLUGIN_SCRIPT}' "$@"\n`;
-    let changed = writeIfChanged(join(binDir, PLUGIN_TYPE), launcher, 0o755);
+    let changed = installPlugin(binDir, pluginDir);
     const kubeconfig = join(runDir, 'istio-cni-kubeconfig');
     writeIfChanged(kubeconfig, this.#kubeconfig(), 0o600);
     const path = join(netDir, name);

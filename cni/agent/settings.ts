@@ -28,6 +28,10 @@ export const SETTINGS = {
   ),
   HOST_PROBE_SNAT_IPV6: text('the same for IPv6', HOST_PROBE_IPV6),
   CNI_BIN_DIR: text('where the plugin is installed, as mounted', '/host/opt/cni/bin'),
+  CNI_PLUGIN_DIR: optionalText(
+    'folder of the bundled plugin to copy onto the node (in the image: /app/plugin)',
+    'the plugin runs from where the agent does',
+  ),
   CNI_NET_DIR: text('folder of the CNI configuration, as mounted', '/host/etc/cni/net.d'),
   CNI_CONF_NAME: optionalText('the configuration file to add the plugin to', 'the first by name'),
   CNI_AGENT_RUN_DIR: text('folder of the plugin’s socket and files', '/var/run/istio-cni'),
