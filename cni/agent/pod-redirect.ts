@@ -1,6 +1,6 @@
 // Redirection of one pod: puts rules and policy routing into its netns, weakens them for a pod that leaves,
 // removes them.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import {
   buildLeavingRules,
@@ -24,6 +24,15 @@ function hasIpv6(netns: Netns): boolean {
   });
 }
 
+/** When one of two node proxies closes its listeners, what waits in their backlogs moves to the other (Linux 5.14). */
+function migrateBacklogs(netns: Netns): void {
+  try {
+    netns.runSync(() => writeFileSync('/proc/sys/net/ipv4/tcp_migrate_req', '1'));
+  } catch {
+    // An older kernel, or a read-only /proc/sys: connections of the instant of an upgrade are reset.
+  }
+}
+
 /** Redirects the pod's new connections to the node proxy. Safe to repeat. */
 export async function applyRedirect(netns: Netns, options: PodRulesOptions): Promise<void> {
   const ipv6 = options.ipv6 && hasIpv6(netns);
@@ -31,6 +40,7 @@ export async function applyRedirect(netns: Netns, options: PodRulesOptions): Pro
   await runIpBatch(netns, '-4', v4, ALREADY_THERE);
   if (ipv6) await runIpBatch(netns, '-6', v6, ALREADY_THERE);
   await loadRules(netns, buildPodRules({ ...options, ipv6 }));
+  migrateBacklogs(netns);
 }
 
 /** New connections go their own way; those that were redirected keep working. */

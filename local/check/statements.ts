@@ -8,6 +8,7 @@ import { l7Deny } from './l7-deny.ts';
 import { metrics } from './metrics.ts';
 import { optOut } from './opt-out.ts';
 import { probes } from './probes.ts';
+import { rollouts } from './rollout.ts';
 import { split } from './split.ts';
 import type { Statement } from './statement.ts';
 import { strict } from './strict.ts';
@@ -23,5 +24,6 @@ export const STATEMENTS: readonly Statement[] = [
   strict,
   metrics,
   probes,
+  ...rollouts,
   ...kills,
 ];

@@ -130,10 +130,16 @@ export class DaemonSetController implements Controller {
     const isAvailable = (pod: KubeObject): boolean =>
       !isDeleting(pod) && availableInMs(pod, minReadySec, now) === 0;
     if (plan.maxSurge > 0) {
-      let surging = states.filter(
-        ({ fresh, stale }) => fresh.length > 0 && stale.length > 0,
+      // As in Kubernetes: pods that are ending do not count, and a node whose new pod is up has surged.
+      const open = states.map(({ node, fresh, stale }) => ({
+        node,
+        fresh: fresh.filter((pod) => !isDeleting(pod)),
+        stale: stale.filter((pod) => !isDeleting(pod)),
+      }));
+      let surging = open.filter(
+        ({ fresh, stale }) => stale.length > 0 && fresh.length > 0 && !fresh.some(isAvailable),
       ).length;
-      for (const { node, fresh, stale } of states) {
+      for (const { node, fresh, stale } of open) {
         if (stale.length === 0) continue;
         if (fresh.some(isAvailable)) {
           for (const pod of stale) deletePod(this.#context, set, pod);
