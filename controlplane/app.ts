@@ -30,6 +30,7 @@ import { MeshModel } from './model/mesh-model.ts';
 import { Discovery } from './serve/discovery.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, Snapshots } from './serve/snapshots.ts';
 import { Withdrawal } from './serve/withdrawal.ts';
+import { AddressAllocator } from './status/address-allocator.ts';
 import { StatusWriter } from './status/status-writer.ts';
 import { ClusterWatch } from './watch/cluster-watch.ts';
 import type { WatchedName } from './watch/cluster-watch.ts';
@@ -74,6 +75,8 @@ class ControlPlane implements App {
   readonly #batcher: ChangeBatcher;
   readonly #deployer: WaypointDeployer;
   readonly #statusWriter: StatusWriter;
+  readonly #allocator: AddressAllocator;
+  #hasNewEntries = true;
   #distributor: RootDistributor | undefined;
   #discovery: Discovery | undefined;
   #withdrawal: Withdrawal | undefined;
@@ -122,6 +125,7 @@ class ControlPlane implements App {
     const logger = logs.scope('status');
     const events = new EventRecorder(client, { clock, logger, controller: CONTROLLER });
     this.#statusWriter = new StatusWriter({ client, clock, watch, logger, events });
+    this.#allocator = new AddressAllocator({ client, clock, watch, logger });
   }
 
   get tlsPort(): number {
@@ -170,6 +174,7 @@ class ControlPlane implements App {
     this.#stop.abort(new Error('shutting down'));
     this.#batcher.close();
     this.#statusWriter.close();
+    this.#allocator.close();
     this.#certificate?.close();
     await Promise.all(this.#servers.map((server) => server.close()));
     await this.#http?.close();
@@ -233,6 +238,7 @@ class ControlPlane implements App {
     if (name === 'namespaces') this.#distributor?.note(change.key);
     // Before the first compile the queue would only see half of the objects.
     if (!this.#isReady) return;
+    if (name === 'serviceEntries') this.#hasNewEntries = true;
     this.#batcher.note();
     this.#deployer.onChange(name, change);
   }
@@ -250,7 +256,10 @@ class ControlPlane implements App {
     this.#withdrawal?.check(this.#watch.objects('pods'), this.#snapshots.addressGeneration);
     // Proxies first, reports after them.
     void nextTurn().then(() => {
-      if (!this.#stop.signal.aborted) this.#statusWriter.update(input, output);
+      if (this.#stop.signal.aborted) return;
+      this.#statusWriter.update(input, output);
+      if (this.#hasNewEntries) this.#allocator.update();
+      this.#hasNewEntries = false;
     });
   }
 

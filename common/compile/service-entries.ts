@@ -1,5 +1,5 @@
-// ServiceEntry hosts as services: resolution STATIC, NONE and DNS with inline endpoints. Virtual addresses are
-// those of the spec; none are allocated. Wildcard hosts need per-request resolution, which is not served.
+// ServiceEntry hosts as services: resolution STATIC, NONE and DNS with inline endpoints. Virtual addresses are those of
+// the spec, else those allocated in the status. Wildcard hosts need per-request resolution, which is not served.
 import {
   ServiceEntrySchema,
   ServiceEntry_Resolution,
@@ -8,10 +8,16 @@ import {
 import { resolveHost } from '../resources/host-name.ts';
 import { byAge, readResource, type Resource } from '../resources/resource.ts';
 import { validateServiceEntry } from '../resources/validate-service-entry.ts';
+import { autoAddressHosts, readStatusAddresses, type AutoAddress } from './auto-addresses.ts';
 import type { ServiceEntity, ServicePortEntity, StaticEndpoint } from './entities.ts';
 import { namedProtocol } from './port-protocol.ts';
 import type { ConfigObject, MeshSettings } from './types.ts';
 import type { VerdictLog } from './verdict-log.ts';
+
+/** An entry with the addresses that were allocated for its hosts. */
+interface EntryObject extends Resource<ServiceEntry> {
+  readonly allocated: readonly AutoAddress[];
+}
 
 /** Every served host of every ServiceEntry, oldest first. */
 export function readServiceEntries(
@@ -19,21 +25,17 @@ export function readServiceEntries(
   mesh: MeshSettings,
   log: VerdictLog,
 ): ServiceEntity[] {
-  const entries: Resource<ServiceEntry>[] = [];
+  const entries: EntryObject[] = [];
   for (const object of objects) {
     log.guard('ServiceEntry', object, () => {
       const entry = readResource('ServiceEntry', ServiceEntrySchema, object, validateServiceEntry);
-      if (log.admit(entry)) entries.push(entry);
+      if (log.admit(entry)) entries.push({ ...entry, allocated: readStatusAddresses(object) });
     });
   }
   return entries.sort(byAge).flatMap((entry) => toServices(entry, mesh, log));
 }
 
-function toServices(
-  entry: Resource<ServiceEntry>,
-  mesh: MeshSettings,
-  log: VerdictLog,
-): ServiceEntity[] {
+function toServices(entry: EntryObject, mesh: MeshSettings, log: VerdictLog): ServiceEntity[] {
   const { spec } = entry;
   if (spec.resolution === ServiceEntry_Resolution.DYNAMIC_DNS) {
     const message =
@@ -41,7 +43,8 @@ function toServices(
     log.nowhere(entry, 'spec.resolution', 'UnsupportedValue', message);
     return [];
   }
-  if (spec.addresses.length === 0) {
+  const allocated = autoAddressHosts(spec, entry.labels);
+  if (spec.addresses.length === 0 && allocated.length === 0) {
     const message =
       'spec.addresses: no virtual address is allocated: only clients that dial an endpoint are affected';
     log.nowhere(entry, 'spec.addresses', 'UnsupportedValue', message);
@@ -52,7 +55,10 @@ function toServices(
       log.nowhere(entry, `spec.hosts[${index}]`, 'UnsupportedValue', message);
       return [];
     }
-    return [toService(entry, resolveHost(host, entry.namespace, mesh.domain))];
+    const addresses = allocated.includes(host)
+      ? entry.allocated.filter((one) => one.host === host).map(({ value }) => value)
+      : spec.addresses;
+    return [toService(entry, resolveHost(host, entry.namespace, mesh.domain), addresses)];
   });
   if (services.length > 0) {
     const message = 'node proxies know its hosts and endpoints';
@@ -61,15 +67,25 @@ function toServices(
   return services;
 }
 
-function toService(entry: Resource<ServiceEntry>, hostname: string): ServiceEntity {
-  const { spec, problems: _problems, isInvalid: _isInvalid, ...meta } = entry;
+function toService(
+  entry: EntryObject,
+  hostname: string,
+  addresses: readonly string[],
+): ServiceEntity {
+  const {
+    spec,
+    problems: _problems,
+    isInvalid: _isInvalid,
+    allocated: _allocated,
+    ...meta
+  } = entry;
   return {
     ...meta,
     hostname,
     key: `${meta.namespace}/${hostname}`,
     service: undefined,
     ports: spec.ports.map(toPort),
-    addresses: spec.addresses,
+    addresses,
     isPassthrough: spec.resolution === ServiceEntry_Resolution.NONE,
     subjectAltNames: spec.subjectAltNames,
     staticEndpoints: staticEndpoints(spec, hostname),

@@ -23,6 +23,7 @@ import type { KubeObject } from '../../../common/kube/resource.ts';
 import { createLoggerRoot } from '../../../common/telemetry/logger.ts';
 import { AddressSchema } from '../../../common/workload/gen/workload_pb.ts';
 import type { Address } from '../../../common/workload/gen/workload_pb.ts';
+import { formatIp } from '../../../common/workload/ip.ts';
 import { DeltaClient, subscribeWith } from '../../../common/xds/delta-client.ts';
 
 const ADDRESS = 'type.googleapis.com/istio.workload.Address';
@@ -315,6 +316,39 @@ describe('control plane', () => {
     await until('removal', () =>
       proxy.addresses.has('Kubernetes//Pod/shop/cart-2') ? undefined : true,
     );
+    proxy.client.close();
+  });
+
+  it('gives a service entry without addresses virtual ones, in its status and to the proxies', async () => {
+    const proxy = await openProxy(await tokenOf('istio-system', 'ztunnel', 'zt'), {
+      namespace: 'istio-system',
+      name: 'ztunnel',
+    });
+    await kube.create(KINDS.serviceEntries, {
+      metadata: { namespace: 'shop', name: 'api' },
+      spec: {
+        hosts: ['api.example.com'],
+        ports: [{ number: 443, name: 'tls', protocol: 'TLS' }],
+        resolution: 'STATIC',
+        endpoints: [{ address: '192.0.2.1' }],
+      },
+    } as KubeObject);
+    const told = await until('addresses', () => {
+      const type = proxy.addresses.get('shop/api.example.com')?.type;
+      const all = type?.case === 'service' ? type.value.addresses : [];
+      return all.length === 2 ? all.map(({ address }) => formatIp(address) ?? '') : undefined;
+    });
+    const ref = { kind: KINDS.serviceEntries, namespace: 'shop', name: 'api' };
+    const entry = await kube.get<{ status?: { addresses?: { value: string; host: string }[] } }>(
+      ref,
+    );
+    const written = entry?.status?.addresses ?? [];
+    assert.deepEqual(
+      written.map(({ value }) => value),
+      told,
+    );
+    assert.match(told.join(' '), /^240\.240\.\d+\.\d+ 2001:2::[0-9a-f]+$/);
+    assert.ok(written.every(({ host }) => host === 'api.example.com'));
     proxy.client.close();
   });
 
