@@ -159,11 +159,6 @@ export class NetnsMesh {
     this.#ip(name, 'addr', 'add', `${ip}/24`, 'dev', 'eth0');
     this.#ip(name, 'link', 'set', 'eth0', 'up');
     this.#ip(name, 'route', 'add', 'default', 'dev', 'eth0');
-    // A client's port that equals one of the proxy's spoofed dials makes conntrack take one connection for the other.
-    if (pod.node === 'none') {
-      const range = "echo '10000 30000' > /proc/sys/net/ipv4/ip_local_port_range";
-      run('ip', ['netns', 'exec', this.#ns(name), 'sh', '-c', range]);
-    }
     const rule = ['rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100'];
     this.#ip(name, ...rule);
     this.#ip(name, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100');
