@@ -102,7 +102,7 @@ function dumpWorkload(workload: Workload): object {
     authorizationPolicies: workload.authorizationPolicies,
     status: workload.isHealthy ? 'Healthy' : 'Unhealthy',
     clusterId: workload.clusterId,
-    ...(locality.region === '' ? {} : { locality }),
+    ...(`${locality.region}${locality.zone}${locality.subzone}` === '' ? {} : { locality }),
     capacity: workload.capacity,
     services: Object.keys(workload.services),
   };
@@ -130,7 +130,6 @@ function dumpService(store: WorkloadStore, service: Service): object {
       status: workload.isHealthy ? 'Healthy' : 'Unhealthy',
     },
   ]);
-  const { loadBalancer } = service;
   return {
     name: service.name,
     namespace: service.namespace,
@@ -144,13 +143,40 @@ function dumpService(store: WorkloadStore, service: Service): object {
     endpoints: Object.fromEntries(endpoints) as object,
     subjectAltNames: service.subjectAltNames,
     ...(service.waypoint === undefined ? {} : { waypoint: dumpGateway(service.waypoint) }),
-    ...(loadBalancer.mode === 'STANDARD' && loadBalancer.routingPreferences.length === 0
+    ...(service.weightedWaypoints.length === 0
       ? {}
-      : { loadBalancer }),
-    ipFamilies: service.ipFamilies,
+      : {
+          weightedWaypoints: service.weightedWaypoints.map(({ destination, weight }) => ({
+            destination: dumpGateway(destination),
+            weight,
+          })),
+        }),
+    ...dumpLoadBalancer(service.loadBalancer),
+    ...(service.ipFamilies === 'AUTOMATIC' ? {} : { ipFamilies: FAMILIES[service.ipFamilies] }),
     canonical: service.isCanonical,
     visibility: service.visibility === 'PUBLIC' ? 'Public' : 'Namespace',
   };
+}
+
+const FAMILIES = { DUAL: 'Dual', IPV4_ONLY: 'IPv4', IPV6_ONLY: 'IPv6' } as const;
+
+/** Nothing for what is the default. */
+function dumpLoadBalancer(balancer: Service['loadBalancer']): object {
+  const { mode, routingPreferences, healthPolicy } = balancer;
+  if (mode === 'STANDARD' && routingPreferences.length === 0 && healthPolicy === 'ONLY_HEALTHY') {
+    return {};
+  }
+  return {
+    loadBalancer: {
+      routingPreferences: routingPreferences.map(capitalized),
+      mode: capitalized(mode),
+      healthPolicy: healthPolicy === 'ALLOW_ALL' ? 'AllowAll' : 'OnlyHealthy',
+    },
+  };
+}
+
+function capitalized(word: string): string {
+  return word.charAt(0) + word.slice(1).toLowerCase();
 }
 
 function dumpPolicy(policy: Policy): object {

@@ -1,0 +1,204 @@
+// config_dump in the schema that istioctl's ztunnel-config reads (ztunnel-spec 8.3): objects have the shapes of the local
+// file (5.4), whose reader refuses unknown keys, so that each must survive the way back.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { streamJson } from '../../../../common/telemetry/json-stream.ts';
+import type { Policy } from '../../../../common/policy/model.ts';
+import { parseLocalState } from '../../../../common/workload/local-file.ts';
+import type { Service, Workload } from '../../../../common/workload/model.ts';
+import { WorkloadStore } from '../../../../common/workload/store.ts';
+import { buildConfigDump } from '../../../../ztunnel/admin/config-dump.ts';
+import { readConfig } from '../../../../ztunnel/config.ts';
+import {
+  makeMatch,
+  makePolicy,
+  makeService,
+  makeWorkload,
+  memberOf,
+} from '../../../support/mesh-builders.ts';
+
+type Item = Record<string, unknown>;
+
+function dump(
+  workloads: readonly Workload[],
+  services: readonly Service[] = [],
+  policies: readonly Policy[] = [],
+): Record<string, unknown> {
+  const store = new WorkloadStore();
+  for (const workload of workloads) store.upsertWorkload(workload);
+  for (const service of services) store.upsertService(service);
+  const sources = {
+    config: readConfig({ NODE_NAME: 'node-a', AUTH_TOKEN: 'a-secret-token' }),
+    store,
+    policies: new Map(policies.map((policy) => [policy.key, policy])),
+    secrets: [
+      { identity: 'spiffe://cluster.local/ns/a/sa/b', certificate: undefined, error: 'refused' },
+      { identity: 'spiffe://cluster.local/ns/a/sa/c', certificate: undefined, error: undefined },
+    ],
+    pods: [
+      { uid: 'u1', pod: { name: 'a', namespace: 'n', serviceAccount: 's' }, state: 'Up' as const },
+      {
+        uid: 'u2',
+        pod: { name: 'b', namespace: 'n', serviceAccount: 's' },
+        state: 'Pending' as const,
+      },
+    ],
+    connections: [
+      {
+        uid: 'u1',
+        pod: { name: 'a', namespace: 'n', serviceAccount: 's' },
+        inbound: [
+          {
+            src: '10.0.0.1:1',
+            originalDst: null,
+            actualDst: '10.0.0.2:80',
+            protocol: 'HBONE' as const,
+          },
+        ],
+        outbound: [],
+      },
+    ],
+  };
+  return JSON.parse([...streamJson(buildConfigDump(sources))].join('')) as Record<string, unknown>;
+}
+
+const plain = makeWorkload('plain', '10.0.0.1', { services: memberOf('web') });
+const full = makeWorkload('full', '10.0.0.2', {
+  protocol: 'TCP',
+  isHostNetwork: true,
+  isHealthy: false,
+  isNativeTunnel: true,
+  capacity: 5,
+  hostname: 'full.example.org',
+  network: 'net',
+  locality: { region: '', zone: 'z', subzone: 's' },
+  waypoint: { kind: 'hostname', namespace: 'default', hostname: 'w.default.svc', port: 15008 },
+  networkGateway: { kind: 'address', network: 'net', ip: '10.9.9.9', port: 15008 },
+  applicationTunnel: { protocol: 'PROXY', port: 15088 },
+  authorizationPolicies: ['default/allow'],
+});
+const web = makeService('web', '10.96.0.1');
+const rich = makeService('rich', '10.96.0.2', {
+  cidrVips: [{ network: 'net', ip: '10.100.0.0', length: 16 }],
+  subjectAltNames: ['spiffe://other/ns/x/sa/y'],
+  waypoint: { kind: 'address', network: '', ip: '10.0.0.9', port: 15008 },
+  weightedWaypoints: [
+    {
+      destination: {
+        kind: 'hostname',
+        namespace: 'default',
+        hostname: 'v2.default.svc',
+        port: 15008,
+      },
+      weight: 3,
+    },
+  ],
+  loadBalancer: {
+    mode: 'FAILOVER',
+    routingPreferences: ['NETWORK', 'REGION', 'ZONE'],
+    healthPolicy: 'ALLOW_ALL',
+  },
+  ipFamilies: 'IPV6_ONLY',
+  isCanonical: true,
+  visibility: 'NAMESPACE',
+});
+const policy = makePolicy('mixed', {
+  scope: 'WORKLOAD_SELECTOR',
+  action: 'DENY',
+  isDryRun: true,
+  rules: [
+    [
+      [
+        makeMatch({
+          namespaces: [{ kind: 'exact', value: 'a' }],
+          notPrincipals: [{ kind: 'presence' }, { kind: 'suffix', value: '/x' }],
+          sourceIps: [{ bytes: Uint8Array.of(10, 0, 0, 0), length: 8 }],
+          destinationPorts: [80, 443],
+          serviceAccounts: [{ namespace: 'a', serviceAccount: 'b' }],
+        }),
+        makeMatch({ principals: [{ kind: 'prefix', value: 'cluster.local/' }] }),
+      ],
+    ],
+  ],
+});
+
+describe('config_dump', () => {
+  it('has the keys of ztunnel, in its order', () => {
+    assert.deepEqual(Object.keys(dump([])), [
+      'workloads',
+      'services',
+      'policies',
+      'stagedServices',
+      'staticConfig',
+      'version',
+      'config',
+      'certificates',
+      'workloadState',
+    ]);
+  });
+
+  it('workloads come back as they were', () => {
+    const found = dump([full, plain], [web])['workloads'] as Item[];
+    assert.deepEqual(
+      found.map(({ uid }) => uid),
+      [full.uid, plain.uid],
+    );
+    // A dump names the services of a workload; the file has their ports too.
+    const back = parseLocalState(
+      JSON.stringify({ workloads: found.map((one) => ({ ...one, services: {} })) }),
+    );
+    assert.deepEqual(back.workloads, [full, { ...plain, services: {} }]);
+    assert.deepEqual(found[1]?.['services'], ['default/web.default.svc.cluster.local']);
+  });
+
+  it('services come back as they were, with their endpoints', () => {
+    const found = dump([plain], [web, rich])['services'] as Item[];
+    assert.deepEqual(parseLocalState(JSON.stringify({ services: found })).services, [rich, web]);
+    assert.deepEqual(found[1]?.['endpoints'], {
+      [plain.uid]: { workloadUid: plain.uid, port: { 80: 8080 }, status: 'Healthy' },
+    });
+    assert.deepEqual(found[0]?.['loadBalancer'], {
+      routingPreferences: ['Network', 'Region', 'Zone'],
+      mode: 'Failover',
+      healthPolicy: 'AllowAll',
+    });
+    for (const key of ['loadBalancer', 'ipFamilies', 'waypoint', 'weightedWaypoints']) {
+      assert.ok(!(key in (found[1] ?? {})), `${key} is left out when it is the default`);
+    }
+  });
+
+  it('policies come back as they were', () => {
+    const found = dump([], [], [policy])['policies'] as Item[];
+    assert.deepEqual(parseLocalState(JSON.stringify({ policies: found })).policies, [policy]);
+  });
+
+  it('shows pods with their connections, and certificates that are not there', () => {
+    const found = dump([]);
+    const connection = {
+      src: '10.0.0.1:1',
+      originalDst: null,
+      actualDst: '10.0.0.2:80',
+      protocol: 'HBONE',
+    };
+    assert.deepEqual(found['workloadState'], {
+      u1: {
+        state: 'Up',
+        connections: { inbound: [connection], outbound: [] },
+        info: { name: 'a', namespace: 'n', serviceAccount: 's' },
+      },
+      u2: {
+        state: 'Pending',
+        connections: { inbound: [], outbound: [] },
+        info: { name: 'b', namespace: 'n', serviceAccount: 's' },
+      },
+    });
+    assert.deepEqual(
+      (found['certificates'] as Item[]).map(({ state }) => state),
+      ['Unavailable: refused', 'Initializing'],
+    );
+  });
+
+  it('tells no secret', () => {
+    assert.doesNotMatch(JSON.stringify(dump([plain], [web], [policy])), /a-secret-token|PRIVATE/);
+  });
+});
