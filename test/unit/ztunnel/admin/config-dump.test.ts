@@ -163,7 +163,10 @@ describe('config_dump', () => {
       healthPolicy: 'AllowAll',
     });
     for (const key of ['loadBalancer', 'ipFamilies', 'waypoint', 'weightedWaypoints']) {
-      assert.ok(!(key in (found[1] ?? {})), `${key} is left out when it is the default`);
+      assert.ok(
+        found[1] !== undefined && !(key in found[1]),
+        `${key} is left out when it is the default`,
+      );
     }
   });
 
