@@ -266,6 +266,16 @@ export class NetnsMesh {
     return this.misbehave(name, 'tunnel', host, { cert, key: key.privateKeyPem }, authority);
   }
 
+  /** Runs a script in a pod. */
+  script(name: string, args: readonly (string | number)[]): ChildProcess {
+    return this.#inPod(name, args.map(String));
+  }
+
+  /** The process id of a node's proxy. */
+  pid(name: string): number {
+    return this.#node(name).process?.pid ?? 0;
+  }
+
   #inPod(name: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
     const argv = ['netns', 'exec', this.#ns(name), process.execPath, ...args];
     const child = spawn('ip', argv, {
