@@ -110,6 +110,16 @@ export interface PodUse {
   readonly outbound: number;
   /** Since the pod joined, as the bytes are. */
   readonly openedTotal: number;
+  /** Refused by a limit of the pod. */
+  readonly limitedTotal: number;
+  /** TLS handshakes in progress, and since the pod joined. */
+  readonly handshakes: number;
+  readonly handshakesTotal: number;
+  readonly tunnels: number;
+  readonly waiting: number;
+  /** Estimates from the counts: nothing is measured for each pod on the way. */
+  readonly cpuMs: number;
+  readonly memoryBytes: number;
   readonly bytesReceived: number;
   readonly bytesSent: number;
 }

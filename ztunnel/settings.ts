@@ -127,6 +127,14 @@ export const OWN_SETTINGS = {
     'join pods of this node without a tunnel, where the control plane allows it for both',
     true,
   ),
+  POD_MAX_CONNECTIONS: whole(
+    'connections of one pod at once, both directions; more are refused',
+    20_000,
+    { min: 1 },
+  ),
+  POD_MAX_HANDSHAKES: whole('TLS handshakes with one pod at once; more are refused', 1000, {
+    min: 1,
+  }),
   RESOLV_CONF: text(
     'file with the name servers that the DNS proxy forwards to',
     '/etc/resolv.conf',

@@ -20,6 +20,8 @@ import { firstIdentity } from './peer-identity.ts';
 import { SERVER_SESSION } from './settings.ts';
 import type { TunnelRequest } from './types.ts';
 
+/** A handshake in progress holds some 50 KB. */
+const MAX_HANDSHAKES = 1000;
 const STATUS_BAD_REQUEST = 400;
 /** Ends of a session that the owner is told of; a peer that closes or goes away is none. */
 const REPORTED: ReadonlySet<CloseReason['code']> = new Set(['tls', 'protocol', 'limit', 'timeout']);
@@ -39,6 +41,8 @@ export interface HboneServerOptions {
   readonly handshakeTimeoutMs?: number;
   /** More connections than this at once are refused. Default 10,000. */
   readonly maxConnections?: number;
+  /** More handshakes than this at once are refused. Default 1,000. */
+  readonly maxHandshakes?: number;
   readonly session?: Http2SessionOptions;
 }
 
@@ -54,6 +58,8 @@ export class HboneServer {
   readonly #options: HboneServerOptions;
   readonly #sessions = new Set<Http2Session>();
   #handshakes = 0;
+  /** Since the start, finished or not. */
+  handshakesTotal = 0;
   #isDraining = false;
 
   constructor(options: HboneServerOptions) {
@@ -63,6 +69,11 @@ export class HboneServer {
   /** Connections in service. */
   get connections(): number {
     return this.#sessions.size;
+  }
+
+  /** Handshakes in progress. */
+  get handshakes(): number {
+    return this.#handshakes;
   }
 
   /** A connection is in service or in its handshake. */
@@ -82,6 +93,7 @@ export class HboneServer {
     }
     const { verifyPeer, handshakeTimeoutMs } = this.#options;
     this.#handshakes++;
+    this.handshakesTotal++;
     startTls(stream, context, {
       ...(verifyPeer === undefined ? {} : { verifyPeer }),
       ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutMs }),
@@ -104,6 +116,9 @@ export class HboneServer {
     const max = this.#options.maxConnections ?? 10_000;
     if (this.#sessions.size + this.#handshakes >= max) {
       return { code: 'limit', detail: 'too many connections' };
+    }
+    if (this.#handshakes >= (this.#options.maxHandshakes ?? MAX_HANDSHAKES)) {
+      return { code: 'limit', detail: 'too many handshakes at once' };
     }
     return undefined;
   }

@@ -26,6 +26,8 @@ export interface TcpListenerOptions {
   readonly exclusive?: boolean;
   /** `close` closes the descriptor (default true). */
   readonly ownsFd?: boolean;
+  /** At most so many connections in one turn (default 64): what other descriptors have to wait for. */
+  readonly maxBurst?: number;
 }
 
 /** Accepts on a listening descriptor (`openTcpListener`) until closed. Accepted streams are paused. */
@@ -76,7 +78,7 @@ export class TcpListener {
         return;
       }
     }
-    this.#burst = Math.min(MAX_BURST, burst * 2);
+    this.#burst = Math.min(this.#options.maxBurst ?? MAX_BURST, burst * 2);
   }
 
   /** Accepts one connection; false when there is none. */

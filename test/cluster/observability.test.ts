@@ -9,6 +9,7 @@ import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 const mesh = new NetnsMesh();
 const PODS = [
   { name: 'client', ip: '10.77.0.1', node: 'a' },
+  { name: 'other', ip: '10.77.0.2', node: 'a' },
   { name: 'server', ip: '10.77.0.3', node: 'b' },
 ];
 
@@ -37,7 +38,9 @@ before(async () => {
   await mesh.start();
   for (const pod of PODS) mesh.addPod(pod);
   await mesh.serve('server');
+  mesh.proxyEnv['POD_MAX_CONNECTIONS'] = '3';
   await mesh.startNode('a');
+  delete mesh.proxyEnv['POD_MAX_CONNECTIONS'];
   await mesh.startNode('b');
   for (const { name } of PODS) {
     await mesh.putPod(name);
@@ -191,6 +194,30 @@ describe('profiles', () => {
       [1, 2].map(() => mesh.admin('a', '/debug/pprof/profile?seconds=1')),
     );
     assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 500]);
+  });
+});
+
+describe('limits', () => {
+  it('a pod with too many connections is refused more, by reason; the others are not', async () => {
+    const clients = [];
+    for (let i = 0; i < 3; i++) clients.push(await openClient('hello'));
+    const refused = await mesh.ask('client', '10.77.0.3');
+    assert.deepEqual([refused.status, refused.stdout], [3, '']);
+    await eventually('it is counted by reason', async () => {
+      const name = 'ambient_connections_refused_total';
+      return (await mesh.metric('a', name, 'reason="limit_exceeded"', 'reporter="source"')) === 1;
+    });
+    await eventually('and logged', () =>
+      mesh.log('a').includes('the pod has 3 connections, the limit is 3'),
+    );
+    assert.equal((await mesh.ask('other', '10.77.0.3')).status, 0);
+    const [first] = (await connectionsOf('a')).pods;
+    assert.partialDeepStrictEqual(first, { name: 'client', outbound: 3, limitedTotal: 1 });
+    for (const client of clients) {
+      client.stdin?.end();
+      await once(client, 'close');
+    }
+    assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
   });
 });
 

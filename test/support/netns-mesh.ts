@@ -196,12 +196,13 @@ export class NetnsMesh {
   }
 
   /** Starts the line server in a pod. */
-  async serve(name: string, port = 8080): Promise<void> {
+  async serve(name: string, port = 8080): Promise<ChildProcess> {
     const child = this.#inPod(name, ['test/support/line-server.ts', name, String(port)]);
     await new Promise<void>((resolve, reject) => {
       child.stdout?.once('data', () => resolve());
       child.once('exit', () => reject(new Error(`line server in ${name} ended`)));
     });
+    return child;
   }
 
   /** Runs the line client in a pod; without input the caller writes to `stdin`. */

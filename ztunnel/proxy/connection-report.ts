@@ -9,7 +9,28 @@ export interface ReportedPod {
   readonly uid: string;
   readonly local: Pick<LocalWorkload, 'pod'>;
   readonly connections: ConnectionManager;
+  readonly use: PodLoad;
 }
+
+/** What a pod uses besides its connections. */
+export interface PodLoad {
+  /** TLS handshakes in progress, and since the pod joined. */
+  readonly handshakes: number;
+  readonly handshakesTotal: number;
+  /** Tunnel connections from other proxies. */
+  readonly tunnels: number;
+  /** Requests over tunnels that wait for their turn. */
+  readonly waiting: number;
+  /** Connections refused because of a limit. */
+  readonly limitedTotal: number;
+}
+
+/** Rough weights for an estimate, measured as in docs/performance.md. */
+const CONNECTION_BYTES = 12_288;
+const TUNNEL_BYTES = 65_536;
+const CONNECTION_MS = 0.15;
+const HANDSHAKE_MS = 0.8;
+const MS_PER_BYTE = 1e3 / 4e8;
 
 type Entry = ConnectionReport['connections'][number];
 
@@ -46,7 +67,7 @@ export function reportConnections(
   return { pods: uses, connections: top.sorted(), connectionCount: top.count };
 }
 
-function useOf({ uid, local: { pod }, connections }: ReportedPod): PodUse {
+function useOf({ uid, local: { pod }, connections, use }: ReportedPod): PodUse {
   const { received, sent } = connections.bytes();
   const inbound = connections.count('inbound');
   return {
@@ -59,6 +80,14 @@ function useOf({ uid, local: { pod }, connections }: ReportedPod): PodUse {
     openedTotal: connections.openedTotal,
     bytesReceived: received,
     bytesSent: sent,
+    ...use,
+    cpuMs: Math.round(
+      connections.openedTotal * CONNECTION_MS +
+        use.handshakesTotal * HANDSHAKE_MS +
+        (received + sent) * MS_PER_BYTE,
+    ),
+    memoryBytes:
+      connections.size * CONNECTION_BYTES + (use.tunnels + use.handshakes) * TUNNEL_BYTES,
   };
 }
 

@@ -26,6 +26,8 @@ import { LocalWorkload } from './local-workload.ts';
 import { serveOutbound } from './outbound.ts';
 import { servePassthrough } from './passthrough.ts';
 import { PodTunnels } from './pod-tunnels.ts';
+import type { PodLoad } from './connection-report.ts';
+import { TurnQueue } from './turn-queue.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
 import type { IdentityContexts } from '../identity/certificate-store.ts';
@@ -34,11 +36,32 @@ import type { IdentityContexts } from '../identity/certificate-store.ts';
 const DRAIN_NOTICE_MS = 1500;
 const DRAIN_CHECK_MS = 50;
 
+/**
+ * New connections of one pod in one turn of the reactor, by listener, and requests over tunnels: what the other pods of
+ * the node have to wait for. A turn costs some microseconds, a connection some hundred.
+ */
+const NEW_PER_TURN = 4;
+/** A handshake costs more than a millisecond. */
+const HANDSHAKES_PER_TURN = 2;
+/** Requests over tunnels that wait for their turn. */
+const MAX_WAITING = 4096;
+
 /** What a pod comes with; all of it is taken over. */
 export interface PodHandles {
   readonly netns: Netns;
   readonly sockets: readonly PodSocket[];
 }
+
+const UNKNOWN_PEER = {
+  source: undefined,
+  sourceBaggage: undefined,
+  sourceIdentity: undefined,
+  destination: undefined,
+  destinationIdentity: undefined,
+  service: undefined,
+};
+/** Which side of a connection the pod is. */
+const SIDE = { inbound: 'destination', outbound: 'source' } as const;
 
 /** One pod's listeners and connections. */
 export class PodProxy {
@@ -50,6 +73,9 @@ export class PodProxy {
   readonly #context: ProxyContext;
   readonly #server: HboneServer;
   readonly #listeners: TcpListener[] = [];
+  readonly #requests: TurnQueue<TunnelRequest>;
+  /** Refused by a limit of the pod, since it joined. */
+  #limitedCount = 0;
   /** Accepted and not yet registered, refused or handed to the tunnel server. */
   #setUps = 0;
   #isClosed = false;
@@ -60,10 +86,14 @@ export class PodProxy {
     this.netns = netns;
     this.local = new LocalWorkload(context.store, context.reactor, pod);
     this.tunnels = new PodTunnels(context, netns);
+    this.#requests = new TurnQueue(context.reactor, NEW_PER_TURN, (request) => {
+      this.#onRequest(request);
+    });
     this.#server = new HboneServer({
       context: () => this.#contexts()?.server,
       verifyPeer: (uriSans) => verifyTrustDomain(this.#contexts()?.trustDomain ?? '', uriSans),
-      onRequest: (request) => this.#onRequest(request),
+      onRequest: (request) => this.#requests.add(request),
+      maxHandshakes: context.config.podLimits.handshakes,
       onRejected: (reason, peer) => {
         this.#onRejected(peer, rejectionReason(reason), reason.detail);
       },
@@ -126,6 +156,18 @@ export class PodProxy {
     };
   }
 
+  /** What the pod uses besides its connections. */
+  get use(): PodLoad {
+    const { handshakes, handshakesTotal, connections } = this.#server;
+    return {
+      handshakes,
+      handshakesTotal,
+      tunnels: connections,
+      waiting: this.#requests.size,
+      limitedTotal: this.#limitedCount,
+    };
+  }
+
   /** Connections and what is being set up: what a drain waits for. */
   get activeCount(): number {
     return Math.max(this.connections.size, this.#setUps);
@@ -168,7 +210,13 @@ export class PodProxy {
 
   #listen({ port, fd }: PodSocket, serve: (stream: TcpStream) => Promise<void>): void {
     const { reactor, logger } = this.#context;
-    const listener = new TcpListener(reactor, fd, (stream) => {
+    const maxBurst = port === HBONE_PORT ? HANDSHAKES_PER_TURN : NEW_PER_TURN;
+    const onAccept = (stream: TcpStream): void => {
+      const excess = port === HBONE_PORT ? undefined : this.#excess();
+      if (excess !== undefined) {
+        this.#refuseAccepted(port === OUTBOUND_PORT ? 'outbound' : 'inbound', stream, excess);
+        return;
+      }
       this.#setUps++;
       serve(stream)
         .catch((err: unknown) => {
@@ -177,8 +225,25 @@ export class PodProxy {
           stream.reset();
         })
         .finally(() => this.#setUps--);
-    });
-    this.#listeners.push(listener);
+    };
+    this.#listeners.push(new TcpListener(reactor, fd, onAccept, { maxBurst }));
+  }
+
+  /** Why the pod may have no more connections now; undefined when it may. */
+  #excess(): string | undefined {
+    const max = this.#context.config.podLimits.connections;
+    const count = this.connections.size + this.#setUps + this.#requests.size;
+    return count < max ? undefined : `the pod has ${count} connections, the limit is ${max}`;
+  }
+
+  #refuseAccepted(direction: 'inbound' | 'outbound', stream: TcpStream, detail: string): void {
+    const { address: ip, port } = stream.originalDst();
+    const parties = { ...UNKNOWN_PEER, direction, [SIDE[direction]]: this.local.current };
+    const { peer } = stream;
+    const addresses = { src: joinHostPort(peer.address, peer.port), dst: joinHostPort(ip, port) };
+    this.#limitedCount++;
+    this.#context.recorder.refuse(parties, addresses, 'limit_exceeded', detail);
+    stream.reset();
   }
 
   #closeListeners(): void {
@@ -216,6 +281,14 @@ export class PodProxy {
   }
 
   #onRequest(request: TunnelRequest): void {
+    const excess = this.#requests.size < MAX_WAITING ? this.#excess() : 'too many requests wait';
+    if (excess !== undefined) {
+      const { peerAddress: address, peerPort: port } = request;
+      this.#limitedCount++;
+      this.#onRejected({ address, port }, 'limit_exceeded', excess);
+      request.refuse(503);
+      return;
+    }
     serveInbound(this.#context, this, request).catch((err: unknown) => {
       const text = err instanceof Error ? err.stack : String(err);
       this.#context.logger.error({ err: text }, 'tunnel request failed unexpectedly');
@@ -225,15 +298,7 @@ export class PodProxy {
   #onRejected(peer: SocketAddress, reason: FailureReason, detail: string): void {
     const workload = this.local.current;
     this.#context.recorder.refuse(
-      {
-        direction: 'inbound',
-        source: undefined,
-        sourceBaggage: undefined,
-        sourceIdentity: undefined,
-        destination: workload,
-        destinationIdentity: undefined,
-        service: undefined,
-      },
+      { ...UNKNOWN_PEER, direction: 'inbound', destination: workload },
       {
         src: joinHostPort(peer.address, peer.port),
         dst: joinHostPort(workload?.ips[0] ?? '', HBONE_PORT),

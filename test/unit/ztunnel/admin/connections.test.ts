@@ -21,7 +21,8 @@ const recorder = new ConnectionRecorder(
 
 function makePod(name: string): ReportedPod {
   const pod = { name, namespace: 'default', serviceAccount: name };
-  return { uid: `uid-${name}`, local: { pod }, connections: new ConnectionManager() };
+  const use = { handshakes: 0, handshakesTotal: 2, tunnels: 1, waiting: 0, limitedTotal: 0 };
+  return { uid: `uid-${name}`, local: { pod }, connections: new ConnectionManager(), use };
 }
 
 /** Opens a connection; the returned function ends it. */

@@ -1,0 +1,99 @@
+// Fairness: what a pod feels while another pod of its node opens connections without pause. `npm run soak -- fairness`
+// prints latencies of the quiet pod alone, beside the storm, and after it; see docs/performance.md.
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { NetnsMesh } from '../support/netns-mesh.ts';
+
+/** Latencies in milliseconds. */
+export interface Latency {
+  readonly count: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+}
+
+/** What one load saw. */
+export interface LoadReport {
+  readonly opened: number;
+  readonly seconds: number;
+  readonly fresh: Latency;
+  readonly kept: Latency;
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+/** How hard, how long. */
+export interface FairnessOptions {
+  readonly stormRate: number;
+  readonly seconds: number;
+}
+
+const SERVER = '10.77.0.3';
+const QUIET_RATE = 50;
+const KEPT = 4;
+
+/** The quiet pod alone, beside the storm, after it; and the storm itself. */
+export async function measureFairness(
+  options: FairnessOptions,
+): Promise<Record<string, LoadReport>> {
+  const mesh = new NetnsMesh();
+  try {
+    await mesh.start();
+    const pods = [
+      { name: 'quiet', ip: '10.77.0.1', node: 'a' },
+      { name: 'noisy', ip: '10.77.0.2', node: 'a' },
+      { name: 'server', ip: SERVER, node: 'b' },
+      { name: 'sink', ip: '10.77.0.4', node: 'b' },
+    ];
+    for (const pod of pods) mesh.addPod(pod);
+    const server = await mesh.serve('server');
+    await mesh.serve('sink');
+    await mesh.startNode('a');
+    await mesh.startNode('b');
+    for (const node of ['a', 'b']) await mesh.admin(node, '/logging?level=off', 'POST');
+    for (const { name } of pods) {
+      await mesh.putPod(name);
+      await mesh.enrol(name);
+    }
+    // As CPU shares have it in a cluster: a busy machine must not be taken for an unfair proxy.
+    for (const node of ['a', 'b']) favour(mesh.pid(node));
+    favour(server.pid ?? 0);
+    const { seconds, stormRate } = options;
+    await load(mesh, 'quiet', SERVER, { rate: QUIET_RATE, seconds: 2, kept: KEPT });
+    const quiet = { rate: QUIET_RATE, seconds, kept: KEPT };
+    const alone = await load(mesh, 'quiet', SERVER, quiet);
+    const storm = load(mesh, 'noisy', '10.77.0.4', {
+      rate: stormRate,
+      seconds: seconds + 2,
+      kept: 0,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const beside = await load(mesh, 'quiet', SERVER, quiet);
+    const noisy = await storm;
+    const after = await load(mesh, 'quiet', SERVER, quiet);
+    return { alone, beside, after, noisy };
+  } finally {
+    await mesh.close();
+  }
+}
+
+async function load(
+  mesh: NetnsMesh,
+  pod: string,
+  host: string,
+  { rate, seconds, kept }: { rate: number; seconds: number; kept: number },
+): Promise<LoadReport> {
+  const child = mesh.script(pod, ['test/soak/storm-client.ts', host, 8080, rate, seconds, kept]);
+  if (kept > 0) favour(child.pid ?? 0);
+  let text = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  await once(child, 'close');
+  return JSON.parse(text) as LoadReport;
+}
+
+/** Raises the priority of a process: of each of its threads, which is what the kernel knows. */
+function favour(pid: number): void {
+  for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), -15);
+}

@@ -1,0 +1,25 @@
+// `npm run soak -- fairness [--rate 2000] [--seconds 10]`: what takes too long, or depends too much on the machine, for
+// `npm test`. Needs root. Prints JSON; numbers that matter are kept in docs/performance.md.
+import { parseArgs } from 'node:util';
+import { measureFairness } from './fairness.ts';
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rate: { type: 'string', default: '2000' },
+    seconds: { type: 'string', default: '10' },
+  },
+});
+
+const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
+  fairness: () =>
+    measureFairness({ stormRate: Number(values.rate), seconds: Number(values.seconds) }),
+};
+
+const run = RUNS[positionals[0] ?? ''];
+if (run === undefined) {
+  process.stderr.write(`usage: npm run soak -- ${Object.keys(RUNS).join('|')}\n`);
+  process.exitCode = 2;
+} else {
+  process.stdout.write(`${JSON.stringify(await run(), undefined, 2)}\n`);
+}
