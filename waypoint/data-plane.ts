@@ -24,6 +24,7 @@ import { WaypointMetrics, WAYPOINT_FAMILIES } from './telemetry/metrics.ts';
 import { EndpointDialer } from './upstream/endpoint-dialer.ts';
 
 const SWEEP_MS = 10_000;
+const REPLACED_CONTEXT_MS = 30_000;
 /** Tunnels hear that they end this long before the server stops taking new ones; a little more than the engine's notice. */
 const DRAIN_NOTICE_MS = 1500;
 const LAST_TURN_MS = 50;
@@ -213,7 +214,8 @@ export class DataPlane {
     const old = this.#context;
     this.#context = TlsContext.server(certificate);
     this.#dialer.setCertificate(certificate);
-    old?.close();
+    // A handshake in progress needs the one it began with.
+    this.#reactor.after(REPLACED_CONTEXT_MS, () => old?.close());
   }
 
   #record(exchange: Exchange): void {

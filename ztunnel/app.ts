@@ -2,11 +2,7 @@
 import { flushCompileCache } from 'node:module';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { sleep, systemClock } from '../common/clock.ts';
-import { CaClient } from '../common/grpc/ca-client.ts';
 import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
-import { certificateFetcher } from '../common/identity/ca-fetch.ts';
-import { fakeCaSigner } from '../common/identity/fake-ca.ts';
-import { SecretManager } from '../common/identity/secret-manager.ts';
 import { AsyncSink } from '../common/telemetry/log-output.ts';
 import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
@@ -27,6 +23,8 @@ import { PodStarter } from './inpod/pod-starter.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
 import type { PodNetns } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
+import { answerCertificate, startSecrets } from './identity/workload-secrets.ts';
+import type { WorkloadSecrets } from './identity/workload-secrets.ts';
 import { MeshModel } from './state/model.ts';
 
 /** A running proxy. */
@@ -169,7 +167,7 @@ interface Running {
 }
 
 async function drainParts(parts: Parts, running: Running, isReplaced: boolean): Promise<void> {
-  const { config, logger, output, data, secrets, zds, dns } = parts;
+  const { config, logger, output, data, identities, zds, dns } = parts;
   const deadlineMs = config.terminationDeadlineMs;
   running.isDraining = true;
   logger.info({ deadlineMs, isReplaced }, 'draining');
@@ -179,7 +177,7 @@ async function drainParts(parts: Parts, running: Running, isReplaced: boolean): 
   await Promise.all([data.request({ kind: 'drain', deadlineMs, isReplaced }), dns?.drain()]);
   stopReports();
   running.xds?.close();
-  secrets.close();
+  identities.close();
   if (!isReplaced) await running.endpoints?.close();
   await data.terminate();
   logger.info({}, 'drained');
@@ -240,7 +238,7 @@ function pendingTasks(isModelComplete: boolean, isZdsReady: boolean): string[] {
 
 interface DataParts {
   readonly data: DataThread;
-  readonly secrets: SecretManager;
+  readonly identities: WorkloadSecrets;
   readonly model: MeshModel;
 }
 
@@ -269,17 +267,18 @@ async function startData(
           events.onLog(event.text);
         } else if (event.kind === 'lookup') {
           reportFailure(logger, parts.model?.answerLookup(event.key));
-        } else if (parts.secrets !== undefined) {
-          answerCertificate(data, parts.secrets, event.identity);
+        } else if (parts.identities !== undefined) {
+          answerCertificate(data, parts.identities.secrets, event.identity);
         }
       },
       onError: events.onFatal,
     },
   );
-  const secrets = createSecrets(config, loggers.scope('identity'), data);
+  const identities = startSecrets(config, loggers.scope('identity'), data);
+  const { secrets } = identities;
   const model = new MeshModel({ nodeName: config.nodeName, data, secrets });
-  Object.assign(parts, { secrets, model });
-  return { data, secrets, model };
+  Object.assign(parts, { identities, model });
+  return { data, identities, model };
 }
 
 /** Loads the local file and starts xDS; either or both. */
@@ -315,37 +314,6 @@ async function feedModel(
   });
   xds.start();
   return xds;
-}
-
-function createSecrets(config: Config, logger: Logger, data: DataThread): SecretManager {
-  const sign = signerOf(config);
-  return new SecretManager({
-    fetch: certificateFetcher({ sign, ttlSec: config.secretTtlSec, isNodeProxy: true }),
-    clock: systemClock,
-    logger,
-    onCertificate: (certificate) => {
-      reportFailure(logger, data.request({ kind: 'certificate', certificate }));
-    },
-  });
-}
-
-function signerOf(config: Config): Parameters<typeof certificateFetcher>[0]['sign'] {
-  if (config.fakeCaRoot !== undefined) return fakeCaSigner(config.fakeCaRoot);
-  if (config.ca === undefined) throw new MeshError('invalid_config', 'no ca address');
-  const ca = new CaClient(config.ca);
-  return (request) => ca.sign(request);
-}
-
-function answerCertificate(data: DataThread, secrets: SecretManager, identity: string): void {
-  secrets
-    .get(identity)
-    .then(
-      // A new one has been sent by onCertificate; one that was cached must be sent again.
-      (certificate) => data.request({ kind: 'certificate', certificate }),
-      (err: unknown) =>
-        data.request({ kind: 'certificateFailed', identity, error: errorMessage(err) }),
-    )
-    .catch(() => undefined); // the data thread has ended; onError has told
 }
 
 function reportFailure(logger: Logger, work: Promise<unknown> | undefined): void {

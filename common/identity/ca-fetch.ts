@@ -1,5 +1,8 @@
 // How a proxy gets a certificate from the control plane's CA: a fresh P-256 key, a CSR with the SPIFFE id, and a
 // check that the answer is for that id. Made for SecretManager.
+import { createPublicKey } from 'node:crypto';
+import { systemClock } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import { MeshError } from '../errors.ts';
 import { buildCsr, generateKeyPair } from './csr.ts';
 import type { FetchCertificate } from './secret-manager.ts';
@@ -18,6 +21,8 @@ export interface FetcherOptions {
   readonly ttlSec: number;
   /** True for a node proxy, which asks on behalf of its workloads. */
   readonly isNodeProxy: boolean;
+  /** Default: the machine's. */
+  readonly clock?: Clock;
 }
 
 /** Builds the fetch function of a {@link import('./secret-manager.ts').SecretManager}. */
@@ -36,6 +41,12 @@ export function certificateFetcher(options: FetcherOptions): FetchCertificate {
         'wrong_identity',
         `the ca issued ${uriSans.join(', ') || 'no identity'} instead of ${identity}`,
       );
+    }
+    if (!createPublicKey(leaf).equals(createPublicKey(key.privateKey))) {
+      throw new MeshError('wrong_key', `the ca certified another key for ${identity}`);
+    }
+    if (notAfterMs <= (options.clock ?? systemClock).now()) {
+      throw new MeshError('expired', `the ca issued an expired certificate for ${identity}`);
     }
     return {
       identity,

@@ -4,6 +4,8 @@
 import type { Clock, Timer } from '../clock.ts';
 import { MeshError, errorMessage } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { FetchQueue } from './fetch-queue.ts';
+import type { FetchPriority } from './fetch-queue.ts';
 
 /** An identity's certificate. The key stays in memory and is never logged. */
 export interface WorkloadCertificate {
@@ -32,6 +34,8 @@ export interface SecretManagerOptions {
   readonly fetch: FetchCertificate;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** A request has failed; for metrics. */
+  onFailure?(): void;
   /** Every new certificate, also renewals: the data threads build TLS contexts from it. */
   onCertificate(certificate: WorkloadCertificate): void;
   /** For jitter; default Math.random. */
@@ -60,31 +64,43 @@ interface Entry {
 export class SecretManager {
   readonly #options: SecretManagerOptions;
   readonly #entries = new Map<string, Entry>();
-  readonly #waiting: Array<() => void> = [];
-  #running = 0;
+  readonly #queue = new FetchQueue(MAX_CONCURRENT);
 
   constructor(options: SecretManagerOptions) {
     this.#options = options;
   }
 
   /** The valid certificate of an identity, fetched when needed. Rejects with `certificate_unavailable`. */
-  get(identity: string): Promise<WorkloadCertificate> {
+  get(identity: string, priority: FetchPriority = 'connection'): Promise<WorkloadCertificate> {
     const entry = this.#entry(identity);
     const { certificate } = entry;
     if (certificate !== undefined && certificate.notAfterMs > this.#options.clock.now()) {
       return Promise.resolve(certificate);
     }
-    if (entry.pending !== undefined) return entry.pending;
+    if (entry.pending !== undefined) {
+      this.#queue.raise(identity, priority);
+      return entry.pending;
+    }
     const sinceFailure = this.#options.clock.now() - entry.failedAtMs;
     if (entry.error !== undefined && sinceFailure < MIN_RETRY_GAP_MS) {
       return Promise.reject(unavailable(identity, entry.error));
     }
-    return this.#fetch(entry);
+    return this.#fetch(entry, priority);
   }
 
   /** Fetches in the background, so that the first connection need not wait. */
   prefetch(identity: string): void {
-    this.get(identity).catch(() => undefined); // recorded in the entry and logged by #fetch
+    this.get(identity, 'prefetch').catch(() => undefined); // recorded in the entry and logged by #fetch
+  }
+
+  /** Renews every certificate within `withinMs`, at random times: the CA's root has changed. */
+  renewAll(withinMs: number): void {
+    const { random = Math.random } = this.#options;
+    for (const entry of this.#entries.values()) {
+      if (entry.certificate === undefined || entry.pending !== undefined) continue;
+      entry.timer?.cancel();
+      this.#schedule(entry, withinMs * random());
+    }
   }
 
   /** Drops an identity that no workload uses any more. */
@@ -94,6 +110,7 @@ export class SecretManager {
     entry.isForgotten = true;
     entry.timer?.cancel();
     this.#entries.delete(identity);
+    this.#queue.drop(identity, new Error('the identity is no longer needed'));
   }
 
   /** All identities, sorted, for the admin dump. */
@@ -124,9 +141,10 @@ export class SecretManager {
     return entry;
   }
 
-  #fetch(entry: Entry): Promise<WorkloadCertificate> {
+  #fetch(entry: Entry, priority: FetchPriority): Promise<WorkloadCertificate> {
     entry.timer?.cancel();
-    const pending = this.#withSlot(() => this.#options.fetch(entry.identity)).then(
+    const work = (): Promise<WorkloadCertificate> => this.#options.fetch(entry.identity);
+    const pending = this.#queue.run(entry.identity, priority, work).then(
       (certificate) => {
         entry.pending = undefined;
         if (entry.isForgotten)
@@ -165,11 +183,15 @@ export class SecretManager {
   #recordFailure(entry: Entry, error: string): void {
     if (entry.isForgotten) return;
     const { clock, logger, random = Math.random } = this.#options;
+    this.#options.onFailure?.();
     entry.error = error;
     entry.failedAtMs = clock.now();
     const next = entry.backoffMs === 0 ? FIRST_BACKOFF_MS : entry.backoffMs * 2;
     entry.backoffMs = Math.min(MAX_BACKOFF_MS, next);
-    const delayMs = entry.backoffMs * (0.8 + 0.4 * random());
+    const backoffMs = entry.backoffMs * (0.8 + 0.4 * random());
+    // Once more at the moment when the old one ends.
+    const leftMs = (entry.certificate?.notAfterMs ?? 0) - clock.now();
+    const delayMs = leftMs > 0 ? Math.min(backoffMs, leftMs) : backoffMs;
     this.#schedule(entry, delayMs);
     logger.warn(
       { identity: entry.identity, err: error, retryMs: Math.round(delayMs) },
@@ -181,21 +203,8 @@ export class SecretManager {
     // Timers above 2^31 ms fire at once.
     const bounded = Math.min(delayMs, 2 ** 31 - 1);
     entry.timer = this.#options.clock.after(bounded, () => {
-      if (entry.pending === undefined) this.#fetch(entry).catch(() => undefined);
+      if (entry.pending === undefined) this.#fetch(entry, 'renewal').catch(() => undefined);
     });
-  }
-
-  async #withSlot<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#running >= MAX_CONCURRENT) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-    this.#running++;
-    try {
-      return await work();
-    } finally {
-      this.#running--;
-      this.#waiting.shift()?.();
-    }
   }
 }
 

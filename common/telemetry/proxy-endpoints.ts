@@ -38,6 +38,8 @@ export interface EndpointSources {
   configDump(): Promise<Readonly<Record<string, unknown>>>;
   /** Names of what is not ready; empty is ready. */
   pending(): readonly string[];
+  /** What is wrong although it is ready; shown with the readiness. */
+  warnings?(): readonly string[];
   describeLevels(): string;
   /** Adds a level list to what is in force, or replaces it. False when it is not one. */
   setLevels(levels: string, isReset: boolean): boolean;
@@ -174,6 +176,9 @@ function withIndex(
 function readiness(sources: EndpointSources, request: IncomingMessage): EndpointAnswer {
   if (request.method !== 'GET') return { status: 405, body: 'use GET\n' };
   const pending = sources.pending();
-  if (pending.length === 0) return { body: 'ready\n' };
+  if (pending.length === 0) {
+    const warnings = sources.warnings?.() ?? [];
+    return { body: `ready\n${warnings.map((one) => `warning: ${one}\n`).join('')}` };
+  }
   return { status: 500, body: `not ready, pending: ${pending.join(', ')}\n` };
 }

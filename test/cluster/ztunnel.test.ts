@@ -262,6 +262,8 @@ describe('ztunnel', () => {
     const text = JSON.stringify(dump);
     assert.ok(text.includes('"identity":"spiffe://cluster.local/ns/default/sa/client"'));
     assert.ok(!text.includes('PRIVATE KEY'));
+    const secondsLeft = await mesh.metric('a', 'ambient_certificate_expiry_seconds', '/sa/client"');
+    assert.ok(secondsLeft > 86_000 && secondsLeft <= 86_400, String(secondsLeft));
   });
 
   it('drains: a running connection may end by itself, and the process exits 0', async () => {

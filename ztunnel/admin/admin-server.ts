@@ -1,5 +1,4 @@
 // The node proxy's endpoints: what common/telemetry answers for both proxies, with this proxy's state behind it.
-import type { SecretManager } from '../../common/identity/secret-manager.ts';
 import type { AsyncSink } from '../../common/telemetry/log-output.ts';
 import type { LoggerRoot } from '../../common/telemetry/logger.ts';
 import { openEndpoints } from '../../common/telemetry/proxy-endpoints.ts';
@@ -17,6 +16,9 @@ import type { PodRegistry } from '../inpod/zds-session.ts';
 import type { MeshModel } from '../state/model.ts';
 import { buildConfigDump } from './config-dump.ts';
 import { connectionsRoute } from './connections.ts';
+import { certificateHealth } from '../identity/certificate-health.ts';
+import type { CertificateHealth } from '../identity/certificate-health.ts';
+import type { WorkloadSecrets } from '../identity/workload-secrets.ts';
 import type { ControlMetrics } from './control-metrics.ts';
 import { whyRoute } from './why/route.ts';
 
@@ -29,7 +31,7 @@ export interface AdminParts {
   readonly metrics: ControlMetrics;
   readonly data: DataThread;
   readonly model: MeshModel;
-  readonly secrets: SecretManager;
+  readonly identities: Pick<WorkloadSecrets, 'secrets' | 'failures'>;
   readonly registry: PodRegistry<PodNetns>;
   /** Names of what is not ready. */
   pending(): readonly string[];
@@ -43,14 +45,19 @@ export interface AdminParts {
 
 /** Opens admin, metrics and readiness; rejects when a port is taken. */
 export function openAdmin(parts: AdminParts): Promise<Endpoints> {
-  const { config, loggers, data, model, secrets, registry, metrics, output } = parts;
+  const { config, loggers, data, model, registry, metrics, output } = parts;
+  const { secrets, failures } = parts.identities;
+  const health = (): CertificateHealth[] => certificateHealth(secrets.states(), Date.now());
   return openEndpoints({
     program: 'ztunnel',
     host: config.isIpv6 ? '::' : '0.0.0.0',
     config,
     sockets: parts.sockets,
     readers: parts.readers,
-    beforeScrape: () => metrics.collect(registry, output.droppedLines),
+    beforeScrape: () => {
+      metrics.collect(registry, output.droppedLines);
+      metrics.setCertificates(health(), failures());
+    },
     configDump: async () =>
       buildConfigDump({
         config,
@@ -61,6 +68,7 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
         connections: (await data.request({ kind: 'dump' })).pods ?? [],
       }),
     pending: () => parts.pending(),
+    warnings: () => health().flatMap(({ problem }) => problem ?? []),
     describeLevels: () => loggers.describeLevels(),
     setLevels: (levels, isReset) => {
       if (!loggers.setLevels(levels, isReset)) return false;
@@ -70,7 +78,7 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
     quit: parts.quit,
     routes: {
       '/connections': connectionsRoute(data, () => parts.isDraining()),
-      '/debug/why': whyRoute(parts),
+      '/debug/why': whyRoute({ ...parts, secrets }),
       ...profileRoutes({
         cpu: async (request) =>
           (await data.request({ kind: 'cpuProfile', ...request })).profile ?? '',

@@ -1,4 +1,5 @@
 // Metrics of the control thread: xDS, build, pods. The data thread counts traffic.
+import type { CertificateHealth } from '../identity/certificate-health.ts';
 import { renderLabels } from '../../common/telemetry/series-table.ts';
 import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
 import type { PodConnections } from '../holder/messages.ts';
@@ -55,6 +56,16 @@ export const CONTROL_FAMILIES: readonly FamilyDefinition[] = [
     help: 'Proxy processes that died and were started again since the container started.',
     type: 'counter',
   },
+  {
+    name: 'ambient_certificate_expiry_seconds',
+    help: 'Seconds until the certificate of an identity of this node expires; 0 or less without a valid one.',
+    type: 'gauge',
+  },
+  {
+    name: 'ambient_certificate_request_failures',
+    help: 'Certificate requests to the CA that failed.',
+    type: 'counter',
+  },
 ];
 
 /** Numbers of the pod registry. */
@@ -68,6 +79,8 @@ export interface PodCounts {
 /** Counts on the control thread's table. */
 export class ControlMetrics {
   readonly #table: SeriesTable;
+  /** Label texts of the certificates shown now. */
+  #certificates = new Set<string>();
   /** Label texts of the draining connections shown now, by process. */
   readonly #draining = new Map<number, string[]>();
 
@@ -112,6 +125,23 @@ export class ControlMetrics {
       shown.push(labels);
     }
     if (shown.length > 0) this.#draining.set(process, shown);
+  }
+
+  /** Before a scrape: the certificates of now; those of identities that are gone are removed. */
+  setCertificates(health: readonly CertificateHealth[], failures: number): void {
+    const family = 'ambient_certificate_expiry_seconds';
+    this.#table.set(this.#table.cell('ambient_certificate_request_failures', ''), failures);
+    const shown = new Set<string>();
+    for (const { identity, secondsLeft } of health) {
+      const labels = renderLabels([['identity', identity]]);
+      shown.add(labels);
+      // One that there never was has no time left.
+      this.#table.set(this.#table.cell(family, labels), secondsLeft ?? 0);
+    }
+    for (const labels of this.#certificates) {
+      if (!shown.has(labels)) this.#table.remove(family, labels);
+    }
+    this.#certificates = shown;
   }
 
   /** Before a scrape: what others count. */

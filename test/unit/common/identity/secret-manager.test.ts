@@ -144,4 +144,60 @@ describe('SecretManager', () => {
     assert.deepEqual(manager.states(), []);
     assert.deepEqual(clock.delaysMs, []);
   });
+
+  it('serves those for whom a connection waits first, then new pods, then renewals', async () => {
+    const { manager, asked, clock, hold } = setUp();
+    await manager.get('old');
+    const release = hold();
+    const running = Array.from({ length: 8 }, (_, at) => manager.get(`running${at}`));
+    manager.renewAll(0);
+    await clock.advance(1);
+    manager.prefetch('new');
+    manager.prefetch('raised');
+    const urgent = manager.get('urgent');
+    const raised = manager.get('raised');
+    release();
+    await Promise.all([...running, urgent, raised]);
+    await settle();
+    // Of equal priority, the one that came first; a request for what waits already makes it more urgent.
+    assert.deepEqual(asked.slice(9), ['raised', 'urgent', 'new', 'old']);
+    manager.close();
+  });
+
+  it('never runs more than eight requests at once', async () => {
+    const { manager, asked, hold } = setUp();
+    const release = hold();
+    for (let at = 0; at < 20; at++) manager.prefetch(`id${at}`);
+    await settle();
+    assert.equal(asked.length, 8);
+    release();
+    await settle();
+    assert.equal(asked.length, 20);
+    manager.close();
+  });
+
+  it('does not ask for an identity that is forgotten while it waits', async () => {
+    const { manager, asked, hold } = setUp();
+    const release = hold();
+    for (let at = 0; at < 8; at++) manager.prefetch(`id${at}`);
+    const waiting = manager.get('gone');
+    manager.forget('gone');
+    await assert.rejects(waiting, /no longer needed/);
+    release();
+    await settle();
+    assert.ok(!asked.includes('gone'));
+    manager.close();
+  });
+
+  it('renews everything when told, spread over the time given', async () => {
+    const { manager, clock, asked } = setUp();
+    await manager.get('a');
+    await manager.get('b');
+    manager.renewAll(10_000);
+    await clock.advance(4000);
+    assert.equal(asked.length, 2);
+    await clock.advance(2000);
+    assert.deepEqual(asked.slice(2), ['a', 'b']);
+    manager.close();
+  });
 });

@@ -1,0 +1,181 @@
+// The node proxy's certificates from a real CA server over gRPC, with a clock of the test's own: renewal, a root that
+// is rotated, answers that must not be used, and a CA that is away.
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { openGrpcServer } from '../../../common/grpc/server.ts';
+import type { GrpcServer } from '../../../common/grpc/server.ts';
+import { CaClient } from '../../../common/grpc/ca-client.ts';
+import { systemClock } from '../../../common/clock.ts';
+import { CertificateAuthority, createRoot } from '../../../common/identity/ca.ts';
+import { certificateFetcher } from '../../../common/identity/ca-fetch.ts';
+import { buildCsr, generateKeyPair, parseCsr } from '../../../common/identity/csr.ts';
+import { SecretManager } from '../../../common/identity/secret-manager.ts';
+import type { WorkloadCertificate } from '../../../common/identity/secret-manager.ts';
+import { splitPem } from '../../../common/identity/x509.ts';
+import { FakeClock, settle } from '../../support/fake-clock.ts';
+import { quietLogger } from '../../support/quiet-logger.ts';
+
+const ID = 'spiffe://cluster.local/ns/default/sa/a';
+const TTL_SEC = 86_400;
+const HOUR_MS = 3_600_000;
+
+type Sign = (csrPem: string, ttlSec: number) => string[];
+
+/** A CA server whose answers the test chooses. */
+class TestCa {
+  sign: Sign;
+  readonly requests: { impersonated: unknown; ttlSec: number }[] = [];
+  #server: GrpcServer | undefined;
+
+  constructor(sign: Sign) {
+    this.sign = sign;
+  }
+
+  async listen(port = 0): Promise<number> {
+    this.#server = await openGrpcServer({
+      address: `127.0.0.1:${port}`,
+      handlers: {
+        authenticate: () => Promise.resolve(undefined),
+        openStream: () => ({ onRequest: () => undefined, onEnd: () => undefined }),
+        sign: (_caller, { csrPem, ttlSec, metadata }) => {
+          this.requests.push({ impersonated: metadata['ImpersonatedIdentity'], ttlSec });
+          return Promise.resolve(this.sign(csrPem, ttlSec));
+        },
+      },
+    });
+    return this.#server.port;
+  }
+
+  async close(): Promise<void> {
+    await this.#server?.close();
+    this.#server = undefined;
+  }
+}
+
+const root = createRoot('first', systemClock);
+const authority = new CertificateAuthority(root, systemClock);
+const issue =
+  (ca = authority): Sign =>
+  (csrPem, ttlSec) => {
+    const { publicKeyDer, uriSans } = parseCsr(csrPem);
+    return ca.issueWorkload(publicKeyDer, uriSans[0] ?? '', ttlSec);
+  };
+const ca = new TestCa(issue());
+const closers: (() => void)[] = [];
+after(async () => {
+  for (const close of closers) close();
+  await ca.close();
+});
+
+async function setUp(): Promise<{
+  manager: SecretManager;
+  clock: FakeClock;
+  issued: WorkloadCertificate[];
+  port: number;
+}> {
+  await ca.close();
+  const clock = new FakeClock(Date.now());
+  ca.sign = issue(new CertificateAuthority(root, clock));
+  ca.requests.length = 0;
+  const port = await ca.listen();
+  const client = new CaClient({ address: `http://127.0.0.1:${port}`, root: '', clusterId: 'c' });
+  const issued: WorkloadCertificate[] = [];
+  const manager = new SecretManager({
+    fetch: certificateFetcher({
+      sign: (request) => client.sign(request),
+      ttlSec: TTL_SEC,
+      isNodeProxy: true,
+      clock,
+    }),
+    clock,
+    logger: quietLogger(),
+    random: () => 0.5,
+    onCertificate: (certificate) => issued.push(certificate),
+  });
+  closers.push(() => {
+    manager.close();
+    client.close();
+  });
+  return { manager, clock, issued, port };
+}
+
+async function until(check: () => boolean): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while (!check()) {
+    assert.ok(Date.now() < deadline, check.toString());
+    await settle();
+  }
+}
+
+describe('certificates from a ca', () => {
+  it('asks for the workload it impersonates, with a key of its own', async () => {
+    const { manager } = await setUp();
+    const { identity, certChainPem, privateKeyPem, rootsPem } = await manager.get(ID);
+    assert.equal(identity, ID);
+    assert.equal(splitPem(certChainPem).length, 1);
+    assert.match(privateKeyPem, /BEGIN PRIVATE KEY/);
+    assert.equal(rootsPem, authority.rootPem);
+    assert.deepEqual(ca.requests, [{ impersonated: ID, ttlSec: TTL_SEC }]);
+  });
+
+  it('renews at half life, and the new root comes with the new certificate', async () => {
+    const { manager, clock, issued } = await setUp();
+    await manager.get(ID);
+    const second = new CertificateAuthority(createRoot('second', systemClock), clock);
+    ca.sign = (csrPem, ttlSec) => {
+      const [leaf = ''] = issue(second)(csrPem, ttlSec);
+      return [leaf, second.rootPem + authority.rootPem];
+    };
+    await clock.advance(11 * HOUR_MS);
+    assert.equal(issued.length, 1);
+    await clock.advance(HOUR_MS);
+    await until(() => issued.length === 2);
+    const { rootsPem, serial } = await manager.get(ID);
+    assert.equal(splitPem(rootsPem).length, 2);
+    assert.notEqual(serial, issued[0]?.serial);
+  });
+
+  it('does not use a certificate for another identity or key, an expired one, or one without a root', async () => {
+    const other = generateKeyPair();
+    const otherKey = parseCsr(buildCsr(ID, other)).publicKeyDer;
+    const answers: readonly (readonly [string, Sign, RegExp])[] = [
+      [
+        'another identity',
+        (csrPem, ttlSec) =>
+          authority.issueWorkload(parseCsr(csrPem).publicKeyDer, `${ID}x`, ttlSec),
+        /issued .*sa.ax instead of/,
+      ],
+      ['another key', () => authority.issueWorkload(otherKey, ID, 600), /certified another key/],
+      [
+        'an expired one',
+        (csrPem) => {
+          const past = new CertificateAuthority(root, new FakeClock(Date.now() - 48 * HOUR_MS));
+          return issue(past)(csrPem, 3600);
+        },
+        /expired certificate/,
+      ],
+      ['no root', (csrPem, ttlSec) => issue()(csrPem, ttlSec).slice(0, 1), /no root/],
+    ];
+    for (const [name, sign, message] of answers) {
+      const { manager, issued } = await setUp();
+      ca.sign = sign;
+      await assert.rejects(manager.get(ID), message, name);
+      assert.equal(issued.length, 0);
+    }
+  });
+
+  it('keeps the old one while the ca is away, backs off, and recovers by itself', async () => {
+    const { manager, clock, issued, port } = await setUp();
+    await manager.get(ID);
+    await ca.close();
+    await clock.advance(12 * HOUR_MS);
+    await until(() => manager.states()[0]?.error !== undefined);
+    assert.equal((await manager.get(ID)).serial, issued[0]?.serial);
+    const [delayMs = 0] = clock.delaysMs;
+    assert.ok(delayMs > 0 && delayMs <= 150_000, String(delayMs));
+    await ca.listen(port);
+    await clock.advance(delayMs);
+    await until(() => issued.length === 2);
+    assert.equal(manager.states()[0]?.error, undefined);
+  });
+});
