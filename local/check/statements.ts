@@ -1,4 +1,5 @@
 // The statements in the order they are verified: those that only look come first, those that kill come last.
+import { dns } from './dns.ts';
 import { encryption } from './encryption.ts';
 import { identity } from './identity.ts';
 import { joinLeave } from './join-leave.ts';
@@ -24,6 +25,7 @@ export const STATEMENTS: readonly Statement[] = [
   strict,
   metrics,
   probes,
+  dns,
   ...rollouts,
   ...kills,
 ];

@@ -3,6 +3,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { createServer, type Server, type Socket as TcpSocket } from 'node:net';
 import { decodeQuestion, encodeAnswer, type DnsAnswer } from '../../common/dns/codec.ts';
+import { frameMessage, MessageReader } from '../../common/dns/tcp-framing.ts';
 import { errorMessage } from '../../common/errors.ts';
 import { log } from './log.ts';
 import { tryCommand } from './run-command.ts';
@@ -57,24 +58,16 @@ export class ClusterDns {
   }
 
   #serve(socket: TcpSocket): void {
-    let pending = Buffer.alloc(0);
+    const reader = new MessageReader();
     socket.setTimeout(TCP_IDLE_MS, () => socket.destroy());
     socket.on('error', () => socket.destroy());
     socket.on('data', (chunk) => {
-      pending = Buffer.concat([pending, chunk]);
-      while (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
-        const length = pending.readUInt16BE(0);
-        const query = pending.subarray(2, 2 + length);
-        pending = pending.subarray(2 + length);
-        try {
-          const bytes = answer(query, this.#resolve, false);
-          const size = Buffer.alloc(2);
-          size.writeUInt16BE(bytes.length);
-          socket.write(Buffer.concat([size, bytes]));
-        } catch {
-          socket.destroy();
-          return;
+      try {
+        for (const query of reader.push(chunk)) {
+          socket.write(frameMessage(answer(query, this.#resolve, false)));
         }
+      } catch {
+        socket.destroy();
       }
     });
   }
