@@ -25,6 +25,7 @@ import type { PodNetns } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
 import { answerCertificate, startSecrets } from './identity/workload-secrets.ts';
 import type { WorkloadSecrets } from './identity/workload-secrets.ts';
+import { lookupHost } from './state/host-lookup.ts';
 import { MeshModel } from './state/model.ts';
 
 /** A running proxy. */
@@ -267,6 +268,12 @@ async function startData(
           events.onLog(event.text);
         } else if (event.kind === 'lookup') {
           reportFailure(logger, parts.model?.answerLookup(event.key));
+        } else if (event.kind === 'resolveHost') {
+          const { hostname } = event;
+          const answer = lookupHost(hostname, config.isIpv6).then((addresses) =>
+            data.request({ kind: 'hostAddresses', hostname, addresses }),
+          );
+          reportFailure(logger, answer);
         } else if (parts.identities !== undefined) {
           answerCertificate(data, parts.identities.secrets, event.identity);
         }

@@ -38,6 +38,9 @@ export interface Config {
   readonly isIpv6: boolean;
   /** The same-node path may be taken. */
   readonly isNodeLocal: boolean;
+  /** Application tunnels with PROXY protocol are dialled on loopback. */
+  readonly isTunnelOnLoopback: boolean;
+  readonly isSocks5: boolean;
   readonly adminPort: number;
   readonly statsPort: number;
   readonly readinessPort: number;
@@ -116,6 +119,8 @@ export function readConfig(env: Env): Config {
     isSourcePreserved: values.ENABLE_ORIG_SRC,
     isIpv6: values.IPV6_ENABLED,
     isNodeLocal: values.LOCAL_FAST_PATH,
+    isTunnelOnLoopback: values.LOCALHOST_APP_TUNNEL,
+    isSocks5: false,
     adminPort: values.ADMIN_PORT,
     statsPort: values.STATS_PORT,
     readinessPort: values.READINESS_PORT,

@@ -14,6 +14,7 @@ import { CertificateStore } from './identity/certificate-store.ts';
 import { closePodSockets } from './inpod/pod-sockets.ts';
 import type { ConnectionReport, DataEvent, DataRequest, PodDump } from './messages.ts';
 import { AddressResolver } from './proxy/address-resolver.ts';
+import { HostAddresses } from './proxy/host-addresses.ts';
 import {
   ConnectionRecorder,
   STALE_SERIES_MS,
@@ -45,6 +46,7 @@ export class DataPlane {
   readonly #gate: PolicyGate;
   readonly #certificates: CertificateStore;
   readonly #resolver: AddressResolver;
+  readonly #hosts: HostAddresses;
   readonly #recorder: ConnectionRecorder;
   readonly #profiler: Profiler;
   readonly #pods = new Map<string, PodProxy>();
@@ -60,6 +62,10 @@ export class DataPlane {
     );
     this.#resolver = new AddressResolver((key) => emit({ kind: 'lookup', key }));
     this.#gate = new PolicyGate(reactor, this.#policies);
+    this.#hosts = new HostAddresses(
+      (hostname) => emit({ kind: 'resolveHost', hostname }),
+      () => reactor.now(),
+    );
     this.#context = {
       reactor,
       config,
@@ -69,6 +75,7 @@ export class DataPlane {
       recorder: this.#recorder,
       logger: loggers.scope('proxy'),
       findPod: (workload) => this.#findPod(workload),
+      hosts: this.#hosts,
       resolve: (network, ip) => this.#resolver.resolve(network, ip),
     };
     this.#sweepLater();
@@ -109,6 +116,9 @@ export class DataPlane {
       case 'removePod':
         this.#pods.get(request.uid)?.close('pod_removed', 'the pod has left the mesh');
         this.#pods.delete(request.uid);
+        return {};
+      case 'hostAddresses':
+        this.#hosts.answer(request.hostname, request.addresses);
         return {};
       case 'dump':
         return { pods: [...this.#pods.values()].map((pod) => pod.dump()) };

@@ -50,6 +50,13 @@ export type DataRequest =
       readonly sockets: readonly PodSocket[];
     }
   | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
+  /** What `resolveHost` asked for; none: it has none, or the resolver failed. */
+  | {
+      readonly kind: 'hostAddresses';
+      readonly seq: number;
+      readonly hostname: string;
+      readonly addresses: readonly string[];
+    }
   | { readonly kind: 'dump'; readonly seq: number }
   | ({ readonly kind: 'connections'; readonly seq: number } & ConnectionQuery)
   | ({ readonly kind: 'cpuProfile'; readonly seq: number } & CpuProfileRequest)
@@ -69,7 +76,7 @@ export interface ConnectionDump {
   readonly src: string;
   readonly originalDst: string | null;
   readonly actualDst: string;
-  readonly protocol: 'TCP' | 'HBONE' | 'NODE_LOCAL';
+  readonly protocol: 'TCP' | 'HBONE' | 'DOUBLEHBONE' | 'NODE_LOCAL';
 }
 
 /** A live connection as `/connections` shows it. Undefined is unknown. */
@@ -164,7 +171,8 @@ export type DataEvent =
   /** Finished lines; the control thread writes them. */
   | { readonly kind: 'log'; readonly text: string }
   | { readonly kind: 'needCertificate'; readonly identity: string }
-  | { readonly kind: 'lookup'; readonly key: string };
+  | { readonly kind: 'lookup'; readonly key: string }
+  | { readonly kind: 'resolveHost'; readonly hostname: string };
 
 /** `workerData` of the data thread. */
 export interface DataThreadOptions {

@@ -60,7 +60,7 @@ export const ISTIO_SETTINGS = {
   INPOD_PORT_REUSE: flag('SO_REUSEPORT on the pods’ listeners', true),
   PACKET_MARK: whole('mark of this proxy’s own packets', 0x539, { min: 1, max: 0xffffffff }),
   ENABLE_ORIG_SRC: flag('connect to applications from the address of their client', true),
-  LOCALHOST_APP_TUNNEL: ignored('there are no application tunnels', ['true']),
+  LOCALHOST_APP_TUNNEL: flag('connect to PROXY application tunnels on loopback', true),
   ENABLE_RESPONSE_BAGGAGE: flag('tell clients which workload answered (baggage on 200)', true),
   IPV6_ENABLED: flag('false: listen on IPv4 only', true),
   UNSTABLE_ENABLE_SOCKS5: refused('there is no SOCKS5 listener', ['false']),

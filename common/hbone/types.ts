@@ -33,6 +33,11 @@ export interface TunnelTarget {
   readonly sourceIdentity: string;
   /** SPIFFE ids of which the server must have one; empty never matches. */
   readonly expectedIdentities: readonly string[];
+  /** Double HBONE: the tunnel leads to another network's gateway, and the wanted one is opened within it. */
+  readonly inner?: {
+    readonly headers: HeaderList;
+    readonly expectedIdentities: readonly string[];
+  };
 }
 
 /** Why a tunnel could not be opened. `status` is set when the peer answered something other than 200. */
@@ -48,4 +53,6 @@ export interface Tunnel {
   readonly stream: Duplex;
   readonly responseHeaders: HeaderList;
   readonly serverIdentity: string | undefined;
+  /** To be called when the stream has ended, where the tunnel has a connection of its own. */
+  readonly release?: () => void;
 }

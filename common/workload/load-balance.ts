@@ -23,6 +23,8 @@ export interface ChooseOptions {
   readonly exclude?: ReadonlySet<string>;
   /** A waypoint's service need not list the port when the endpoint has an application tunnel. */
   readonly isWaypoint?: boolean;
+  /** Endpoints of a network gateway: those of other networks are dialled directly. */
+  readonly isGateway?: boolean;
 }
 
 /** Picks an endpoint, or undefined when none fits. */
@@ -42,14 +44,14 @@ export function chooseEndpoint(
 /** Endpoints that can be used at all. */
 export function listCandidates(
   store: WorkloadStore,
-  options: Pick<ChooseOptions, 'service' | 'servicePort' | 'isWaypoint' | 'source'>,
+  options: Pick<ChooseOptions, 'service' | 'servicePort' | 'isWaypoint' | 'isGateway' | 'source'>,
 ): ChosenEndpoint[] {
   const { service, source } = options;
   const key = serviceKey(service);
   const candidates: ChosenEndpoint[] = [];
   for (const workload of store.endpoints(key).values()) {
     if (!workload.isHealthy && service.loadBalancer.healthPolicy !== 'ALLOW_ALL') continue;
-    const isRemote = workload.network !== source.network;
+    const isRemote = options.isGateway !== true && workload.network !== source.network;
     if (isRemote && workload.networkGateway === undefined) continue;
     if (!isRemote && workload.ips.length === 0 && workload.hostname === '') continue;
     const port = targetPort(workload, key, options);

@@ -9,7 +9,7 @@ import type { Workload } from '../../common/workload/model.ts';
 import type { RelayCounters } from '../../engine/reactor/duplex.ts';
 import { REASON_FLAGS } from './reasons.ts';
 import type { FailureReason } from './reasons.ts';
-import { trafficLabels } from './traffic-labels.ts';
+import { sourceLabels, trafficLabels } from './traffic-labels.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
 
 export const TRAFFIC_FAMILIES: readonly FamilyDefinition[] = [
@@ -51,6 +51,16 @@ export const TRAFFIC_FAMILIES: readonly FamilyDefinition[] = [
   {
     name: 'ambient_policy_dry_run',
     help: 'Inbound connections checked by dry-run policies, by what these would have done.',
+    type: 'counter',
+  },
+  {
+    name: 'ambient_connect_retries',
+    help: 'Connects that failed before any byte was delivered and were tried again, by the reason of the failure.',
+    type: 'counter',
+  },
+  {
+    name: 'istio_on_demand_dns',
+    help: 'Total number of requests that used on-demand DNS (unstable).',
     type: 'counter',
   },
 ];
@@ -207,6 +217,18 @@ export class ConnectionRecorder {
     const policies = dryRun.matched.map(({ policy, rule }) => `${policy}[${rule}]`).join(' ');
     const fields = { ...baseFields(parties, addresses), would: result, policies };
     this.#logger.info(fields, 'policy dry run');
+  }
+
+  /** A failed connect is tried again, elsewhere or later. */
+  countRetry(reason: FailureReason): void {
+    const labels = renderLabels([['reason', reason]]);
+    this.#table.add(this.#table.cell('ambient_connect_retries', labels), 1);
+  }
+
+  /** A connection used an endpoint that is known by name only. */
+  countOnDemandDns(source: Workload, hostname: string): void {
+    const labels = renderLabels([...sourceLabels(source), ['hostname', hostname]]);
+    this.#table.add(this.#table.cell('istio_on_demand_dns', labels), 1);
   }
 
   /** Labels may have changed: look them up again for the next connection. */

@@ -1,6 +1,5 @@
 // Connects for an outbound connection: decide, dial, and when a connect fails before any byte was delivered, decide
-// again. Other endpoints are tried at once, at most two; a tunnel listener that refuses is given a little time,
-// because its pod may be joining or leaving the mesh, or its node proxy restarting (see the leaving protocol).
+// again, as retry-plan.ts says.
 import { MeshError } from '../../common/errors.ts';
 import type { Tunnel, TunnelTarget } from '../../common/hbone/types.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
@@ -15,10 +14,11 @@ import type { JoinedInbound } from './inbound-types.ts';
 import { keepaliveOf } from './keepalive.ts';
 import { dialNodeLocal, findNodeLocal } from './node-local.ts';
 import type { ProxyContext } from './proxy-context.ts';
-import type { RefusalReason } from './reasons.ts';
+import { describeRemote } from './remote-workload.ts';
 import { buildRequest } from './request.ts';
-import type { OriginalDst, RequestDecision } from './request.ts';
-import { buildTunnelHeaders } from './tunnel-headers.ts';
+import type { ConnectDecision, OriginalDst, RequestDecision } from './request.ts';
+import { RetryPlan } from './retry-plan.ts';
+import { FORWARDED_NETWORK, buildTunnelHeaders } from './tunnel-headers.ts';
 
 /** Opens tunnels for a pod; implemented by the pod's pool. */
 export interface TunnelOpener {
@@ -28,11 +28,13 @@ export interface TunnelOpener {
 /** A connected upstream. */
 export interface DialedUpstream {
   readonly stream: Duplex;
-  readonly decision: Exclude<RequestDecision, { kind: 'refuse' }>;
+  readonly decision: ConnectDecision;
   /** Proven by the tunnel's server. */
   readonly serverIdentity: string | undefined;
   /** The destination's half when it is on this node. */
   readonly inbound?: JoinedInbound;
+  /** To be called when the stream has ended. */
+  readonly release?: () => void;
 }
 
 /** What to connect for. */
@@ -60,79 +62,81 @@ export class DialError extends Error {
   }
 }
 
-const MAX_OTHER_ENDPOINTS = 2;
-/** 3.1 s in all: a node proxy that was killed is back by then, or the connect was hopeless. */
-const PAUSES_MS = [50, 100, 200, 400, 800, 1550];
-
-/** A waypoint is never bypassed, so its restart is waited for: 7.7 s, a pod's usual time to be ready again. */
-const WAYPOINT_PAUSES_MS = [...PAUSES_MS, 1550, 1550, 1500];
-const WAYPOINT_REASONS: ReadonlySet<RefusalReason> = new Set([
-  'no_healthy_waypoint',
-  'unknown_waypoint',
-]);
-
 /** Decides and connects. Rejects with {@link DialError}. */
 export async function dialUpstream(
   context: ProxyContext,
   request: DialRequest,
 ): Promise<DialedUpstream> {
-  const exclude = new Set<string>();
-  let others = 0;
-  let pauses = 0;
+  const { reactor, recorder } = context;
+  const plan = new RetryPlan(reactor.now());
   let last: DialError | undefined;
   for (;;) {
-    const { source, destination } = request;
-    const decision = buildRequest({
-      store: context.store,
-      source,
-      destination,
-      random: Math.random,
-      exclude,
-    });
-    const isExhausted =
-      exclude.size > 0 &&
-      (decision.kind === 'refuse' ||
-        (decision.workload !== undefined && exclude.has(decision.workload.uid)));
-    if (isExhausted && last !== undefined) {
-      const isWaypoint = last.decision.kind === 'hbone' && last.decision.hop === 'waypoint';
-      const pauseMs = (isWaypoint ? WAYPOINT_PAUSES_MS : PAUSES_MS)[pauses++];
-      if (!last.failure.canWait || pauseMs === undefined || request.isAbandoned()) throw last;
-      exclude.clear();
-      others = 0;
-      await pause(context, pauseMs);
+    const decision = await decide(context, request, plan.exclude);
+    const step = plan.next(decision);
+    if (step.kind === 'stop' || (step.kind === 'wait' && request.isAbandoned())) {
+      throw last ?? new DialError(refusalOf(decision), decision);
+    }
+    if (step.kind === 'wait') {
+      await pause(context, step.pauseMs);
       continue;
     }
-    if (decision.kind === 'refuse') {
-      const canWait = WAYPOINT_REASONS.has(decision.reason);
-      const pauseMs = canWait ? WAYPOINT_PAUSES_MS[pauses++] : undefined;
-      if (pauseMs === undefined || request.isAbandoned()) {
-        throw new DialError(refusalOf(decision.reason, decision.detail), decision);
-      }
-      await pause(context, pauseMs);
-      continue;
-    }
+    if (last !== undefined) recorder.countRetry(last.failure.reason);
     try {
-      return await dialOnce(context, request, decision);
+      return await dialOnce(context, request, step.decision);
     } catch (err) {
       last = new DialError(describeTunnelFailure(err), decision);
-      if (!last.failure.canRetry || request.isAbandoned()) throw last;
-      if (decision.workload === undefined) throw last;
-      exclude.add(decision.workload.uid);
-      if (others++ >= MAX_OTHER_ENDPOINTS && !last.failure.canWait) throw last;
+      const isAgain = plan.failed(step.decision, last.failure, reactor.now());
+      if (!isAgain || request.isAbandoned()) throw last;
     }
   }
 }
 
-function refusalOf(reason: DialFailure['reason'], detail: string): DialFailure {
-  return { reason, detail, canRetry: false, canWait: false, isRefusal: true };
+type FinalDecision = Exclude<RequestDecision, { kind: 'resolve' }>;
+
+/** Decides, asking for the addresses of a name once where that is needed. */
+async function decide(
+  context: ProxyContext,
+  { source, destination }: DialRequest,
+  exclude: ReadonlySet<string>,
+): Promise<FinalDecision> {
+  const { store, hosts, config, recorder } = context;
+  let resolved: { readonly hostname: string; readonly addresses: readonly string[] } | undefined;
+  for (;;) {
+    const decision = buildRequest({
+      store,
+      source,
+      destination,
+      random: Math.random,
+      exclude,
+      isSocks5: config.isSocks5,
+      addressesOf: (hostname) =>
+        resolved?.hostname === hostname ? resolved.addresses : hosts.known(hostname),
+    });
+    if (decision.kind !== 'resolve') return decision;
+    const { hostname } = decision;
+    await hosts.resolve(hostname);
+    resolved = { hostname, addresses: hosts.known(hostname) ?? [] };
+    recorder.countOnDemandDns(source, hostname);
+  }
+}
+
+function refusalOf(decision: FinalDecision): DialFailure {
+  const isRefusal = decision.kind === 'refuse';
+  return {
+    reason: isRefusal ? decision.reason : 'connect_failed',
+    detail: isRefusal ? decision.detail : 'not connected',
+    canRetry: false,
+    canWait: false,
+    isRefusal,
+  };
 }
 
 async function dialOnce(
   context: ProxyContext,
   request: DialRequest,
-  decision: DialedUpstream['decision'],
+  decision: ConnectDecision,
 ): Promise<DialedUpstream> {
-  if (decision.kind !== 'hbone') {
+  if (decision.kind === 'tcp' || decision.kind === 'passthrough') {
     const stream = await connectTcp(context.reactor, {
       address: decision.address,
       port: decision.port,
@@ -142,21 +146,35 @@ async function dialOnce(
     });
     return { stream, decision, serverIdentity: undefined };
   }
-  const { source, client, baggage } = request;
-  const pod = findNodeLocal(context, source, decision);
-  if (pod !== undefined) {
+  const pod =
+    decision.kind === 'hbone' ? findNodeLocal(context, request.source, decision) : undefined;
+  if (pod !== undefined && decision.kind === 'hbone') {
     const local = await dialNodeLocal(context, pod, request, decision);
     return { ...local, decision, serverIdentity: local.identity };
   }
-  const tunnel = await request.tunnels.open({
-    address: decision.address,
-    port: decision.port,
-    authority: decision.authority,
-    headers: buildTunnelHeaders(baggage, client, decision.service?.hostname),
-    sourceIdentity: workloadIdentity(source),
-    expectedIdentities: decision.expectedIdentities,
-  });
-  return { stream: tunnel.stream, decision, serverIdentity: tunnel.serverIdentity };
+  const tunnel = await request.tunnels.open(tunnelTarget(context, request, decision));
+  const { stream, serverIdentity, release } = tunnel;
+  const made = { stream, serverIdentity, ...(release === undefined ? {} : { release }) };
+  if (decision.kind === 'hbone') return { ...made, decision };
+  const workload = decision.workload && describeRemote(decision.workload, tunnel);
+  return { ...made, decision: { ...decision, workload } };
+}
+
+function tunnelTarget(
+  context: ProxyContext,
+  { source, client, baggage }: DialRequest,
+  decision: Extract<ConnectDecision, { kind: 'hbone' | 'double_hbone' }>,
+): TunnelTarget {
+  const { address, port, authority, expectedIdentities } = decision;
+  const headers = buildTunnelHeaders(baggage, client, decision.service?.hostname);
+  const target = { address, port, authority, headers, expectedIdentities };
+  const sourceIdentity = workloadIdentity(source);
+  if (decision.kind === 'hbone') return { ...target, sourceIdentity };
+  const inner = {
+    headers: [...headers, [FORWARDED_NETWORK, context.config.network] as const],
+    expectedIdentities: decision.innerIdentities,
+  };
+  return { ...target, sourceIdentity, inner };
 }
 
 function pause(context: ProxyContext, delayMs: number): Promise<void> {

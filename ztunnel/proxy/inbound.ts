@@ -2,7 +2,8 @@
 // identity, the application is dialled from the client's address, 200, relay, one result.
 import type { ConnectionFacts } from '../../common/policy/evaluate.ts';
 import { decodeBaggage, decodeForwardedHost } from '../../common/hbone/baggage.ts';
-import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
+import { encodeProxyHeader } from '../../common/hbone/proxy-protocol.ts';
+import { joinHostPort, normalizeIp, parseIp, splitHostPort } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Service, Workload } from '../../common/workload/model.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
@@ -12,9 +13,11 @@ import type { OpenConnection } from './connection-result.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import type { InboundPod, InboundRequest, JoiningRequest } from './inbound-types.ts';
 import { buildInboundRequest } from './inbound-request.ts';
+import type { InboundDecision } from './inbound-request.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
-import { buildBaggage } from './tunnel-headers.ts';
+import type { OriginalDst } from './request.ts';
+import { FORWARDED_NETWORK, buildBaggage } from './tunnel-headers.ts';
 
 function isJoining(request: InboundRequest): request is JoiningRequest {
   return 'join' in request;
@@ -49,12 +52,7 @@ export async function serveInbound(
   }
   const pending = context.resolve(workload.network, request.peerAddress);
   if (pending !== undefined) await pending;
-  const decision = buildInboundRequest({
-    store: context.store,
-    workload,
-    authority: request.authority,
-    localIp: request.localAddress,
-  });
+  const decision = await decide(context, request, workload);
   if (decision.kind === 'refuse') {
     const parties = partiesOf(context, request, workload, undefined);
     context.recorder.refuse(parties, addresses, decision.reason, decision.detail);
@@ -73,12 +71,33 @@ export async function serveInbound(
   }
   const connection = context.recorder.open(parties, addresses, startedMs);
   const run = new InboundConnection(context, pod, request, connection);
-  await run.serve(pod.local.current ?? workload, decision.port, isGone);
+  await run.serve(pod.local.current ?? workload, decision, isGone);
 }
 
 /** The detail of `policy_missing`. */
 export function missingText(missing: readonly string[]): string {
   return `policies named by the workload have not arrived: ${missing.slice(0, 5).join(', ')}`;
+}
+
+type Acceptance = Extract<InboundDecision, { kind: 'accept' }>;
+
+/** Decides; an address that is not ours may belong to what this pod is the waypoint of, once that is known. */
+async function decide(
+  context: ProxyContext,
+  { authority, localAddress }: InboundRequest,
+  workload: Workload,
+): Promise<InboundDecision> {
+  const { isSocks5, isTunnelOnLoopback } = context.config;
+  const asked = { store: context.store, workload, authority, localIp: localAddress };
+  const decision = buildInboundRequest({ ...asked, isSocks5, isTunnelOnLoopback });
+  const target = splitHostPort(authority);
+  if (decision.kind === 'accept' || decision.reason !== 'ip_mismatch' || target === undefined) {
+    return decision;
+  }
+  const pending = context.resolve(workload.network, normalizeIp(target.host) ?? target.host);
+  if (pending === undefined) return decision;
+  await pending;
+  return buildInboundRequest({ ...asked, isSocks5, isTunnelOnLoopback });
 }
 
 /** One accepted CONNECT. Registered before its policy check, so that a change in between is not missed. */
@@ -102,8 +121,9 @@ class InboundConnection {
     this.#connection = connection;
   }
 
-  async serve(workload: Workload, port: number, isGone: () => boolean): Promise<void> {
+  async serve(workload: Workload, accepted: Acceptance, isGone: () => boolean): Promise<void> {
     const request = this.#request;
+    const { port } = accepted;
     const facts: ConnectionFacts = {
       sourceIdentity: request.peerIdentity,
       sourceIp: parseIp(request.peerAddress) ?? NO_IP,
@@ -124,7 +144,7 @@ class InboundConnection {
     }
     let app: TcpStream;
     try {
-      app = await this.#dialApp(port);
+      app = await this.#dialApp(accepted);
     } catch (err) {
       unregister();
       const { reason, detail } = describeTunnelFailure(err);
@@ -140,12 +160,19 @@ class InboundConnection {
       if (!isGone()) request.refuse(401);
       return;
     }
-    this.#relay(workload, app, unregister);
+    this.#relay(workload, { app, target: accepted.proxyTarget }, unregister);
   }
 
-  #relay(workload: Workload, app: TcpStream, unregister: () => void): void {
+  #relay(
+    workload: Workload,
+    { app, target }: { readonly app: TcpStream; readonly target: OriginalDst | undefined },
+    unregister: () => void,
+  ): void {
     const request = this.#request;
+    const { peerAddress: ip, peerPort: port, peerIdentity } = request;
+    const header = target && encodeProxyHeader({ ip, port }, target, peerIdentity);
     if (isJoining(request)) {
+      if (header !== undefined) app.writeBytes(header);
       this.#join(request, app, unregister);
       return;
     }
@@ -153,6 +180,7 @@ class InboundConnection {
       ? ([['baggage', buildBaggage(workload)]] as const)
       : [];
     const stream = request.accept(headers);
+    if (header !== undefined) app.writeBytes(header);
     const relay = startRelay(stream, app, this.#connection, (result) => {
       unregister();
       this.#connection.finish(this.#aborted ?? relayOutcome(result));
@@ -194,14 +222,16 @@ class InboundConnection {
     });
   }
 
-  #dialApp(port: number): Promise<TcpStream> {
+  #dialApp({ address, port, proxyTarget }: Acceptance): Promise<TcpStream> {
     const { peerAddress, localAddress } = this.#request;
     const { config, reactor } = this.#context;
     const { netns } = this.#pod;
     // An application that calls itself is dialled plainly: its own address cannot be spoofed.
-    const isSpoofed = config.isSourcePreserved && peerAddress !== localAddress;
+    // A tunnel is told by its header; loopback could not answer a spoofed address.
+    const isSpoofable = proxyTarget === undefined || !config.isTunnelOnLoopback;
+    const isSpoofed = config.isSourcePreserved && isSpoofable && peerAddress !== localAddress;
     return connectTcp(reactor, {
-      address: localAddress,
+      address,
       port,
       mark: config.packetMark,
       ...(netns === undefined ? {} : { netns }),
@@ -251,8 +281,15 @@ function sourceOf(
   request: InboundRequest,
   workload: Workload | undefined,
 ): Workload | undefined {
-  if (workload === undefined) return undefined;
+  if (workload === undefined || isFromGateway(context, request)) return undefined;
   const found = context.store.findWorkload(workload.network, request.peerAddress);
   if (found === undefined || workloadIdentity(found) !== request.peerIdentity) return undefined;
   return found;
+}
+
+/** Whether the connection came through a network gateway: its address then says nothing about the source. */
+function isFromGateway(context: ProxyContext, { headers }: InboundRequest): boolean {
+  const network = headers.find(([name]) => name === FORWARDED_NETWORK)?.[1];
+  if (network === undefined) return false;
+  return network.toLowerCase() !== context.config.network.toLowerCase();
 }

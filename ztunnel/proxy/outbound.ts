@@ -88,6 +88,7 @@ function abandon(context: ProxyContext, parts: OutboundRelay): void {
   const outcome = { reason: 'downstream_reset', detail: 'closed while connecting' } as const;
   connection.finish(outcome);
   upstream.inbound?.finish(outcome);
+  upstream.release?.();
 }
 
 interface OutboundRelay {
@@ -112,6 +113,7 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
     const outcome = relayOutcome(result);
     connection.finish(aborted ?? outcome);
     inbound?.finish(outcome);
+    upstream.release?.();
   });
   inbound?.onRelay((detail) => relay.abort(detail));
   const unregister = pod.connections.register({
@@ -147,6 +149,7 @@ function countBoth(one: RelayCounters, other: RelayCounters): RelayCounters {
 
 function protocolOf({ decision, inbound }: DialedUpstream): ConnectionDump['protocol'] {
   if (inbound !== undefined) return 'NODE_LOCAL';
+  if (decision.kind === 'double_hbone') return 'DOUBLEHBONE';
   return decision.kind === 'hbone' ? 'HBONE' : 'TCP';
 }
 
@@ -154,9 +157,9 @@ function connectedAddresses(
   addresses: ConnectionAddresses,
   decision: RequestDecision,
 ): ConnectionAddresses {
-  if (decision.kind === 'refuse') return addresses;
+  if (decision.kind === 'refuse' || decision.kind === 'resolve') return addresses;
   const dst = joinHostPort(decision.address, decision.port);
-  return decision.kind === 'hbone'
+  return decision.kind === 'hbone' || decision.kind === 'double_hbone'
     ? { ...addresses, dst, hboneAddr: decision.authority }
     : { ...addresses, dst };
 }
@@ -190,12 +193,16 @@ function partiesOf(
     source,
     sourceBaggage: undefined,
     sourceIdentity:
-      source !== undefined && decision?.kind === 'hbone' ? workloadIdentity(source) : undefined,
+      source !== undefined && isTunnelled(decision) ? workloadIdentity(source) : undefined,
     destination: decision?.workload,
     destinationIdentity: upstream?.serverIdentity,
     service: decision?.service,
     isNodeLocal: upstream?.inbound !== undefined,
   };
+}
+
+function isTunnelled(decision: RequestDecision | undefined): boolean {
+  return decision?.kind === 'hbone' || decision?.kind === 'double_hbone';
 }
 
 function podName(pod: OutboundPod): string {

@@ -15,7 +15,7 @@ import type { DecidingRule } from './connection-manager.ts';
 import type { ConnectionOutcome, OpenConnection } from './connection-result.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
-import { ILLEGAL_PORTS } from './request.ts';
+import { isOwnPort } from './request.ts';
 import type { OriginalDst } from './request.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
 
@@ -42,7 +42,7 @@ export async function servePassthrough(
     context.recorder.refuse(parties, addresses, reason, detail);
     stream.reset();
   };
-  if (ILLEGAL_PORTS.has(port)) {
+  if (isOwnPort(port, context.config.isSocks5)) {
     refuse('recursive_call', `recursive call to ${addresses.dst}`);
     return;
   }

@@ -1,5 +1,6 @@
 // A pod's outgoing tunnels: the shared pool of common/hbone, dialling from the pod's network namespace with the source
 // workload's certificate.
+import { openInnerTunnel } from '../../common/hbone/inner-tunnel.ts';
 import { HbonePool, isTunnelFailure } from '../../common/hbone/tunnel-pool.ts';
 import type { Tunnel, TunnelTarget } from '../../common/hbone/types.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
@@ -17,6 +18,8 @@ const RESPONSE_TIMEOUT_MS = 15_000;
 export class PodTunnels implements TunnelOpener {
   readonly #context: ProxyContext;
   readonly #pool: HbonePool;
+  /** Addresses of network gateways that were used; they have no workload in this network. */
+  readonly #gateways = new Set<string>();
 
   constructor(context: ProxyContext, netns: Netns | undefined) {
     this.#context = context;
@@ -42,7 +45,30 @@ export class PodTunnels implements TunnelOpener {
 
   /** Opens a tunnel. Rejects with {@link TunnelError}. */
   async open(target: TunnelTarget): Promise<Tunnel> {
+    if (target.inner !== undefined) this.#gateways.add(target.address);
     const result = await this.#pool.connect(target);
+    if (isTunnelFailure(result)) throw new TunnelError(result);
+    return target.inner === undefined ? result : this.#openInner(target, target.inner, result);
+  }
+
+  async #openInner(
+    { sourceIdentity, authority }: TunnelTarget,
+    inner: NonNullable<TunnelTarget['inner']>,
+    { stream }: Tunnel,
+  ): Promise<Tunnel> {
+    const { reactor, certificates, config } = this.#context;
+    const context = certificates.current(sourceIdentity)?.client;
+    if (context === undefined) {
+      stream.reset();
+      throw new TunnelError({ code: 'certificate', detail: `no certificate of ${sourceIdentity}` });
+    }
+    const result = await openInnerTunnel(reactor, stream, {
+      ...inner,
+      authority,
+      context,
+      session: sessionOptions(config, false),
+      timeoutMs: RESPONSE_TIMEOUT_MS,
+    });
     if (isTunnelFailure(result)) throw new TunnelError(result);
     return result;
   }
@@ -51,7 +77,9 @@ export class PodTunnels implements TunnelOpener {
   retireStale(): void {
     const { store, config } = this.#context;
     this.#pool.drainAddresses(
-      (address) => store.findWorkload(config.network, address)?.protocol !== 'HBONE',
+      (address) =>
+        !this.#gateways.has(address) &&
+        store.findWorkload(config.network, address)?.protocol !== 'HBONE',
     );
   }
 

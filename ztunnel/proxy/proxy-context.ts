@@ -8,6 +8,7 @@ import type { CertificateStore } from '../identity/certificate-store.ts';
 import type { PolicyGate } from './policy-gate.ts';
 import type { ConnectionRecorder } from './connection-result.ts';
 import type { InboundPod } from './inbound-types.ts';
+import type { HostAddresses } from './host-addresses.ts';
 
 /** Shared by every pod of the thread. */
 export interface ProxyContext {
@@ -20,6 +21,7 @@ export interface ProxyContext {
   readonly logger: Logger;
   /** The pod of this node that a workload record describes now. */
   findPod(workload: Workload): InboundPod | undefined;
+  readonly hosts: HostAddresses;
   /** Makes sure the store has what is known of an address; undefined when it has it already. */
   resolve(network: string, ip: string): Promise<void> | undefined;
 }

@@ -14,6 +14,7 @@ export const REASON_FLAGS = {
   unknown_waypoint: 'CONNECT',
   no_healthy_waypoint: 'CONNECT',
   cross_network: 'CONNECT',
+  no_healthy_gateway: 'CONNECT',
   no_address: 'CONNECT',
   // Policy.
   policy_denied: 'DENY',
@@ -54,5 +55,6 @@ export type RefusalReason = Extract<
   | 'unknown_waypoint'
   | 'no_healthy_waypoint'
   | 'cross_network'
+  | 'no_healthy_gateway'
   | 'no_address'
 >;

@@ -68,6 +68,20 @@ function securityPolicy(parties: ConnectionParties, isMutualTls: boolean): strin
   return isMutualTls ? 'mutual_tls' : 'unknown';
 }
 
+/** What on-demand DNS says of who asked. */
+export function sourceLabels(source: Workload): Label[] {
+  return [
+    ['source_workload', known(source.workloadName)],
+    ['source_canonical_service', known(source.canonicalName)],
+    ['source_canonical_revision', known(source.canonicalRevision)],
+    ['source_workload_namespace', known(source.namespace)],
+    ['source_principal', workloadIdentity(source)],
+    ['source_app', known(source.canonicalName)],
+    ['source_version', known(source.canonicalRevision)],
+    ['source_cluster', known(source.clusterId)],
+  ];
+}
+
 function known(value: string | undefined): string {
   return value === undefined || value === '' ? 'unknown' : value;
 }

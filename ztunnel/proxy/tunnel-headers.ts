@@ -42,6 +42,9 @@ export function buildTunnelHeaders(
   ];
 }
 
+/** Tells the receiver that the connection came through a network gateway, and from which network. */
+export const FORWARDED_NETWORK = 'x-forwarded-network';
+
 /** An id for correlation, not a secret: the cheap source of randomness is enough. */
 function newTraceparent(): string {
   return `00-${hex8()}${hex8()}${hex8()}${hex8()}-${hex8()}${hex8()}-00`;

@@ -156,6 +156,7 @@ export class StatePublisher {
     this.#sent.add(workload.uid);
     collected.set(workload.uid, { kind: 'workload', workload });
     this.#addGateway(collected, workload.waypoint);
+    this.#addGateway(collected, workload.networkGateway);
     // Inbound labels and hostname authorities need the records of its services, not their endpoints.
     for (const key of Object.keys(workload.services)) {
       if (this.#services.has(key)) continue;

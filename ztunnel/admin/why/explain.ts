@@ -85,7 +85,8 @@ class Explainer {
     const decision = this.#decide(source, destination);
     this.#decision = decision;
     const certificate = this.#sources.certificateState(identity);
-    if (decision.kind === 'hbone' && certificate !== undefined) {
+    const isTunnelled = decision.kind === 'hbone' || decision.kind === 'double_hbone';
+    if (isTunnelled && certificate !== undefined) {
       const isThere = certificate === 'Available';
       const detail = `the certificate of ${identity}: ${certificate}`;
       if (isThere) this.#say('certificate', detail);
@@ -163,6 +164,15 @@ class Explainer {
           `mutual TLS to ${joinHostPort(decision.address, decision.port)} for ${decision.authority}, which must prove to be ${decision.expectedIdentities.join(' or ')}`,
         );
         return;
+      case 'double_hbone':
+        this.#say(
+          'transport',
+          `mutual TLS to the network gateway ${joinHostPort(decision.address, decision.port)}, which must prove to be ${decision.expectedIdentities.join(' or ')}, and within it to ${decision.authority}, which must prove to be ${decision.innerIdentities.join(' or ') || 'nobody known'}`,
+        );
+        return;
+      case 'resolve':
+        this.#say('transport', `${decision.hostname} is resolved when connecting`, 'info');
+        return;
       default: {
         const to = joinHostPort(decision.address, decision.port);
         const why =
@@ -225,6 +235,10 @@ class Explainer {
   #arrive(source: Workload, decision: RequestDecision, destination: OriginalDst): void {
     if (decision.kind === 'refuse') return;
     const { workload } = decision;
+    if (decision.kind === 'double_hbone') {
+      this.#say('policy', 'policies of the other network are enforced there', 'info');
+      return;
+    }
     if (workload === undefined || decision.kind !== 'hbone') {
       const detail = 'there is no node proxy at the other end: no policy is enforced there';
       this.#say('policy', detail, 'info');
@@ -362,11 +376,11 @@ function describeDecision(decision: RequestDecision): WhyDecision {
   return {
     kind,
     hop: kind === 'hbone' ? decision.hop : null,
-    address: kind === 'refuse' ? null : decision.address,
-    port: kind === 'refuse' ? null : decision.port,
-    authority: kind === 'hbone' ? decision.authority : null,
+    address: 'address' in decision ? decision.address : null,
+    port: 'port' in decision ? decision.port : null,
+    authority: 'authority' in decision ? decision.authority : null,
     workload: workload === undefined ? null : nameOf(workload),
     service: service === undefined ? null : serviceKey(service),
-    expectedIdentities: kind === 'hbone' ? decision.expectedIdentities : [],
+    expectedIdentities: 'expectedIdentities' in decision ? decision.expectedIdentities : [],
   };
 }

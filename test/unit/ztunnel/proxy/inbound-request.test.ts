@@ -90,8 +90,107 @@ describe('buildInboundRequest', () => {
     assert.partialDeepStrictEqual(buildInboundRequest(context), { kind: 'accept', port: 80 });
   });
 
-  it('an application tunnel takes any address and sets the port', () => {
+  const proxied = makeWorkload('proxied', '10.0.0.6', {
+    applicationTunnel: { protocol: 'PROXY', port: 9000 },
+    services: memberOf('web', 'dual'),
+  });
+  const dual = makeService('dual', '', {
+    vips: [
+      { network: 'far', ip: '10.1.0.1' },
+      { network: '', ip: 'fd00::96' },
+      { network: '', ip: '10.96.0.2' },
+    ],
+  });
+  store.upsertService(dual);
+  store.upsertService(makeService('bare', ''));
+  const tunnels = [
+    {
+      name: 'an address authority is the target as it is',
+      authority: '10.9.9.9:80',
+      wanted: { address: '127.0.0.1', port: 9000, proxyTarget: { ip: '10.9.9.9', port: 80 } },
+    },
+    {
+      name: 'an ipv6 pod has its own loopback',
+      authority: '[fd00::9]:80',
+      localIp: 'fd00::6',
+      wanted: { address: '::1', port: 9000, proxyTarget: { ip: 'fd00::9', port: 80 } },
+    },
+    {
+      name: 'a hostname is told by its address of this network, ipv4 first, with the service’s port',
+      authority: 'dual.default.svc.cluster.local:80',
+      wanted: { port: 9000, proxyTarget: { ip: '10.96.0.2', port: 80 } },
+    },
+    {
+      name: 'a hostname without any address is refused',
+      authority: 'bare.default.svc.cluster.local:80',
+      wanted: { kind: 'refuse', status: 503 },
+    },
+    {
+      name: 'loopback can be turned off',
+      authority: '10.9.9.9:80',
+      isTunnelOnLoopback: false,
+      wanted: { address: '10.0.0.6', port: 9000, proxyTarget: { ip: '10.9.9.9', port: 80 } },
+    },
+    {
+      name: 'our own listeners stay out of reach',
+      authority: '10.9.9.9:15006',
+      wanted: { kind: 'refuse', reason: 'recursive_call' },
+    },
+  ];
+  for (const { name, wanted, ...more } of tunnels) {
+    it(`proxy tunnel: ${name}`, () => {
+      const context = { store, workload: proxied, localIp: '10.0.0.6', ...more };
+      assert.partialDeepStrictEqual(buildInboundRequest(context), wanted);
+    });
+  }
+
+  it('a named port is what this endpoint maps it to', () => {
+    const named = makeService('named', '10.96.0.5', {
+      ports: [{ servicePort: 80, targetPort: 0 }],
+    });
+    store.upsertService(named);
+    const key = 'default/named.default.svc.cluster.local';
+    const authority = 'named.default.svc.cluster.local:80';
+    const ask = (targetPort: number): object =>
+      buildInboundRequest({
+        store,
+        workload: makeWorkload('x', '10.0.0.2', {
+          services: { [key]: [{ servicePort: 80, targetPort }] },
+        }),
+        authority,
+        localIp: '10.0.0.2',
+      });
+    assert.partialDeepStrictEqual(ask(9090), { kind: 'accept', port: 9090 });
+    assert.partialDeepStrictEqual(ask(0), { kind: 'refuse', status: 503 });
+  });
+
+  it('a service behind a weighted waypoint is ours', () => {
+    store.upsertService(
+      makeService('split', '10.96.0.7', {
+        weightedWaypoints: [
+          {
+            destination: {
+              kind: 'hostname',
+              namespace: 'default',
+              hostname: 'gate.default.svc.cluster.local',
+              port: 15008,
+            },
+            weight: 1,
+          },
+        ],
+      }),
+    );
+    const context = { store, workload: sandwich, authority: '10.96.0.7:80', localIp: '10.0.0.9' };
+    assert.partialDeepStrictEqual(buildInboundRequest(context), { kind: 'accept', port: 80 });
+  });
+
+  it('an application tunnel without protocol takes any address and sets the port', () => {
     const context = { store, workload: tunnelled, authority: '10.9.9.9:80', localIp: '10.0.0.7' };
-    assert.partialDeepStrictEqual(buildInboundRequest(context), { kind: 'accept', port: 9000 });
+    assert.partialDeepStrictEqual(buildInboundRequest(context), {
+      kind: 'accept',
+      address: '10.0.0.7',
+      port: 9000,
+      proxyTarget: undefined,
+    });
   });
 });

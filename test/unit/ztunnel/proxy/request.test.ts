@@ -25,12 +25,44 @@ const waypointService = makeService('waypoint', '10.96.0.9', {
   ports: [{ servicePort: 15008, targetPort: 15008 }],
 });
 
+const gatewayHost: GatewayAddress = {
+  kind: 'hostname',
+  namespace: 'default',
+  hostname: 'gateway.default.svc.cluster.local',
+  port: 15008,
+};
+/** As a control plane describes it: a public address in the far network. */
+const gatewayPod = makeWorkload('gateway', '192.0.2.1', {
+  network: 'far',
+  services: portsOf('gateway', 15008, 15008),
+});
+const gatewayService = makeService('gateway', '', {
+  ports: [{ servicePort: 15008, targetPort: 15008 }],
+});
+const remoteServer = makeWorkload('server', '', {
+  network: 'far',
+  services: memberOf('web'),
+  networkGateway: gatewayHost,
+});
+const external = makeWorkload('external', '', {
+  hostname: 'example.com',
+  protocol: 'TCP',
+  services: memberOf('web'),
+});
+
+function portsOf(name: string, servicePort: number, targetPort: number): Workload['services'] {
+  return { [`default/${name}.default.svc.cluster.local`]: [{ servicePort, targetPort }] };
+}
+
 interface Row {
   readonly name: string;
   readonly workloads?: readonly Workload[];
   readonly services?: readonly Service[];
   readonly destination: readonly [string, number];
   readonly source?: Workload;
+  readonly isSocks5?: boolean;
+  /** What the hostname resolves to. */
+  readonly addresses?: readonly string[];
   readonly wanted: Partial<RequestDecision>;
 }
 
@@ -190,17 +222,259 @@ const rows: readonly Row[] = [
     wanted: { kind: 'tcp', address: '10.0.1.1', port: 8080 },
   },
   {
-    name: 'an endpoint in another network is not dialled plainly',
+    name: 'an endpoint in another network without its gateway is not dialled plainly',
+    workloads: [remoteServer],
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'refuse', reason: 'no_healthy_gateway' },
+  },
+  {
+    name: 'an endpoint in another network is reached through its gateway, in two tunnels',
+    workloads: [remoteServer, gatewayPod],
+    services: [
+      makeService('web', '10.96.0.1', { subjectAltNames: ['spiffe://far/ns/web/sa/all'] }),
+      gatewayService,
+    ],
+    destination: ['10.96.0.1', 80],
+    wanted: {
+      kind: 'double_hbone',
+      address: '192.0.2.1',
+      port: 15008,
+      authority: 'web.default.svc.cluster.local:80',
+      expectedIdentities: ['spiffe://cluster.local/ns/default/sa/gateway'],
+      innerIdentities: [
+        'spiffe://far/ns/web/sa/all',
+        'spiffe://cluster.local/ns/default/sa/server',
+      ],
+      workload: gatewayPod,
+    },
+  },
+  {
+    name: 'a gateway by address is found in its own network',
     workloads: [
-      makeWorkload('server', '10.0.0.2', {
-        network: 'far',
-        services: memberOf('web'),
-        networkGateway: waypointHost,
-      }),
+      {
+        ...remoteServer,
+        networkGateway: { kind: 'address', network: 'far', ip: '192.0.2.1', port: 15009 },
+      },
+      { ...gatewayPod, network: 'far', services: {} },
     ],
     services: [makeService('web', '10.96.0.1')],
     destination: ['10.96.0.1', 80],
+    wanted: { kind: 'double_hbone', address: '192.0.2.1', port: 15009 },
+  },
+  {
+    name: 'a record for many without an account adds no identity',
+    workloads: [{ ...remoteServer, serviceAccount: '' }, gatewayPod],
+    services: [makeService('web', '10.96.0.1'), gatewayService],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'double_hbone', innerIdentities: [] },
+  },
+  {
+    name: 'endpoints here are used when the gateway of those elsewhere is missing',
+    workloads: [remoteServer, makeWorkload('here', '10.0.0.5', { services: memberOf('web') })],
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.5' },
+  },
+  {
+    name: 'failover leaves the network when nothing is left in it',
+    workloads: [
+      remoteServer,
+      gatewayPod,
+      makeWorkload('here', '10.0.0.5', { services: memberOf('web'), isHealthy: false }),
+    ],
+    services: [
+      makeService('web', '10.96.0.1', {
+        loadBalancer: {
+          mode: 'FAILOVER',
+          routingPreferences: ['NETWORK', 'REGION'],
+          healthPolicy: 'ONLY_HEALTHY',
+        },
+      }),
+      gatewayService,
+    ],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'double_hbone', address: '192.0.2.1' },
+  },
+  {
+    name: 'a waypoint in another network is reached through that network’s gateway',
+    workloads: [
+      { ...waypointPod, network: 'far', ips: [], networkGateway: gatewayHost },
+      gatewayPod,
+    ],
+    services: [
+      makeService('web', '10.96.0.1', { waypoint: waypointHost }),
+      waypointService,
+      gatewayService,
+    ],
+    destination: ['10.96.0.1', 80],
+    wanted: {
+      kind: 'double_hbone',
+      address: '192.0.2.1',
+      authority: 'web.default.svc.cluster.local:80',
+      innerIdentities: ['spiffe://cluster.local/ns/default/sa/waypoint'],
+    },
+  },
+  {
+    name: 'a workload’s waypoint in another network is not reached by address',
+    workloads: [
+      makeWorkload('server', '10.0.0.2', { waypoint: waypointHost }),
+      { ...waypointPod, network: 'far', ips: [], networkGateway: gatewayHost },
+      gatewayPod,
+    ],
+    services: [waypointService, gatewayService],
+    destination: ['10.0.0.2', 80],
     wanted: { kind: 'refuse', reason: 'cross_network' },
+  },
+  {
+    name: 'a waypoint of the weighted set is not sent to another of the set',
+    workloads: [
+      makeWorkload('server', '10.0.0.2', { services: memberOf('web') }),
+      waypointPod,
+      makeWorkload('other', '10.0.0.8'),
+    ],
+    services: [
+      makeService('web', '10.96.0.1', {
+        weightedWaypoints: [
+          { destination: { kind: 'address', network: '', ip: '10.0.0.8', port: 15008 }, weight: 9 },
+          { destination: waypointHost, weight: 1 },
+        ],
+      }),
+      waypointService,
+    ],
+    source: waypointPod,
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.2', hop: 'workload' },
+  },
+  {
+    name: 'another pod of the same account is not the waypoint',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') }), waypointPod],
+    services: [makeService('web', '10.96.0.1', { waypoint: waypointHost }), waypointService],
+    source: { ...source, serviceAccount: 'waypoint' },
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.9', hop: 'waypoint' },
+  },
+  {
+    name: 'a waypoint by address keeps its own family',
+    workloads: [
+      makeWorkload('server', 'fd00::2', {
+        waypoint: { kind: 'address', network: '', ip: '10.0.0.9', port: 15008 },
+      }),
+      { ...waypointPod, ips: ['fd00::9', '10.0.0.9'], services: {} },
+    ],
+    destination: ['fd00::2', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.9', authority: '[fd00::2]:80', hop: 'waypoint' },
+  },
+  {
+    name: 'a waypoint by name takes the dialled family',
+    workloads: [
+      makeWorkload('server', 'fd00::2', { waypoint: waypointHost }),
+      { ...waypointPod, ips: ['10.0.0.9', 'fd00::9'] },
+    ],
+    services: [waypointService],
+    destination: ['fd00::2', 80],
+    wanted: { kind: 'hbone', address: 'fd00::9', hop: 'waypoint' },
+  },
+  {
+    name: 'an address that is workload and service uses the service’s waypoint',
+    workloads: [makeWorkload('server', '10.96.0.1', { services: memberOf('web') }), waypointPod],
+    services: [makeService('web', '10.96.0.1', { waypoint: waypointHost }), waypointService],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.9', hop: 'waypoint' },
+  },
+  {
+    name: 'a headless service is dialled by its endpoint’s address',
+    workloads: [makeWorkload('server', 'fd00::2', { services: memberOf('web') })],
+    services: [makeService('web', '')],
+    destination: ['fd00::2', 8080],
+    wanted: { kind: 'hbone', address: 'fd00::2', port: 15008, authority: '[fd00::2]:8080' },
+  },
+  {
+    name: 'a named port is what the endpoint maps it to',
+    workloads: [makeWorkload('server', 'fd00::2', { services: portsOf('web', 80, 9090) })],
+    services: [makeService('web', 'fd00::96', { ports: [{ servicePort: 80, targetPort: 0 }] })],
+    destination: ['fd00::96', 80],
+    wanted: { kind: 'hbone', authority: '[fd00::2]:9090' },
+  },
+  {
+    name: 'a named port that the endpoint lacks is refused',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: portsOf('web', 80, 0) })],
+    services: [makeService('web', '10.96.0.1', { ports: [{ servicePort: 80, targetPort: 0 }] })],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'refuse', reason: 'no_healthy_upstream' },
+  },
+  {
+    name: 'a cidr address of a service, ipv6',
+    workloads: [makeWorkload('server', 'fd00::2', { protocol: 'TCP', services: memberOf('web') })],
+    services: [
+      makeService('web', '', { cidrVips: [{ network: '', ip: '2001:db8::', length: 32 }] }),
+    ],
+    destination: ['2001:db8::1', 80],
+    wanted: { kind: 'tcp', address: 'fd00::2', port: 8080 },
+  },
+  {
+    name: 'a service of another namespace that hides is passed through',
+    services: [makeService('web', '10.96.0.1', { namespace: 'other', visibility: 'NAMESPACE' })],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'passthrough' },
+  },
+  {
+    name: 'a pod that calls itself by its address gets a tunnel like any other',
+    destination: ['10.0.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.1', authority: '10.0.0.1:80', hop: 'workload' },
+  },
+  {
+    name: 'an endpoint known by name only is asked for',
+    workloads: [external],
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'resolve', hostname: 'example.com' },
+  },
+  {
+    name: 'a resolved name is dialled, the dialled family first',
+    workloads: [external],
+    services: [makeService('web', 'fd00::96')],
+    destination: ['fd00::96', 80],
+    addresses: ['192.0.2.9', '2001:db8::9'],
+    wanted: { kind: 'tcp', address: '2001:db8::9', port: 8080 },
+  },
+  {
+    name: 'a resolved name of the other family is better than none',
+    workloads: [external],
+    services: [makeService('web', 'fd00::96')],
+    destination: ['fd00::96', 80],
+    addresses: ['192.0.2.9'],
+    wanted: { kind: 'tcp', address: '192.0.2.9' },
+  },
+  {
+    name: 'a name without addresses is refused',
+    workloads: [external],
+    services: [makeService('web', '10.96.0.1')],
+    destination: ['10.96.0.1', 80],
+    addresses: [],
+    wanted: { kind: 'refuse', reason: 'no_address' },
+  },
+  {
+    name: 'a recursive call on ipv6 is refused',
+    destination: ['::1', 15001],
+    wanted: { kind: 'refuse', reason: 'recursive_call' },
+  },
+  {
+    name: 'the socks5 port is ours when there is such a listener',
+    destination: ['127.0.0.1', 15080],
+    isSocks5: true,
+    wanted: { kind: 'refuse', reason: 'recursive_call' },
+  },
+  {
+    name: 'the socks5 port is anybody’s otherwise',
+    destination: ['127.0.0.1', 15080],
+    wanted: { kind: 'passthrough' },
+  },
+  {
+    name: 'our ports at another address are not ours',
+    workloads: [makeWorkload('server', '10.0.0.2', { protocol: 'TCP' })],
+    destination: ['10.0.0.2', 15008],
+    wanted: { kind: 'tcp', address: '10.0.0.2', port: 15008 },
   },
   {
     name: 'a recursive call is refused',
@@ -239,6 +513,8 @@ describe('buildRequest', () => {
         source: row.source ?? source,
         destination: { ip, port },
         random: () => 0,
+        isSocks5: row.isSocks5 ?? false,
+        addressesOf: () => row.addresses,
       });
       assert.partialDeepStrictEqual(decision, row.wanted);
     });
