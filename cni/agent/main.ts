@@ -3,13 +3,13 @@ import { errorMessage } from '../../common/errors.ts';
 import { createLoggerRoot } from '../../common/telemetry/logger.ts';
 import { Agent } from './app.ts';
 import { readConfig } from './config.ts';
+import { SETTINGS } from './settings.ts';
 
-const HELP = `The CNI node agent of the mesh. Configured by environment variables:
+const HELP = `The CNI node agent of the mesh. Configured by environment variables (docs/config.md):
 
-  NODE_NAME (required), POD_NAMESPACE, EXCLUDE_NAMESPACES, ENABLEMENT_SELECTORS, AMBIENT_DNS_CAPTURE,
-  AMBIENT_IPV6, HOST_PROBE_SNAT_IP, HOST_PROBE_SNAT_IPV6, CNI_BIN_DIR, CNI_NET_DIR, CNI_CONF_NAME,
-  CNI_AGENT_RUN_DIR, CNI_NODE_RUN_DIR, CNI_NETNS_DIR, ZTUNNEL_UDS_ADDRESS, MONITORING_PORT, HEALTH_PORT,
-  AMBIENT_LEAVE_DRAIN, KUBECONFIG, LOG_LEVEL
+${Object.keys(SETTINGS)
+  .map((name) => `  ${name}`)
+  .join('\n')}
 `;
 
 async function run(): Promise<void> {
@@ -31,4 +31,9 @@ async function run(): Promise<void> {
 }
 
 if (process.argv.includes('--help')) process.stdout.write(HELP);
-else await run();
+else {
+  await run().catch((err: unknown) => {
+    process.stderr.write(`cni agent: ${errorMessage(err)}\n`);
+    process.exit(1);
+  });
+}
