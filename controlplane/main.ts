@@ -1,4 +1,5 @@
 // Entry of the control plane. SIGTERM and SIGINT end it in order; the proxies keep working without it.
+import { flushCompileCache } from 'node:module';
 import { errorMessage } from '../common/errors.ts';
 import { startApp } from './app.ts';
 import { readConfig } from './config.ts';
@@ -31,7 +32,8 @@ async function main(args: readonly string[]): Promise<void> {
     process.once('SIGINT', resolve);
   });
   const app = startApp(config);
-  app.catch(fail);
+  // The next process finds its modules compiled, also when this one is killed.
+  app.then(() => flushCompileCache(), fail);
   await stop;
   // One that is still waiting for the API has nothing to close.
   const started = await Promise.race([app, Promise.resolve(undefined)]);

@@ -1,5 +1,6 @@
 // Puts the control thread together: xDS and local files, the waypoint's certificate, endpoints; and the data thread
 // they drive. The control plane is not needed once its state and a certificate are here.
+import { flushCompileCache } from 'node:module';
 import { sleep, systemClock } from '../common/clock.ts';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { CaClient } from '../common/grpc/ca-client.ts';
@@ -113,7 +114,11 @@ function createProgress(listen: () => Promise<unknown>, logger: Logger): Progres
       if (progress.isListening || !progress.hasConfig || !progress.hasCertificate) return;
       progress.isListening = true;
       listen().then(
-        () => logger.info({}, 'serving tunnels'),
+        () => {
+          logger.info({}, 'serving tunnels');
+          // The next process finds its modules compiled, also when this one is killed.
+          flushCompileCache();
+        },
         (err: unknown) => logger.error({ err: errorMessage(err) }, 'cannot serve tunnels'),
       );
     },

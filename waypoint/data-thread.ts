@@ -1,5 +1,6 @@
 // Entry of a data thread: a reactor, and the data plane that the control thread drives by messages. Messages are
 // handled between turns of the reactor.
+import { flushCompileCache } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { createLoggerRoot } from '../common/telemetry/logger.ts';
@@ -33,3 +34,4 @@ port.on('message', (request: DataRequest) => {
 });
 reactor.start();
 emit({ kind: 'ready', wakeFd: reactor.wakeFd });
+flushCompileCache();

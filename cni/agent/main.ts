@@ -1,4 +1,5 @@
 // The CNI node agent (Istio's istio-cni-node): enrols this node's pods in the mesh and keeps them enrolled.
+import { flushCompileCache } from 'node:module';
 import { errorMessage } from '../../common/errors.ts';
 import { createLoggerRoot } from '../../common/telemetry/logger.ts';
 import { Agent } from './app.ts';
@@ -18,6 +19,8 @@ async function run(): Promise<void> {
   const logger = root.scope('cni');
   try {
     const agent = await Agent.start(config, root);
+    // The next process finds its modules compiled, also when this one is killed.
+    flushCompileCache();
     const signal = await new Promise<string>((resolve) => {
       for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => resolve(name));
     });

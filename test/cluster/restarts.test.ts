@@ -74,6 +74,17 @@ describe('restarts', () => {
     });
   }
 
+  it('a proxy that dies while the node agent is away: the next serves the pods the holder knows', async () => {
+    mesh.stopAgent('b');
+    mesh.killProxy('b');
+    const { status, stdout } = await mesh.ask('client', SERVER.ip);
+    assert.deepEqual([status, stdout], [0, 'server saw 10.77.0.1: hello\n']);
+    const ready = await mesh.readiness('b');
+    assert.equal(await ready.text(), 'not ready, pending: workload proxy manager\n');
+    mesh.startAgent('b');
+    await mesh.whenReady('b');
+  });
+
   it('a replacement takes over without a failed connection; the old one keeps its own to their end', async () => {
     const load = mesh.load('client', SERVER.ip);
     const plain = mesh.load('outside', SERVER.ip);

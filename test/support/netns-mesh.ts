@@ -74,7 +74,7 @@ export type ProxyCommand = 'proxy' | 'holder';
 interface TestNode {
   readonly name: string;
   ports: { readonly admin: number; readonly stats: number; readonly readiness: number };
-  readonly zds: SeqpacketServer;
+  zds: SeqpacketServer;
   session: SeqpacketSocket | undefined;
   process: ChildProcess | undefined;
   log: string;
@@ -300,6 +300,23 @@ export class NetnsMesh {
     await this.startProxy(name, command);
   }
 
+  /** The node agent goes: no session, and its socket does not answer. */
+  stopAgent(name: string): void {
+    const node = this.#node(name);
+    node.zds.close();
+    node.session?.close();
+    node.session = undefined;
+  }
+
+  /** The node agent is back. */
+  startAgent(name: string): void {
+    const node = this.#node(name);
+    node.zds = SeqpacketServer.listen(node.zds.path);
+    this.#serveZds(node).catch((err: unknown) => {
+      node.log += `zds: ${String(err)}\n`;
+    });
+  }
+
   /** (Re)starts the proxy process of a node. */
   async startProxy(name: string, command: ProxyCommand = 'proxy'): Promise<void> {
     const node = this.#node(name);
@@ -348,13 +365,17 @@ export class NetnsMesh {
     return child;
   }
 
+  /** What the node's proxy says of its readiness. */
+  readiness(name: string): Promise<Response> {
+    return fetch(`http://127.0.0.1:${this.#node(name).ports.readiness}/healthz/ready`);
+  }
+
   /** Waits until the node's proxy says that it is ready. */
   async whenReady(name: string): Promise<void> {
-    await eventually(`proxy of ${name} is ready`, async () => {
-      const { readiness } = this.#node(name).ports;
-      const answer = await fetch(`http://127.0.0.1:${readiness}/healthz/ready`);
-      return answer.status === 200;
-    });
+    await eventually(
+      `proxy of ${name} is ready`,
+      async () => (await this.readiness(name)).status === 200,
+    );
   }
 
   /** Sends a signal to a node's proxy; resolves with its exit code. */
