@@ -28,6 +28,33 @@ export const memmove: (to: Address, from: Address, length: number) => void = lib
   ['uintptr_t', 'uintptr_t', 'size_t'],
 );
 
+const PROT_READ_WRITE = 3;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+const MAP_32BIT = 0x40;
+const mmap: (
+  address: 0,
+  length: number,
+  protection: number,
+  ...rest: [flags: number, fd: number, offset: 0]
+) => number = lib.func('mmap', 'uintptr_t', [
+  'uintptr_t',
+  'size_t',
+  'int',
+  'int',
+  'int',
+  'int64_t',
+]);
+
+/**
+ * Zeroed pages for the life of the process, below 2 GiB where the processor's mmap(2) can do that (x86-64): such an
+ * address is a small integer in JavaScript, and crosses to C without a number on the heap. 0 where it cannot.
+ */
+export function mapLowMemory(length: number): Address {
+  if (process.arch !== 'x64') return 0;
+  const address = mmap(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS | MAP_32BIT, -1, 0);
+  return address + length < 0x8000_0000 ? address : 0;
+}
+
 export const close: (fd: number) => number = lib.func('close', 'int', ['int']);
 export const dup3: (from: number, to: number, flags: number) => number = lib.func('dup3', 'int', [
   'int',
@@ -127,32 +154,32 @@ export const shutdown: (fd: number, how: number) => number = lib.func('shutdown'
 
 export const recv: (fd: number, to: Address, length: number, flags: number) => number = lib.func(
   'recv',
-  'int64_t',
+  'int',
   ['int', 'uintptr_t', 'size_t', 'int'],
 );
 export const send: (fd: number, from: Address, length: number, flags: number) => number = lib.func(
   'send',
-  'int64_t',
+  'int',
   ['int', 'uintptr_t', 'size_t', 'int'],
 );
-export const read: (fd: number, to: Address, length: number) => number = lib.func(
-  'read',
-  'int64_t',
-  ['int', 'uintptr_t', 'size_t'],
-);
+export const read: (fd: number, to: Address, length: number) => number = lib.func('read', 'int', [
+  'int',
+  'uintptr_t',
+  'size_t',
+]);
 export const write: (fd: number, from: Address, length: number) => number = lib.func(
   'write',
-  'int64_t',
+  'int',
   ['int', 'uintptr_t', 'size_t'],
 );
-export const readv: (fd: number, iov: Address, count: number) => number = lib.func(
-  'readv',
-  'int64_t',
-  ['int', 'uintptr_t', 'int'],
-);
+export const readv: (fd: number, iov: Address, count: number) => number = lib.func('readv', 'int', [
+  'int',
+  'uintptr_t',
+  'int',
+]);
 export const writev: (fd: number, iov: Address, count: number) => number = lib.func(
   'writev',
-  'int64_t',
+  'int',
   ['int', 'uintptr_t', 'int'],
 );
 export const sendmsg: (fd: number, message: Address, flags: number) => number = lib.func(

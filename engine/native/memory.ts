@@ -2,7 +2,7 @@
 // C sees addresses. The arena has fixed parts: scratch for system calls, and 128 KiB blocks that are taken and
 // given back as a stack, so that the working set stays in cache while handlers nest.
 import koffi from 'koffi';
-import { free, malloc, memcpy, memmove, realloc } from './libc.ts';
+import { free, malloc, mapLowMemory, memcpy, memmove, realloc } from './libc.ts';
 
 /** Size of a block: one batch of reading, framing or encrypting. */
 export const BLOCK_BYTES = 128 * 1024;
@@ -21,8 +21,10 @@ export interface Slab {
 const slabs: Slab[] = [];
 
 function newSlab(size: number): Slab {
-  const bytes = Buffer.allocUnsafeSlow(size);
-  const address = Number(koffi.address(bytes));
+  const low = mapLowMemory(size);
+  const bytes =
+    low === 0 ? Buffer.allocUnsafeSlow(size) : Buffer.from(koffi.view(BigInt(low), size));
+  const address = low === 0 ? Number(koffi.address(bytes)) : low;
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, size), address };
 }
 

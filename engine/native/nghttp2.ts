@@ -58,10 +58,10 @@ export const nghttp2_session_mem_recv2: (
   session: Pointer,
   from: Pointer,
   length: number,
-) => number = lib.func('nghttp2_session_mem_recv2', 'int64_t', [P, P, S]);
+) => number = lib.func('nghttp2_session_mem_recv2', 'int', [P, P, S]);
 export const nghttp2_session_mem_send2: (session: Pointer, out: Pointer) => number = lib.func(
   'nghttp2_session_mem_send2',
-  'int64_t',
+  'int',
   [P, P],
 );
 export const nghttp2_session_want_read: (session: Pointer) => number = lib.func(
@@ -186,13 +186,16 @@ export interface Nghttp2Thread {
   readonly provider: Pointer;
 }
 
+// A pointer above 2^31 becomes a number on the heap, and each argument costs: what is not looked at is declared as an
+// int, or left out at the end, which the calling conventions allow. Lengths here are far below 2^31.
+const UNUSED = 'int';
 const protos = {
-  frame: koffi.proto('int', [P, P, P]),
-  header: koffi.proto('int', [P, P, P, S, P, S, 'uint8_t', P]),
-  chunk: koffi.proto('int', [P, 'uint8_t', 'int32_t', P, S, P]),
-  close: koffi.proto('int', [P, 'int32_t', 'uint32_t', P]),
-  read: koffi.proto('int64_t', [P, 'int32_t', P, S, P, P, P]),
-  send: koffi.proto('int', [P, P, P, S, P, P]),
+  frame: koffi.proto('int', [UNUSED, P]),
+  header: koffi.proto('int', [UNUSED, UNUSED, P, 'int', P, 'int']),
+  chunk: koffi.proto('int', [UNUSED, UNUSED, 'int', P, 'int']),
+  close: koffi.proto('int', [UNUSED, 'int', 'uint32_t']),
+  read: koffi.proto('int64_t', [UNUSED, 'int', UNUSED, 'int', P]),
+  send: koffi.proto('int', [UNUSED, UNUSED, P, 'int']),
 };
 
 /**

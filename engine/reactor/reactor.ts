@@ -2,6 +2,7 @@
 // A turn waits in epoll, dispatches, and flushes; promises run between turns. libuv (MessagePorts, timers of Node)
 // has its turn when another thread woke the reactor, when nothing was ready, and every few milliseconds. While the
 // reactor waits nothing of libuv runs in the thread: the wait is capped, and `wake` ends it.
+import { performance } from 'node:perf_hooks';
 import {
   EAGAIN,
   EFD_CLOEXEC,
@@ -88,6 +89,8 @@ export class Reactor {
   #turns = 0;
   /** The last turn found events, and none was a wake-up by another thread. */
   #isBusy = false;
+  /** When the last turn's events were dispatched. */
+  #turnMs = 0;
 
   constructor(options: ReactorOptions = {}) {
     this.#maxWaitMs = options.maxWaitMs ?? 50;
@@ -142,7 +145,7 @@ export class Reactor {
     if (this.#closed) return;
     const until = this.#maxWaitMs < OWN_THREAD_WAIT_MS ? 0 : this.now() + LIBUV_EVERY_MS;
     do this.turn();
-    while (this.#isBusy && !this.isClosed && this.now() < until && drainMicrotasks());
+    while (this.#isBusy && !this.isClosed && this.#turnMs < until && drainMicrotasks());
     if (!this.isClosed) setImmediate(this.#next);
   };
 
@@ -225,6 +228,7 @@ export class Reactor {
 
   #runTimers(): void {
     const now = this.now();
+    this.#turnMs = now;
     for (let fn = this.#timers.takeDue(now); fn !== undefined; fn = this.#timers.takeDue(now)) {
       this.#guard(fn);
     }
