@@ -2,6 +2,7 @@
 // is replaced, is upgraded by a second instance and downgraded again, under a load of new connections.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import type { ChildProcess } from 'node:child_process';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
@@ -145,6 +146,21 @@ describe('restarts', () => {
     assert.ok(served > 1000, `${served} were served`);
   });
 
+  it('a version that dies before it is ready takes its sockets with it: the old one serves', async () => {
+    const load = mesh.load('client', SERVER.ip);
+    await load.more(20);
+    const beside = await mesh.startUnready('b', 'holder');
+    const ended = once(beside, 'exit');
+    const [proxy = 0] = childrenOf(beside.pid ?? 0);
+    const killedMs = Date.now();
+    process.kill(proxy, 'SIGKILL');
+    assert.deepEqual(await ended, [137, null]);
+    await load.more(200);
+    const { failures } = await load.end();
+    const later = failures.filter(({ endedMs }) => endedMs > killedMs + DEATH_MS);
+    assert.deepEqual(later, []);
+  });
+
   it('a holder that is killed takes its proxy with it, and the next container serves', async () => {
     const proxy = mesh.proxyPid('b');
     await mesh.endProxy('b', 'SIGKILL');
@@ -169,4 +185,9 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+  return text === '' ? [] : text.split(' ').map(Number);
 }

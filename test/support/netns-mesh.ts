@@ -76,6 +76,9 @@ interface TestNode {
   ports: { readonly admin: number; readonly stats: number; readonly readiness: number };
   zds: SeqpacketServer;
   session: SeqpacketSocket | undefined;
+  /** New sessions get their pods and no end of the snapshot. */
+  isWithholding: boolean;
+  hasAdded: boolean;
   process: ChildProcess | undefined;
   log: string;
 }
@@ -292,7 +295,10 @@ export class NetnsMesh {
   async startNode(name: string, command: ProxyCommand = 'proxy'): Promise<void> {
     const zds = SeqpacketServer.listen(join(this.#dir, `${name}.sock`));
     const ports = await freePorts();
-    const node: TestNode = { name, ports, zds, session: undefined, process: undefined, log: '' };
+    const node: TestNode = {
+      ...{ name, ports, zds, session: undefined, process: undefined, log: '' },
+      ...{ isWithholding: false, hasAdded: false },
+    };
     this.#nodes.set(name, node);
     this.#serveZds(node).catch((err: unknown) => {
       node.log += `zds: ${String(err)}\n`;
@@ -335,6 +341,17 @@ export class NetnsMesh {
     node.ports = await freePorts();
     await this.startProxy(name, command);
     return before;
+  }
+
+  /** Starts an instance beside the node's own that serves the pods and never becomes ready; resolves when it serves. */
+  async startUnready(name: string, command: ProxyCommand): Promise<ChildProcess> {
+    const node = this.#node(name);
+    const ports = await freePorts();
+    Object.assign(node, { isWithholding: true, hasAdded: false });
+    const child = this.#spawnProxy({ ...node, ports }, command);
+    await eventually('it serves the pods', () => node.hasAdded);
+    node.isWithholding = false;
+    return child;
   }
 
   #spawnProxy(node: TestNode, command: ProxyCommand): ChildProcess {
@@ -470,6 +487,10 @@ export class NetnsMesh {
       for (const name of this.#meshed) {
         const pod = this.#pod(name);
         if (pod.node === node.name) await this.#sendAdd(socket, pod);
+      }
+      if (node.isWithholding) {
+        node.hasAdded = true;
+        continue;
       }
       await this.#exchange(socket, encodeRequest({ kind: 'snapshotSent' }));
       node.session = socket;

@@ -40,7 +40,7 @@ export interface AdminParts {
   /** Sockets that listen already, where a holder keeps them. */
   readonly sockets: EndpointSockets | undefined;
   /** Asks the holder for a successor. */
-  readonly replace: (() => Promise<void>) | undefined;
+  readonly replace: (() => Promise<boolean>) | undefined;
 }
 
 /** Opens admin, metrics and readiness; rejects when a port is taken. */
@@ -123,8 +123,8 @@ function replaceRoute({ replace }: AdminParts): AdminRoute {
     handle: async (request) => {
       if (request.method !== 'POST') return { status: 405, body: 'use POST\n' };
       if (replace === undefined) return { status: 404, body: 'there is no holder\n' };
-      await replace();
-      return { body: 'a successor is started\n' };
+      if (await replace()) return { body: 'a successor is started\n' };
+      return { status: 409, body: 'not now: one is being started, or two still drain\n' };
     },
   };
 }

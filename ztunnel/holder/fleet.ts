@@ -25,6 +25,8 @@ export interface ProxyExit {
 
 const FIRST_DELAY_MS = 100;
 const MAX_DELAY_MS = 10_000;
+/** Old processes at once: each costs its memory, and one of the holder's few threads that wait. */
+const MAX_DRAINING = 2;
 /** A proxy that ran this long is started again at once when it dies. */
 const STABLE_MS = 10_000;
 
@@ -76,9 +78,10 @@ export class Fleet {
     return before.map((one) => ({ kind: 'drain', id: one, isReplaced: true }));
   }
 
-  /** Someone asks for a new process in place of the serving one. */
+  /** Someone asks for a new process in place of the serving one. Nothing follows while that cannot be. */
   replace(): FleetAction[] {
-    const isBusy = this.#isStopping || this.#isStartDue || this.ids('starting').length > 0;
+    const isStarting = this.#isStartDue || this.ids('starting').length > 0;
+    const isBusy = this.#isStopping || isStarting || this.ids('draining').length >= MAX_DRAINING;
     return isBusy ? [] : [this.#start(0, this.ids('serving').length > 0)];
   }
 

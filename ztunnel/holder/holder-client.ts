@@ -108,9 +108,10 @@ export class HolderClient {
     }
   }
 
-  /** Asks for a successor. */
-  async replace(): Promise<void> {
-    await this.#ask({ kind: 'replace' });
+  /** Asks for a successor; false when one is being started already, or too many old ones drain. */
+  async replace(): Promise<boolean> {
+    const { answer } = await this.#ask({ kind: 'replace' });
+    return answer.error === undefined;
   }
 
   /** Asks to end the container. */

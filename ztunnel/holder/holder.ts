@@ -72,11 +72,13 @@ export class Holder {
     this.#options.exit(0);
   }
 
-  /** Starts a successor; the serving proxy drains when that is ready. */
-  replace(): void {
+  /** Starts a successor; the serving proxy drains when that is ready. False when it cannot be now. */
+  replace(): boolean {
     const actions = this.#fleet.replace();
-    if (actions.length === 0) this.#options.log('warn', {}, 'a proxy is being started already');
+    const isPossible = actions.length > 0;
+    if (!isPossible) this.#options.log('warn', {}, 'no successor: one starts, or too many drain');
     this.#act(actions);
+    return isPossible;
   }
 
   #act(actions: readonly FleetAction[]): void {
@@ -200,10 +202,11 @@ export class Holder {
         this.#options.log('info', { process: proxy.process.pid }, 'proxy is ready');
         this.#act(this.#fleet.ready(proxy.id));
         return;
-      case 'replace':
-        this.#tell(proxy.id, { kind: 'answer' });
-        this.replace();
+      case 'replace': {
+        const isPossible = this.replace();
+        this.#tell(proxy.id, isPossible ? { kind: 'answer' } : { kind: 'answer', error: 'busy' });
         return;
+      }
       case 'quit':
         this.#tell(proxy.id, { kind: 'answer' });
         this.stop();

@@ -83,6 +83,19 @@ describe('fleet', () => {
     assert.deepEqual(fleet.exited(2, CRASH), [start(0)]);
   });
 
+  it('starts no successor while two old ones drain', () => {
+    const fleet = serving();
+    for (const id of [2, 3]) {
+      assert.deepEqual(fleet.replace(), [start(0, true)]);
+      fleet.started(id);
+      fleet.ready(id);
+    }
+    assert.deepEqual(fleet.ids('draining'), [1, 2]);
+    assert.deepEqual(fleet.replace(), []);
+    fleet.exited(1, { code: 0, ranMs: 60_000 });
+    assert.deepEqual(fleet.replace(), [start(0, true)]);
+  });
+
   it('stops: sockets go first, then all drain, and the last exit is the container’s', () => {
     const fleet = serving();
     fleet.replace();
