@@ -2,7 +2,7 @@
 import { createServer } from 'node:net';
 
 const [name = 'server', port = '8080'] = process.argv.slice(2);
-createServer({ allowHalfOpen: true }, (socket) => {
+const server = createServer({ allowHalfOpen: true }, (socket) => {
   const peer = (socket.remoteAddress ?? '').replace('::ffff:', '');
   let text = '';
   socket.on('data', (chunk) => {
@@ -14,4 +14,7 @@ createServer({ allowHalfOpen: true }, (socket) => {
   });
   socket.on('end', () => socket.end());
   socket.on('error', () => socket.destroy());
-}).listen(Number(port), '::', () => process.stdout.write('listening\n'));
+});
+server.listen(Number(port), '::', () => process.stdout.write('listening\n'));
+// As an application does that is told to end: nothing new, what runs is finished.
+process.on('SIGTERM', () => server.close());

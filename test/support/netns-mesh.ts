@@ -264,10 +264,27 @@ export class NetnsMesh {
 
   /** Opens a tunnel by hand, with a certificate of the mesh's root for any identity; the status or `ended`. */
   knock(name: string, host: string, identity: string, authority: string): Promise<string> {
+    return this.misbehave(name, 'tunnel', host, this.#certificate(identity), authority);
+  }
+
+  #certificate(identity: string): PeerTls {
     const key = generateKeyPair();
     const { publicKeyDer } = parseCsr(buildCsr(identity, key));
     const [cert = ''] = this.#ca.issueWorkload(publicKeyDer, identity, 600);
-    return this.misbehave(name, 'tunnel', host, { cert, key: key.privateKeyPem }, authority);
+    return { cert, key: key.privateKeyPem };
+  }
+
+  /** Starts a network gateway in a pod that joins all tunnels to `host`; what it has seen, line by line. */
+  async startGateway(name: string, identity: string, host: string): Promise<() => string> {
+    const { cert, key } = this.#certificate(identity);
+    const child = this.#inPod(name, ['test/support/network-gateway.ts', host], {
+      CERT: cert,
+      KEY: key,
+    });
+    let stdout = '';
+    child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    await eventually('the gateway listens', () => stdout.includes('listening'));
+    return () => stdout;
   }
 
   /** Runs a script in a pod. */
@@ -525,6 +542,11 @@ export class NetnsMesh {
     init: Parameters<typeof create<typeof AddressSchema>>[1],
   ): Promise<void> {
     await this.#put(ADDRESS_TYPE_URL, name, toBinary(AddressSchema, create(AddressSchema, init)));
+  }
+
+  /** Removes an Address resource and waits for all proxies to acknowledge. */
+  async removeAddress(name: string): Promise<void> {
+    await this.#put(ADDRESS_TYPE_URL, name, undefined);
   }
 
   /** Publishes a policy; undefined removes it. */
