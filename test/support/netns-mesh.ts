@@ -558,6 +558,34 @@ export class NetnsMesh {
     await this.#put(AUTHORIZATION_TYPE_URL, name, value);
   }
 
+  /** That many more workloads, on a node that does not exist; in one push. */
+  async putPods(count: number): Promise<void> {
+    this.#generation++;
+    for (let i = 0; i < count; i++) {
+      const name = `Kubernetes//Pod/many/pod-${i}`;
+      const value = {
+        uid: name,
+        name: `pod-${i}`,
+        namespace: 'many',
+        serviceAccount: `account-${i % 500}`,
+        addresses: [Uint8Array.of(10, 100 + (i >> 16), (i >> 8) & 255, i & 255)],
+        tunnelProtocol: TunnelProtocol.HBONE,
+        node: `node-${i % 1000}`,
+        workloadName: `workload-${i >> 3}`,
+        canonicalName: `workload-${i >> 3}`,
+        canonicalRevision: 'v1',
+      };
+      const message = create(AddressSchema, { type: { case: 'workload', value } });
+      const version = String(this.#generation);
+      const resource = { name, version, value: toBinary(AddressSchema, message) };
+      this.#resources.get(ADDRESS_TYPE_URL)?.set(name, resource);
+    }
+    this.#xds.publish();
+    const patience = AbortSignal.timeout(120_000);
+    const isAcked = await this.#xds.whenAcked(ADDRESS_TYPE_URL, this.#generation, patience);
+    if (!isAcked) throw new Error('the workloads were not acknowledged');
+  }
+
   async #put(typeUrl: string, name: string, value: Uint8Array | undefined): Promise<void> {
     this.#generation++;
     if (value === undefined) this.#resources.get(typeUrl)?.delete(name);
