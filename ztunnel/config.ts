@@ -54,7 +54,11 @@ export interface Config {
   readonly keepaliveSec:
     { readonly idle: number; readonly interval: number; readonly probes: number } | undefined;
   /** Of one pod. */
-  readonly podLimits: { readonly connections: number; readonly handshakes: number };
+  readonly podLimits: {
+    readonly connections: number;
+    readonly connecting: number;
+    readonly handshakes: number;
+  };
   readonly logLevel: string;
   readonly logFormat: LogFormat;
   readonly version: string;
@@ -126,7 +130,11 @@ export function readConfig(env: Env): Config {
     readinessPort: values.READINESS_PORT,
     terminationDeadlineMs: terminationDeadline(values),
     sendsResponseBaggage: values.ENABLE_RESPONSE_BAGGAGE,
-    podLimits: { connections: values.POD_MAX_CONNECTIONS, handshakes: values.POD_MAX_HANDSHAKES },
+    podLimits: {
+      connections: values.POD_MAX_CONNECTIONS,
+      connecting: values.POD_MAX_CONNECTING,
+      handshakes: values.POD_MAX_HANDSHAKES,
+    },
     logLevel: values.RUST_LOG,
     logFormat: values.LOG_FORMAT,
     dns,

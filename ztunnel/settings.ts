@@ -132,6 +132,11 @@ export const OWN_SETTINGS = {
     20_000,
     { min: 1 },
   ),
+  POD_MAX_CONNECTING: whole(
+    'connections of one pod that are being set up at once; more are refused',
+    4096,
+    { min: 1 },
+  ),
   POD_MAX_HANDSHAKES: whole('TLS handshakes with one pod at once; more are refused', 1000, {
     min: 1,
   }),

@@ -231,9 +231,13 @@ export class PodProxy {
 
   /** Why the pod may have no more connections now; undefined when it may. */
   #excess(): string | undefined {
-    const max = this.#context.config.podLimits.connections;
+    const { connections, connecting } = this.#context.config.podLimits;
     const count = this.connections.size + this.#setUps + this.#requests.size;
-    return count < max ? undefined : `the pod has ${count} connections, the limit is ${max}`;
+    if (count >= connections)
+      return `the pod has ${count} connections, the limit is ${connections}`;
+    // A scan of addresses that nobody has leaves thousands of connects without an answer.
+    if (this.#setUps < connecting) return undefined;
+    return `the pod has ${this.#setUps} connections being set up, the limit is ${connecting}`;
   }
 
   #refuseAccepted(direction: 'inbound' | 'outbound', stream: TcpStream, detail: string): void {

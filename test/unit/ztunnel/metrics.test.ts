@@ -4,9 +4,14 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { FamilyDefinition } from '../../../common/telemetry/series-table.ts';
 import { CONTROL_FAMILIES } from '../../../ztunnel/admin/control-metrics.ts';
+import { DNS_FAMILIES } from '../../../ztunnel/dns/dns-metrics.ts';
 import { TRAFFIC_FAMILIES } from '../../../ztunnel/proxy/connection-result.ts';
 
-const FAMILIES: readonly FamilyDefinition[] = [...CONTROL_FAMILIES, ...TRAFFIC_FAMILIES];
+const FAMILIES: readonly FamilyDefinition[] = [
+  ...CONTROL_FAMILIES,
+  ...TRAFFIC_FAMILIES,
+  ...DNS_FAMILIES,
+];
 
 // Stable ones do not say "(unstable)" in their help.
 const SPEC: Readonly<Record<string, 'counter' | 'gauge' | 'histogram'>> = {
@@ -16,6 +21,11 @@ const SPEC: Readonly<Record<string, 'counter' | 'gauge' | 'histogram'>> = {
   istio_tcp_sent_bytes: 'counter',
   istio_tcp_connections_failed: 'counter',
   istio_tcp_sockets_open: 'gauge',
+  istio_on_demand_dns: 'counter',
+  istio_dns_requests: 'counter',
+  istio_dns_upstream_requests: 'counter',
+  istio_dns_upstream_failures: 'counter',
+  istio_dns_upstream_request_duration_seconds: 'histogram',
   istio_xds_connection_terminations: 'counter',
   istio_xds_message: 'counter',
   istio_xds_message_bytes: 'counter',
@@ -43,9 +53,14 @@ describe('metric families', () => {
     });
   }
 
+  it('has the buckets of Istio', () => {
+    const family = FAMILIES.find(({ type }) => type === 'histogram');
+    assert.deepEqual(family?.buckets, [0.0005, 0.001, 0.01, 0.1, 1, 5]);
+  });
+
   it('a name of Istio means what Istio means; others are ours', () => {
     for (const { name } of FAMILIES) {
-      assert.ok(name in SPEC || name.startsWith('ambient_') || name.startsWith('istio_'), name);
+      assert.ok(name in SPEC || name.startsWith('ambient_'), name);
       assert.doesNotMatch(name, /_total$/);
     }
     assert.equal(new Set(FAMILIES.map(({ name }) => name)).size, FAMILIES.length);
