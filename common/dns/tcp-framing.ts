@@ -1,6 +1,8 @@
 // DNS over TCP: messages with a two-byte length in front (RFC 1035 4.2.2, RFC 7766), in any pieces.
 
 const LENGTH_BYTES = 2;
+/** More pieces are joined: each costs far more than its byte. */
+const MAX_PIECES = 32;
 
 /** Puts the length in front of a message. */
 export function frameMessage(message: Uint8Array): Buffer {
@@ -19,6 +21,7 @@ export class MessageReader {
   push(chunk: Buffer): Buffer[] {
     this.#pending.push(chunk);
     this.#length += chunk.length;
+    if (this.#pending.length > MAX_PIECES) this.#joined();
     const messages: Buffer[] = [];
     for (;;) {
       const wanted = this.#wanted();

@@ -41,29 +41,48 @@ const KNOWN_TYPES = new Set(
   'A AAAA ANY AXFR CAA CNAME DNSKEY DS HTTPS IXFR MX NAPTR NS PTR SOA SRV SVCB TXT'.split(' '),
 );
 
+/** Label sets that are kept; the one that was not used for longest goes first. */
+const MAX_LABEL_SETS = 2000;
+
 /** Counts on the control thread's table. */
 export class DnsMetrics {
   readonly #table: SeriesTable;
+  /** In the order of their last use. */
+  readonly #used = new Set<string>();
 
   constructor(table: SeriesTable) {
     this.#table = table;
   }
 
   countRequest(labels: string): void {
-    this.#table.add(this.#table.cell('istio_dns_requests', labels), 1);
+    this.#add('istio_dns_requests', labels);
   }
 
   countRefused(labels: string): void {
-    this.#table.add(this.#table.cell('ambient_dns_refused', labels), 1);
+    this.#add('ambient_dns_refused', labels);
   }
 
   /** A question was forwarded and answered, or not, after `seconds`. */
   countUpstream(labels: string, seconds: number, isFailure: boolean): void {
-    const table = this.#table;
-    table.add(table.cell('istio_dns_upstream_requests', labels), 1);
-    if (isFailure) table.add(table.cell('istio_dns_upstream_failures', labels), 1);
-    const cell = table.cell('istio_dns_upstream_request_duration_seconds', labels);
-    table.observe(cell, DURATION_BUCKETS, seconds);
+    this.#add('istio_dns_upstream_requests', labels);
+    if (isFailure) this.#add('istio_dns_upstream_failures', labels);
+    const cell = this.#table.cell('istio_dns_upstream_request_duration_seconds', labels);
+    this.#table.observe(cell, DURATION_BUCKETS, seconds);
+  }
+
+  #add(family: string, labels: string): void {
+    this.#used.delete(labels);
+    this.#used.add(labels);
+    if (this.#used.size > MAX_LABEL_SETS) this.#dropOldest();
+    this.#table.add(this.#table.cell(family, labels), 1);
+  }
+
+  #dropOldest(): void {
+    for (const oldest of this.#used) {
+      this.#used.delete(oldest);
+      for (const { name } of DNS_FAMILIES) this.#table.remove(name, oldest);
+      return;
+    }
   }
 }
 
