@@ -18,6 +18,8 @@ import type { Config, DnsConfig } from './config.ts';
 import { startDataThread, type DataThread } from './data-handle.ts';
 import { DNS_FAMILIES } from './dns/dns-metrics.ts';
 import { DnsProxy } from './dns/dns-proxy.ts';
+import { HostLookup } from './dns/host-lookup.ts';
+import { ResolvConfFile } from './dns/upstream-servers.ts';
 import { HolderClient } from './holder/holder-client.ts';
 import { PodStarter } from './inpod/pod-starter.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
@@ -25,7 +27,6 @@ import type { PodNetns } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
 import { answerCertificate, startSecrets } from './identity/workload-secrets.ts';
 import type { WorkloadSecrets } from './identity/workload-secrets.ts';
-import { lookupHost } from './state/host-lookup.ts';
 import { MeshModel } from './state/model.ts';
 
 /** A running proxy. */
@@ -258,6 +259,12 @@ async function startData(
   const logger = loggers.scope('app');
   // The thread asks nothing before it has pods, and these exist only after this function.
   const parts: Partial<DataParts> = {};
+  const resolvConf = new ResolvConfFile(config.resolvConf, systemClock);
+  const hosts = new HostLookup({
+    resolvConf: () => resolvConf.current,
+    isIpv6: config.isIpv6,
+    clock: systemClock,
+  });
   const data = await startDataThread(
     { config },
     {
@@ -270,9 +277,9 @@ async function startData(
           reportFailure(logger, parts.model?.answerLookup(event.key));
         } else if (event.kind === 'resolveHost') {
           const { hostname } = event;
-          const answer = lookupHost(hostname, config.isIpv6).then((addresses) =>
-            data.request({ kind: 'hostAddresses', hostname, addresses }),
-          );
+          const answer = hosts
+            .lookup(hostname)
+            .then((found) => data.request({ kind: 'hostAddresses', hostname, ...found }));
           reportFailure(logger, answer);
         } else if (parts.identities !== undefined) {
           answerCertificate(data, parts.identities.secrets, event.identity);

@@ -118,7 +118,7 @@ export class DataPlane {
         this.#pods.delete(request.uid);
         return {};
       case 'hostAddresses':
-        this.#hosts.answer(request.hostname, request.addresses);
+        this.#hosts.answer(request.hostname, request.addresses, request.ttlMs);
         return {};
       case 'dump':
         return { pods: [...this.#pods.values()].map((pod) => pod.dump()) };

@@ -56,6 +56,8 @@ export type DataRequest =
       readonly seq: number;
       readonly hostname: string;
       readonly addresses: readonly string[];
+      /** How long that holds. */
+      readonly ttlMs: number;
     }
   | { readonly kind: 'dump'; readonly seq: number }
   | ({ readonly kind: 'connections'; readonly seq: number } & ConnectionQuery)

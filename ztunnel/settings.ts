@@ -141,7 +141,7 @@ export const OWN_SETTINGS = {
     min: 1,
   }),
   RESOLV_CONF: text(
-    'file with the name servers that the DNS proxy forwards to',
+    'file with the name servers for the DNS proxy and for endpoints known by name',
     '/etc/resolv.conf',
   ),
   FAKE_CA_ROOT: optionalText('tests: PEM file with the certificate and key of FAKE_CA'),

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { buildPodRules, DEFAULT_POD_RULES } from '../../cni/rules/pod-rules.ts';
 import { parseIp } from '../../common/workload/ip.ts';
+import { openDnsUpstream } from '../support/dns-upstream.ts';
+import type { DnsUpstream } from '../support/dns-upstream.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
@@ -40,12 +42,20 @@ function count(text: string, part: string): number {
   return text.split(part).length - 1;
 }
 
+/** On this machine's loopback: a name server that only the proxies reach, and that knows little. */
+const OWN_DNS = '127.0.77.53';
+let own: DnsUpstream;
+
 before(async () => {
   await mesh.start();
   for (const pod of PODS) mesh.addPod(pod);
   await mesh.startScript('upstream', ['test/support/dns-upstream.ts', '10.77.0.53', '53']);
-  const resolvConf = mesh.writeFile('resolv.conf', 'nameserver 10.77.0.53\n');
+  const resolvConf = mesh.writeFile(
+    'resolv.conf',
+    `nameserver ${OWN_DNS}\nnameserver 10.77.0.53\n`,
+  );
   mesh.proxyEnv['RESOLV_CONF'] = resolvConf;
+  own = await openDnsUpstream(OWN_DNS, 53, { onlyFor: '.own.test' });
   await mesh.startNode('a', 'holder');
   await mesh.serve('server');
   await putService('web', 'web.default.svc.cluster.local', '10.96.0.1');
@@ -65,7 +75,10 @@ before(async () => {
   }
 });
 
-after(() => mesh.close());
+after(async () => {
+  own.close();
+  await mesh.close();
+});
 
 describe('dns of captured pods', () => {
   it('answers services, short names, headless services and service entries from the mesh', async () => {
@@ -101,6 +114,31 @@ describe('dns of captured pods', () => {
   it('a name that was resolved leads through the mesh', async () => {
     const { stdout } = await mesh.ask('client', '240.240.0.1', 80);
     assert.equal(stdout, 'server saw 10.77.0.1: hello\n');
+  });
+
+  it('an endpoint known by name is resolved by the proxy’s own name server', async () => {
+    await putService('ext', 'ext.example.com', '240.240.0.2');
+    await mesh.putAddress('ext', {
+      type: {
+        case: 'workload',
+        value: {
+          uid: 'ext',
+          name: 'ext',
+          namespace: 'default',
+          hostname: 'ip-10-77-0-3.own.test',
+          services: {
+            'default/ext.example.com': { ports: [{ servicePort: 80, targetPort: 8080 }] },
+          },
+        },
+      },
+    });
+    const [vip = ''] = await ask('A', 'ext.example.com');
+    assert.equal(vip, '240.240.0.2');
+    const { stdout } = await mesh.ask('client', vip, 80);
+    assert.match(stdout, /^server saw .*: hello\n$/);
+    assert.ok(own.seen.some(({ name }) => name === 'ip-10-77-0-3.own.test'));
+    const labels = ['hostname="ip-10-77-0-3.own.test"', 'source_workload="client"'];
+    assert.equal(await mesh.metric('a', 'istio_on_demand_dns_total', ...labels), 1);
   });
 
   it('counts queries by type, protocol and asking service', async () => {

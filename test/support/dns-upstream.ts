@@ -25,11 +25,17 @@ export interface DnsUpstream {
   close(): void;
 }
 
-/** Starts one. `isMute`: never answers. */
+/** What a server does for every name: answers, nothing, or refuses all that do not end in a domain. */
+export interface UpstreamMode {
+  readonly isMute?: boolean;
+  readonly onlyFor?: string;
+}
+
+/** Starts one. */
 export async function openDnsUpstream(
   address = '127.0.0.1',
   port = 0,
-  isMute = false,
+  { isMute = false, onlyFor = '' }: UpstreamMode = {},
 ): Promise<DnsUpstream> {
   const seen: SeenQuery[] = [];
   const udp = createSocket(address.includes(':') ? 'udp6' : 'udp4');
@@ -38,10 +44,12 @@ export async function openDnsUpstream(
     seen.push({ name, transport, bytes, peerPort });
     return name;
   };
+  const answers = (query: Buffer, name: string, isUdp: boolean): Buffer[] =>
+    name.endsWith(onlyFor) ? behave(query, name, isUdp) : [respond(query, [], RCODES['refused'])];
   udp.on('message', (query: Buffer, peer: RemoteInfo) => {
     const name = note(query, 'udp', peer.port);
     if (isMute) return;
-    for (const answer of behave(query, name, true)) udp.send(answer, peer.port, peer.address);
+    for (const answer of answers(query, name, true)) udp.send(answer, peer.port, peer.address);
   });
   const tcp = createServer((socket) => {
     const reader = new MessageReader();
@@ -50,18 +58,22 @@ export async function openDnsUpstream(
       for (const query of reader.push(chunk)) {
         const name = note(query, 'tcp', socket.remotePort ?? 0);
         if (isMute) continue;
-        for (const answer of behave(query, name, false)) socket.write(frameMessage(answer));
+        for (const answer of answers(query, name, false)) socket.write(frameMessage(answer));
       }
     });
   });
+  // TCP first: far more of its ports are taken.
+  await new Promise<void>((resolve, reject) => {
+    tcp.once('error', reject);
+    tcp.listen(port, address, resolve);
+  });
+  const bound = (tcp.address() as AddressInfo).port;
   await new Promise<void>((resolve, reject) => {
     udp.once('error', reject);
-    udp.bind(port, address, resolve);
+    udp.bind(bound, address, resolve);
   });
-  const bound = udp.address().port;
-  await new Promise<void>((resolve) => tcp.listen(bound, address, resolve));
   return {
-    port: (tcp.address() as AddressInfo).port,
+    port: bound,
     seen,
     close: () => {
       udp.close();
@@ -73,7 +85,9 @@ export async function openDnsUpstream(
 /** Answers to a query, in order. */
 function behave(query: Buffer, name: string, isUdp: boolean): Buffer[] {
   const [word = ''] = name.split('.');
-  const good = respond(query, [{ type: 'A', name, ttl: 7, data: '192.0.2.1' }]);
+  // `ip-10-0-0-1` has that address.
+  const data = /^ip(-\d+){4}$/.test(word) ? word.slice(3).replaceAll('-', '.') : '192.0.2.1';
+  const good = respond(query, [{ type: 'A', name, ttl: 7, data }]);
   if (word === 'mute') return [];
   if (word === 'big') {
     if (isUdp) return [respond(query, [], TRUNCATED)];

@@ -133,7 +133,8 @@ class Exchange {
     if (!isAnswerTo(this.#sent, message)) return;
     const code = readHeader(message)?.rcode;
     if (code === SERVFAIL || code === NOTIMP || code === REFUSED) {
-      this.#fallback ??= message;
+      // That one failed says more than that another does not serve us.
+      if (this.#fallback === undefined || code === SERVFAIL) this.#fallback = message;
       fail();
       return;
     }

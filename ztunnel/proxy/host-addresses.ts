@@ -1,5 +1,5 @@
 // Addresses of endpoints that are known by name only (ServiceEntry with DNS resolution, ztunnel-spec 4.6), as the data
-// thread knows them. The control thread asks the system's resolver; see state/host-lookup.ts.
+// thread knows them. The control thread asks name servers; see dns/host-lookup.ts.
 
 interface Entry {
   addresses: readonly string[];
@@ -9,9 +9,6 @@ interface Entry {
 }
 
 const MAX_HOSTS = 4096;
-/** The system's resolver does not tell how long an answer holds. */
-const KEEP_MS = 10_000;
-const KEEP_FAILURE_MS = 1000;
 
 /** Knows which hostnames were answered lately. */
 export class HostAddresses {
@@ -44,12 +41,12 @@ export class HostAddresses {
     return new Promise((resolve) => waiting.push(resolve));
   }
 
-  /** Takes an answer of the control thread. */
-  answer(hostname: string, addresses: readonly string[]): void {
+  /** Takes an answer of the control thread, good for `ttlMs`. */
+  answer(hostname: string, addresses: readonly string[], ttlMs: number): void {
     const entry = this.#entries.get(hostname);
     if (entry === undefined) return;
     entry.addresses = addresses;
-    entry.untilMs = this.#now() + (addresses.length > 0 ? KEEP_MS : KEEP_FAILURE_MS);
+    entry.untilMs = this.#now() + ttlMs;
     for (const resolve of entry.waiting.splice(0)) resolve();
   }
 

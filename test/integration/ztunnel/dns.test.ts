@@ -193,7 +193,7 @@ describe('dns proxy', () => {
   });
 
   it('asks the next name server when one is silent', async () => {
-    const mute = await openDnsUpstream('127.0.0.1', 0, true);
+    const mute = await openDnsUpstream('127.0.0.1', 0, { isMute: true });
     useUpstreams(mute.port, upstream.port);
     const answer = await raw(question('www.example.com'), 6000);
     mute.close();
@@ -202,7 +202,7 @@ describe('dns proxy', () => {
   });
 
   it('answers SERVFAIL in time when no name server answers', async () => {
-    const mute = await openDnsUpstream('127.0.0.1', 0, true);
+    const mute = await openDnsUpstream('127.0.0.1', 0, { isMute: true });
     useUpstreams(mute.port);
     const failures = counted('istio_dns_upstream_failures');
     const answer = await raw(question('www.example.com'), 6000);
