@@ -124,7 +124,7 @@ export function readConfig(env: Env): Config {
     isIpv6: values.IPV6_ENABLED,
     isNodeLocal: values.LOCAL_FAST_PATH,
     isTunnelOnLoopback: values.LOCALHOST_APP_TUNNEL,
-    isSocks5: false,
+    isSocks5: values.UNSTABLE_ENABLE_SOCKS5,
     adminPort: values.ADMIN_PORT,
     statsPort: values.STATS_PORT,
     readinessPort: values.READINESS_PORT,

@@ -63,7 +63,7 @@ export const ISTIO_SETTINGS = {
   LOCALHOST_APP_TUNNEL: flag('connect to PROXY application tunnels on loopback', true),
   ENABLE_RESPONSE_BAGGAGE: flag('tell clients which workload answered (baggage on 200)', true),
   IPV6_ENABLED: flag('false: listen on IPv4 only', true),
-  UNSTABLE_ENABLE_SOCKS5: refused('there is no SOCKS5 listener', ['false']),
+  UNSTABLE_ENABLE_SOCKS5: flag('SOCKS5 on 127.0.0.1:15080 in every pod', false),
   KEEPALIVE_ENABLED: flag('TCP keepalive on every connection', true),
   KEEPALIVE_TIME: duration('silence before the first keepalive probe', '180s'),
   KEEPALIVE_INTERVAL: duration('between keepalive probes', '180s'),

@@ -9,6 +9,7 @@ import { closeDescriptor } from '../../engine/reactor/tcp-stream.ts';
 export const OUTBOUND_PORT = 15001;
 export const PLAINTEXT_PORT = 15006;
 export const HBONE_PORT = 15008;
+export const SOCKS5_PORT = 15080;
 
 const TCP_PORTS = [OUTBOUND_PORT, PLAINTEXT_PORT, HBONE_PORT];
 
@@ -24,6 +25,7 @@ export interface PodSocketOptions {
   readonly isSourcePreserved: boolean;
   readonly isPortReuse: boolean;
   readonly isIpv6: boolean;
+  readonly isSocks5: boolean;
 }
 
 /** Binds all ports of a pod; throws with nothing left open. */
@@ -31,7 +33,8 @@ export function openPodSockets(netns: Netns, options: PodSocketOptions): PodSock
   const sockets: PodSocket[] = [];
   if (options.isPortReuse) migrateBacklogs(netns);
   try {
-    for (const port of TCP_PORTS) sockets.push({ port, fd: bind(netns, port, options) });
+    const ports = options.isSocks5 ? [...TCP_PORTS, SOCKS5_PORT] : TCP_PORTS;
+    for (const port of ports) sockets.push({ port, fd: bind(netns, port, options) });
   } catch (err) {
     closePodSockets(sockets);
     throw err;
@@ -52,6 +55,8 @@ function bind(netns: Netns, port: number, options: PodSocketOptions): number {
     transparent: options.isSourcePreserved,
     reusePort: options.isPortReuse,
   };
+  // Only for the pod itself.
+  if (port === SOCKS5_PORT) return openTcpListener({ ...bound, address: '127.0.0.1' }).fd;
   if (!options.isIpv6) return openTcpListener({ ...bound, address: '0.0.0.0' }).fd;
   try {
     return openTcpListener({ ...bound, address: '::' }).fd;

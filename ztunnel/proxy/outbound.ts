@@ -15,7 +15,7 @@ import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import type { LocalWorkload } from './local-workload.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
-import type { RequestDecision } from './request.ts';
+import type { OriginalDst, RequestDecision } from './request.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
 import { buildBaggage } from './tunnel-headers.ts';
@@ -36,8 +36,29 @@ export async function serveOutbound(
 ): Promise<void> {
   const startedMs = Date.now();
   const { address: ip, port } = stream.originalDst();
-  const { peer } = stream;
-  const addresses = { src: joinHostPort(peer.address, peer.port), dst: joinHostPort(ip, port) };
+  const client = { ip: stream.peer.address, port: stream.peer.port };
+  await serveDestination(context, pod, { stream, client, destination: { ip, port }, startedMs });
+}
+
+/** A connection of the pod's whose destination is known. */
+export interface OutboundConnection {
+  readonly stream: TcpStream;
+  readonly client: OriginalDst;
+  readonly destination: OriginalDst;
+  readonly startedMs: number;
+  /** Read already. */
+  readonly early?: Uint8Array;
+}
+
+/** Decides, connects and relays. Never throws. */
+export async function serveDestination(
+  context: ProxyContext,
+  pod: OutboundPod,
+  accepted: OutboundConnection,
+): Promise<void> {
+  const { stream, client, destination, startedMs } = accepted;
+  const { ip, port } = destination;
+  const addresses = { src: joinHostPort(client.ip, client.port), dst: joinHostPort(ip, port) };
   const state = { isGone: false };
   const isGone = (): boolean => state.isGone;
   stream.handler = closeWatcher(() => {
@@ -62,8 +83,8 @@ export async function serveOutbound(
     upstream = await dialUpstream(context, {
       source,
       baggage: buildBaggage(source),
-      client: { ip: peer.address, port: peer.port },
-      destination: { ip, port },
+      client,
+      destination,
       netns: pod.netns,
       tunnels: pod.tunnels,
       isAbandoned: isGone,
@@ -73,7 +94,8 @@ export async function serveOutbound(
     stream.reset();
     return;
   }
-  const parts = { stream, upstream, source, addresses, startedMs };
+  const { early } = accepted;
+  const parts = { stream, upstream, source, addresses, startedMs, early };
   if (isGone()) abandon(context, parts);
   else relayOutbound(context, pod, parts);
 }
@@ -97,6 +119,7 @@ interface OutboundRelay {
   readonly source: Workload;
   readonly addresses: ConnectionAddresses;
   readonly startedMs: number;
+  readonly early: Uint8Array | undefined;
 }
 
 function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundRelay): void {
@@ -108,6 +131,10 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
   let aborted: { reason: FailureReason; detail: string } | undefined;
   const { inbound } = upstream;
   const counters = inbound === undefined ? connection : countBoth(connection, inbound);
+  if (parts.early !== undefined && parts.early.length > 0) {
+    upstream.stream.writeBytes(parts.early);
+    counters.addForward(parts.early.length);
+  }
   const relay = startRelay(stream, upstream.stream, counters, (result) => {
     unregister();
     const outcome = relayOutcome(result);

@@ -15,6 +15,7 @@ import {
   HBONE_PORT,
   OUTBOUND_PORT,
   PLAINTEXT_PORT,
+  SOCKS5_PORT,
   closePodSockets,
   type PodSocket,
 } from '../inpod/pod-sockets.ts';
@@ -25,6 +26,7 @@ import { sessionOptions } from './http2-options.ts';
 import { LocalWorkload } from './local-workload.ts';
 import { serveOutbound } from './outbound.ts';
 import { servePassthrough } from './passthrough.ts';
+import { serveSocks5 } from './socks5.ts';
 import { PodTunnels } from './pod-tunnels.ts';
 import type { PodLoad } from './connection-report.ts';
 import { TurnQueue } from './turn-queue.ts';
@@ -114,6 +116,9 @@ export class PodProxy {
       [PLAINTEXT_PORT, (stream) => servePassthrough(context, proxy, stream)],
       [HBONE_PORT, (stream) => proxy.#acceptTunnels(stream)],
     ]);
+    if (context.config.isSocks5) {
+      servers.set(SOCKS5_PORT, (stream) => serveSocks5(context, proxy, stream));
+    }
     for (const socket of sockets) {
       const serve = servers.get(socket.port);
       if (serve === undefined) closePodSockets([socket]);
@@ -214,7 +219,7 @@ export class PodProxy {
     const onAccept = (stream: TcpStream): void => {
       const excess = port === HBONE_PORT ? undefined : this.#excess();
       if (excess !== undefined) {
-        this.#refuseAccepted(port === OUTBOUND_PORT ? 'outbound' : 'inbound', stream, excess);
+        this.#refuseAccepted(port === PLAINTEXT_PORT ? 'inbound' : 'outbound', stream, excess);
         return;
       }
       this.#setUps++;

@@ -1,0 +1,46 @@
+// SOCKS5 in a pod: through the mesh as if redirected, names, our own ports, and not from outside the pod.
+import assert from 'node:assert/strict';
+import { after, before, it } from 'node:test';
+import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+
+const mesh = new NetnsMesh();
+const ANSWER = '050005000001000000000000';
+
+before(async () => {
+  mesh.proxyEnv['UNSTABLE_ENABLE_SOCKS5'] = 'true';
+  await mesh.start();
+  mesh.addPod({ name: 'client', ip: '10.77.0.1', node: 'a' });
+  mesh.addPod({ name: 'server', ip: '10.77.0.3', node: 'a' });
+  await mesh.serve('server');
+  await mesh.startNode('a');
+  for (const name of ['client', 'server']) {
+    await mesh.putPod(name);
+    await mesh.enrol(name);
+  }
+});
+
+after(() => mesh.close());
+
+const ask = (host: string, port: number): Promise<string> =>
+  mesh.runScript('client', ['test/support/socks5-client.ts', host, String(port)]);
+
+it('socks5: a destination in the mesh is reached by mutual TLS, with what the client sent early', async () => {
+  assert.equal(await ask('10.77.0.3', 8080), `${ANSWER} server saw 10.77.0.1: hello`);
+  const labels = ['reporter="source"', 'connection_security_policy="mutual_tls"'];
+  await eventually('it is counted', async () => {
+    const received = await mesh.metric('a', 'istio_tcp_received_bytes_total', ...labels);
+    return received === 6;
+  });
+});
+
+it('socks5: a name that does not resolve is answered as such', async () => {
+  assert.match(await ask('nobody.invalid', 80), /^05000504/);
+});
+
+it('socks5: our own ports are refused', async () => {
+  await ask('127.0.0.1', 15080);
+  await eventually('it has its reason', async () => {
+    const reason = 'reason="recursive_call"';
+    return (await mesh.metric('a', 'ambient_connections_refused_total', reason)) >= 1;
+  });
+});
