@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { KINDS, type KubeObject, type ResourceKind } from '../../common/kube/resource.ts';
 import { isComplete, isReady, type Pod } from '../cluster-api.ts';
-import { require, type Bench, type RunningLoad } from './bench.ts';
+import { require, type Bench, type LoadReport, type RunningLoad } from './bench.ts';
 import { openLab, setEnrolled, SERVER_URL } from './lab.ts';
 import type { Statement } from './statement.ts';
 
@@ -71,16 +71,32 @@ async function restart(bench: Bench, { kind, namespace, name, label }: Rollout):
   );
 }
 
+/** Runs the work under a load, which ends with it, also when it fails. */
+async function underLoad(
+  bench: Bench,
+  { load: start }: Rollout,
+  work: () => Promise<void>,
+): Promise<LoadReport> {
+  const load = await start(bench);
+  try {
+    await bench.sleep(SETTLE_MS);
+    await work();
+    // Old processes still drain, new ones have just begun.
+    await bench.sleep(4 * SETTLE_MS);
+  } catch (err) {
+    await load.stop();
+    throw err;
+  }
+  return load.stop();
+}
+
 function statement(name: string, rollout: Rollout): Statement {
   return {
     name,
     async verify(bench) {
-      const load = await rollout.load(bench);
-      await bench.sleep(SETTLE_MS);
-      await restart(bench, rollout);
-      // The old ones still drain.
-      await bench.sleep(4 * SETTLE_MS);
-      const { sent, failed, failures } = await load.stop();
+      const { sent, failed, failures } = await underLoad(bench, rollout, () =>
+        restart(bench, rollout),
+      );
       require(sent > 30, 'the load did not run');
       require(failed === 0, `${failed} of ${sent} failed: ${failures[0]?.error ?? ''}`);
       return `${sent} requests, each on a connection of its own, none failed`;
@@ -98,20 +114,23 @@ function proxiesOf(bench: Bench, pod: Pod): number[] {
 const killProxies: Statement = {
   name: 'kill -9 of the proxies under their holders: new connections wait',
   async verify(bench) {
-    const load = await NODE_PROXIES.load(bench);
-    await bench.sleep(SETTLE_MS);
-    const pods = await bench.api.pods('istio-system', 'app=ztunnel');
-    const old = pods.flatMap((pod) => proxiesOf(bench, pod));
-    require(old.length >= pods.length, 'no proxy runs under a holder');
-    const at = Date.now();
-    for (const pid of old) process.kill(pid, 'SIGKILL');
-    await bench.until('another proxy in each pod', () => {
-      const now = pods.map((pod) => proxiesOf(bench, pod));
-      const isNew = now.every((pids) => pids.some((pid) => !old.includes(pid)));
-      return Promise.resolve(isNew ? true : undefined);
-    });
-    await bench.sleep(4 * SETTLE_MS);
-    const { sent, ok, failed, failures, lastFailureAt } = await load.stop();
+    let at = 0;
+    const { sent, ok, failed, failures, lastFailureAt } = await underLoad(
+      bench,
+      NODE_PROXIES,
+      async () => {
+        const pods = await bench.api.pods('istio-system', 'app=ztunnel');
+        const old = pods.flatMap((pod) => proxiesOf(bench, pod));
+        require(old.length >= pods.length, 'no proxy runs under a holder');
+        at = Date.now();
+        for (const pid of old) process.kill(pid, 'SIGKILL');
+        await bench.until('another proxy in each pod', () => {
+          const now = pods.map((pod) => proxiesOf(bench, pod));
+          const isNew = now.every((pids) => pids.some((pid) => !old.includes(pid)));
+          return Promise.resolve(isNew ? true : undefined);
+        });
+      },
+    );
     require(ok > 30, 'the load did not run');
     const refused = failures.filter(({ error }) => error.includes('REFUSED'));
     require(refused.length === 0, `${refused.length} of ${sent} were refused`);
