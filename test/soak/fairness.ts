@@ -1,8 +1,7 @@
 // Fairness: what a pod feels while another pod of its node opens connections without pause. `npm run soak -- fairness`
 // prints latencies of the quiet pod alone, beside the storm, and after it; see docs/performance.md.
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
-import { setPriority } from 'node:os';
 import { NetnsMesh } from '../support/netns-mesh.ts';
 
 /** Latencies in milliseconds. */
@@ -93,7 +92,7 @@ async function load(
   return JSON.parse(text) as LoadReport;
 }
 
-/** Raises the priority of a process: of each of its threads, which is what the kernel knows. */
+/** Gives a process the processor before others (round robin, real time), where the machine can. */
 function favour(pid: number): void {
-  for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), -15);
+  spawnSync('chrt', ['--all-tasks', '--rr', '--pid', '1', String(pid)]);
 }
