@@ -13,6 +13,9 @@ import { ADDRESS, HTTP_PORT, SERVICE_VIP, type PodName, type Topology } from './
 export type MeshKind = 'across' | 'same_node' | 'waypoint';
 type NodeName = 'a' | 'b';
 
+// What the holder starts a proxy with (ztunnel/holder).
+const HOLDER_FLAGS = ['--max-semi-space-size=2'];
+
 // For profiling our proxies: BENCH_NODE_FLAGS='--cpu-prof --cpu-prof-dir=/tmp/profiles' npm run bench -- ...
 const NODE_FLAGS = (process.env['BENCH_NODE_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '');
 
@@ -127,7 +130,8 @@ async function startZtunnel(
 ): Promise<ChildProcess> {
   const socketPath = join(topology.dir, `zds-${node}.sock`);
   const server = SeqpacketServer.listen(socketPath);
-  const child = topology.spawn(node, [process.execPath, ...NODE_FLAGS, 'ztunnel/main.ts'], {
+  const argv = [process.execPath, ...HOLDER_FLAGS, ...NODE_FLAGS, 'ztunnel/main.ts'];
+  const child = topology.spawn(node, argv, {
     ...env,
     NODE_NAME: `node-${node}`,
     INPOD_UDS: socketPath,
