@@ -27,6 +27,7 @@ const servers: NameServer[] = [];
 let upstream: DnsUpstream;
 let dns: PodDns;
 let port = 0;
+let hasIpv6 = false;
 let resolver: Resolver;
 
 before(async () => {
@@ -54,9 +55,11 @@ before(async () => {
     await new Promise<void>((resolve) => probe.bind(0, '127.0.0.1', resolve));
     const free = probe.address().port;
     await new Promise<void>((resolve) => probe.close(() => resolve()));
-    const options = { addresses: ['127.0.0.1'], port: free, mark: undefined, isPortReuse: false };
+    const addresses = ['127.0.0.1', '::1'];
+    const options = { addresses, port: free, mark: undefined, isPortReuse: false };
     try {
       const sockets = openDnsSockets(undefined, options);
+      hasIpv6 = sockets.some(({ family }) => family === 6);
       dns = new PodDns(parts, { pod: POD, netns: undefined, mark: undefined }, sockets);
       port = free;
     } catch (err) {
@@ -242,6 +245,29 @@ describe('dns proxy', () => {
       ),
       [['10.96.0.1'], ['192.0.2.1'], ['10.96.0.1']],
     );
+  });
+
+  it('serves IPv6 as well, over UDP and TCP, and forwards over it', async (t) => {
+    if (!hasIpv6) {
+      t.skip('this machine has no ::1');
+      return;
+    }
+    const other = await openDnsUpstream('::1');
+    useUpstreams();
+    servers.push({ address: '::1', port: other.port });
+    const over6 = new Resolver({ tries: 1, timeout: 6000 });
+    over6.setServers([`[::1]:${port}`]);
+    try {
+      assert.deepEqual(await over6.resolve4('web'), ['10.96.0.1']);
+      assert.equal((await over6.resolve4('big.example.com')).length, 200);
+      assert.deepEqual(
+        other.seen.map(({ transport }) => transport),
+        ['udp', 'tcp'],
+      );
+    } finally {
+      over6.cancel();
+      other.close();
+    }
   });
 
   it('gives no answer to answers and to what is no message', async () => {
