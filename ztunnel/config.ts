@@ -28,6 +28,8 @@ export interface Config {
   readonly ca: ControlPlaneAddress | undefined;
   readonly fakeCaRoot: string | undefined;
   readonly localXdsPath: string | undefined;
+  /** File with revocation lists; undefined: not checked. */
+  readonly crlPath: string | undefined;
   readonly secretTtlSec: number;
   readonly zdsPath: string;
   /** Descriptor of the holder's socket; set by the holder for the proxies it starts. */
@@ -115,6 +117,7 @@ export function readConfig(env: Env): Config {
     ca: isFakeCa ? undefined : ca,
     fakeCaRoot: isFakeCa ? values.FAKE_CA_ROOT : undefined,
     localXdsPath: values.LOCAL_XDS_PATH,
+    crlPath: values.CRL_PATH === '' ? undefined : values.CRL_PATH,
     secretTtlSec: values.SECRET_TTL / 1000,
     zdsPath: values.INPOD_UDS,
     holderFd: values.HOLDER_FD === 0 ? undefined : values.HOLDER_FD,

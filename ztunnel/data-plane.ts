@@ -2,6 +2,7 @@
 // policies, certificates. Everything runs on one reactor.
 import { errorMessage } from '../common/errors.ts';
 import type { Policy } from '../common/policy/model.ts';
+import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
 import { Profiler } from '../common/telemetry/profiler.ts';
 import { SeriesTable } from '../common/telemetry/series-table.ts';
@@ -101,7 +102,11 @@ export class DataPlane {
         for (const pod of this.#pods.values()) pod.reevaluate();
         return {};
       case 'certificate':
-        this.#certificates.put(request.certificate);
+        this.#putCertificate(request.certificate);
+        return {};
+      case 'revocations':
+        this.#certificates.setRevocations(request.revocations);
+        for (const pod of this.#pods.values()) pod.closeRevoked();
         return {};
       case 'certificateFailed':
         this.#certificates.fail(request.identity, request.error);
@@ -135,6 +140,11 @@ export class DataPlane {
         await this.#drain(request.deadlineMs, request.isReplaced);
         return {};
     }
+  }
+
+  #putCertificate(certificate: WorkloadCertificate): void {
+    if (!this.#certificates.put(certificate)) return;
+    for (const pod of this.#pods.values()) pod.certificateRenewed(certificate.identity);
   }
 
   #addPod({ uid, pod, netnsFd, sockets }: Extract<DataRequest, { kind: 'addPod' }>): void {

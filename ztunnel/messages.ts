@@ -7,6 +7,7 @@ import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import type { AddressResource } from '../common/workload/model.ts';
 import type { PodInfo } from '../common/zds/codec.ts';
 import type { Config } from './config.ts';
+import type { Revocations } from './identity/certificate-store.ts';
 import type { PodSocket } from './inpod/pod-sockets.ts';
 
 /** Control to data. */
@@ -37,6 +38,11 @@ export type DataRequest =
       readonly seq: number;
       readonly identity: string;
       readonly error: string;
+    }
+  | {
+      readonly kind: 'revocations';
+      readonly seq: number;
+      readonly revocations: Revocations;
     }
   | { readonly kind: 'forgetCertificate'; readonly seq: number; readonly identity: string }
   | {

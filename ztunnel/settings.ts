@@ -95,7 +95,7 @@ export const ISTIO_SETTINGS = {
   ZTUNNEL_RESOURCE_CPU_LIMIT: ignored('there is one data thread'),
   ZTUNNEL_RESOURCE_CPU_REQUEST: ignored('there is one data thread'),
   ZTUNNEL_CPU_LIMIT: ignored('there is one data thread'),
-  CRL_PATH: refused('revocation lists are not checked'),
+  CRL_PATH: text('file with certificate revocation lists (PEM, or one DER); empty: not checked'),
   TLS12_ENABLED: refused('TLS 1.3 only', ['false']),
   COMPLIANCE_POLICY: refused('there is no choice of key exchanges'),
   AUTHZ_POLICY_INFO_LOGGING: ignored('refusals are always in the access log', ['false']),

@@ -8,9 +8,11 @@ import { StreamError } from '../../engine/reactor/stream-error.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { ReactorTimer } from '../../engine/reactor/timer-heap.ts';
 import { startTls } from '../../engine/tls/tls-connection.ts';
+import type { TlsConnection } from '../../engine/tls/types.ts';
 import type { TlsContext } from '../../engine/tls/tls-context.ts';
 import { errorMessage } from '../errors.ts';
 import { firstIdentity, verifyExpected } from './peer-identity.ts';
+import { REVOKED_DETAIL } from './rejection.ts';
 import { CLIENT_SESSION } from './settings.ts';
 import type { Tunnel, TunnelFailure, TunnelTarget } from './types.ts';
 
@@ -39,6 +41,8 @@ export interface HbonePoolOptions {
 
 interface PooledConnection {
   readonly session: Http2Session;
+  readonly tls: TlsConnection;
+  readonly sourceIdentity: string;
   readonly serverIdentity: string | undefined;
   lastUsedMs: number;
 }
@@ -68,6 +72,8 @@ export class HbonePool {
   readonly #reactor: Reactor;
   readonly #options: HbonePoolOptions;
   readonly #entries = new Map<string, PoolEntry>();
+  /** All that are open, also those that take no new tunnels. */
+  readonly #established = new Set<PooledConnection>();
   #connectionCount = 0;
   #sweepTimer: ReactorTimer | undefined;
   #closed = false;
@@ -180,20 +186,30 @@ export class HbonePool {
       tls.reset();
       throw new TunnelError({ code: 'connect', detail: 'pool is closed' });
     }
+    // The revocation lists may have changed while the handshake ran by the context it began with.
+    const current = await this.#context(target.sourceIdentity);
+    if (current !== context && tls.isRevokedBy(current)) {
+      tls.reset();
+      throw new TunnelError({ code: 'tls', detail: REVOKED_DETAIL });
+    }
     const remove = (): void => this.#remove(key, entry, connection);
     const session = connectHttp2(this.#reactor, tls, this.#options.session ?? CLIENT_SESSION, {
       onGoaway: remove,
       onClose: () => {
         this.#connectionCount--;
+        this.#established.delete(connection);
         remove();
       },
     });
     const connection: PooledConnection = {
       session,
+      tls,
+      sourceIdentity: target.sourceIdentity,
       serverIdentity: firstIdentity(tls.peer.uriSans),
       lastUsedMs: this.#reactor.now(),
     };
     entry.connections.push(connection);
+    this.#established.add(connection);
     this.#entries.set(key, entry);
     this.#scheduleSweep();
     return connection;
@@ -281,6 +297,15 @@ export class HbonePool {
       if (!isStale(entry.address)) continue;
       for (const { session } of entry.connections.splice(0)) session.drain();
     }
+  }
+
+  /** Ends connections of an identity whose server's certificate the lists of `context` revoke; tells how many. */
+  closeRevoked(sourceIdentity: string, context: TlsContext): number {
+    const revoked = [...this.#established].filter(
+      (one) => one.sourceIdentity === sourceIdentity && one.tls.isRevokedBy(context),
+    );
+    for (const { session } of revoked) session.close(REVOKED_DETAIL, 'revoked');
+    return revoked.length;
   }
 
   /** Ends all connections and tunnels. */

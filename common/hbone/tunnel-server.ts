@@ -18,6 +18,7 @@ import type { TlsContext } from '../../engine/tls/tls-context.ts';
 import type { TlsConnection, VerifyPeer } from '../../engine/tls/types.ts';
 import { firstIdentity } from './peer-identity.ts';
 import { SERVER_SESSION } from './settings.ts';
+import { REVOKED_DETAIL } from './rejection.ts';
 import type { TunnelRequest } from './types.ts';
 
 /** A handshake in progress holds some 50 KB. */
@@ -56,7 +57,8 @@ interface VerifiedPeer {
 /** Accepts tunnels; one for each listener. */
 export class HboneServer {
   readonly #options: HboneServerOptions;
-  readonly #sessions = new Set<Http2Session>();
+  /** With the connection below, for revocation. */
+  readonly #sessions = new Map<Http2Session, TlsConnection>();
   #handshakes = 0;
   /** Since the start, finished or not. */
   handshakesTotal = 0;
@@ -100,7 +102,7 @@ export class HboneServer {
     }).then(
       (connection) => {
         this.#handshakes--;
-        this.#serve(connection, stream);
+        if (!this.#isRevokedSince(connection, context)) this.#serve(connection, stream);
       },
       (err: unknown) => {
         this.#handshakes--;
@@ -109,6 +111,17 @@ export class HboneServer {
         this.#options.onRejected?.(reason, peer);
       },
     );
+  }
+
+  /** The lists may have changed while the handshake ran by the context it began with. */
+  #isRevokedSince(connection: TlsConnection, context: TlsContext): boolean {
+    const current = this.#options.context();
+    if (current === undefined || current === context || !connection.isRevokedBy(current))
+      return false;
+    connection.reset();
+    const reason: CloseReason = { code: 'revoked', detail: REVOKED_DETAIL };
+    this.#options.onRejected?.(reason, connection.remote);
+    return true;
   }
 
   #refusal(context: TlsContext | undefined): CloseReason | undefined {
@@ -140,7 +153,7 @@ export class HboneServer {
         },
       },
     );
-    this.#sessions.add(session);
+    this.#sessions.set(session, connection);
     if (this.#isDraining) session.drain();
   }
 
@@ -165,13 +178,20 @@ export class HboneServer {
   /** Graceful: no new tunnels on existing connections. The owner has stopped accepting. */
   drain(): void {
     this.#isDraining = true;
-    for (const session of this.#sessions) session.drain();
+    for (const session of this.#sessions.keys()) session.drain();
+  }
+
+  /** Ends connections whose peer's certificate the lists of `context` revoke; tells how many. */
+  closeRevoked(context: TlsContext): number {
+    const revoked = [...this.#sessions].filter(([, connection]) => connection.isRevokedBy(context));
+    for (const [session] of revoked) session.close(REVOKED_DETAIL, 'revoked');
+    return revoked.length;
   }
 
   /** Ends all connections now; tunnels are reset. */
   close(detail: string): void {
     this.#isDraining = true;
-    for (const session of [...this.#sessions]) session.close(detail);
+    for (const session of [...this.#sessions.keys()]) session.close(detail);
   }
 }
 

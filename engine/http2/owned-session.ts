@@ -411,8 +411,8 @@ export class OwnedSession implements StreamOwner {
     this.markDirty();
   }
 
-  close(detail: string): void {
-    this.#fail({ code: 'closed', detail });
+  close(detail: string, code: 'closed' | 'revoked' = 'closed'): void {
+    this.#fail({ code, detail });
   }
 
   /** Ends everything: a last GOAWAY if the connection can take it, streams, then the connection. */

@@ -66,6 +66,6 @@ export interface Http2Session {
   /** Graceful: GOAWAY, existing streams go on, then the connection closes. */
   drain(): void;
   /** Now: every stream is closed with `reason`, then the connection. */
-  close(detail: string): void;
+  close(detail: string, code?: 'closed' | 'revoked'): void;
   readonly isClosed: boolean;
 }

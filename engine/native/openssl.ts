@@ -142,6 +142,42 @@ export const SSL_get_verify_result: (ssl: Pointer) => number = lib.func(
 );
 export const SSL_get0_alpn_selected: (ssl: Pointer, data: Pointer, length: Pointer) => void =
   lib.func('SSL_get0_alpn_selected', 'void', [P, P, P]);
+export const X509_STORE_set_verify_cb: (store: Pointer, callback: bigint) => void = lib.func(
+  'X509_STORE_set_verify_cb',
+  'void',
+  [P, 'void *'],
+);
+export const X509_STORE_CTX_new: () => Pointer = lib.func('X509_STORE_CTX_new', P, []);
+export const X509_STORE_CTX_free: (ctx: Pointer) => void = lib.func('X509_STORE_CTX_free', 'void', [
+  P,
+]);
+export const X509_STORE_CTX_init: (
+  ctx: Pointer,
+  store: Pointer,
+  leaf: Pointer,
+  chain: Pointer,
+) => number = lib.func('X509_STORE_CTX_init', 'int', [P, P, P, P]);
+export const X509_STORE_CTX_set_flags: (ctx: Pointer, flags: number) => void = lib.func(
+  'X509_STORE_CTX_set_flags',
+  'void',
+  [P, 'unsigned long'],
+);
+export const X509_STORE_CTX_get_error: (ctx: Pointer) => number = lib.func(
+  'X509_STORE_CTX_get_error',
+  'int',
+  [P],
+);
+export const X509_STORE_CTX_set_error: (ctx: Pointer, error: number) => void = lib.func(
+  'X509_STORE_CTX_set_error',
+  'void',
+  [P, 'int'],
+);
+export const X509_verify_cert: (ctx: Pointer) => number = lib.func('X509_verify_cert', 'int', [P]);
+export const SSL_get_peer_cert_chain: (ssl: Pointer) => Pointer = lib.func(
+  'SSL_get_peer_cert_chain',
+  P,
+  [P],
+);
 export const SSL_get1_peer_certificate: (ssl: Pointer) => Pointer = lib.func(
   'SSL_get1_peer_certificate',
   P,
@@ -252,6 +288,12 @@ export function registerAlpnCallback(
   return koffi.register(fn, koffi.pointer(alpnProto));
 }
 
+const verifyProto = koffi.proto('int', ['int', P]);
+/** Registers a verification callback of this thread: (is it well so far, X509_STORE_CTX) to 1 (go on) or 0. */
+export function registerVerifyCallback(fn: (ok: number, ctx: Pointer) => number): bigint {
+  return koffi.register(fn, koffi.pointer(verifyProto));
+}
+
 // Constants of the C headers.
 export const SSL_CTRL_MODE = 33;
 export const SSL_CTRL_SET_READ_AHEAD = 41;
@@ -285,5 +327,11 @@ export const BIO_NOCLOSE = 0;
 export const X509_V_FLAG_CRL_CHECK = 0x4;
 export const X509_V_FLAG_CRL_CHECK_ALL = 0x8;
 export const X509_V_FLAG_PARTIAL_CHAIN = 0x80000;
+export const X509_V_FLAG_NO_CHECK_TIME = 0x200000;
+export const X509_V_OK = 0;
+export const X509_V_ERR_UNABLE_TO_GET_CRL = 3;
+export const X509_V_ERR_CRL_NOT_YET_VALID = 11;
+export const X509_V_ERR_CRL_HAS_EXPIRED = 12;
+export const X509_V_ERR_CERT_REVOKED = 23;
 export const NID_SUBJECT_ALT_NAME = 85;
 export const GEN_URI = 6;

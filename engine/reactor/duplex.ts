@@ -14,6 +14,7 @@ export type CloseCode =
   | 'limit' // a limit of ours was passed
   | 'goaway' // the session is draining and did not take the stream
   | 'closed' // closed by us
+  | 'revoked' // closed by us: the peer's certificate has been revoked since
   | 'io'; // any other errno; `detail` has it
 
 /** The end of a stream. `detail` is for logs: lower case, no secrets. */

@@ -43,6 +43,7 @@ import { CLOSED_OK, StreamError } from '../reactor/stream-error.ts';
 import type { TcpStream } from '../reactor/tcp-stream.ts';
 import type { ReactorTimer } from '../reactor/timer-heap.ts';
 import { readAlpn, readUriSans } from './peer-certificate.ts';
+import { isPeerRevoked } from './revocation.ts';
 import { SocketWriter } from './socket-writer.ts';
 import { enterHandshake, type TlsContext } from './tls-context.ts';
 import type { TlsConnection, TlsPeer, VerifyPeer } from './types.ts';
@@ -187,6 +188,10 @@ class OpensslConnection implements TlsConnection {
 
   get isClosed(): boolean {
     return this.#closed;
+  }
+
+  isRevokedBy(context: { readonly pointer: number }): boolean {
+    return !this.#closed && context.pointer !== 0 && isPeerRevoked(this.#ssl, context.pointer);
   }
 
   onReady(events: number): void {

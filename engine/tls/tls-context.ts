@@ -3,15 +3,11 @@
 import { free, malloc } from '../native/libc.ts';
 import { copyOut, reserve, scratch } from '../native/memory.ts';
 import {
-  BIO_free,
-  BIO_new_mem_buf,
   ERR_clear_error,
   EVP_PKEY_free,
   OPENSSL_NPN_NEGOTIATED,
-  OPENSSL_cleanse,
   PEM_read_bio_PrivateKey,
   PEM_read_bio_X509,
-  PEM_read_bio_X509_CRL,
   SSL_CTRL_CHAIN_CERT,
   SSL_CTRL_MODE,
   SSL_CTRL_SET_GROUPS_LIST,
@@ -50,17 +46,15 @@ import {
   TLS1_3_VERSION,
   TLS_client_method,
   TLS_server_method,
-  X509_CRL_free,
   X509_STORE_add_cert,
-  X509_STORE_add_crl,
   X509_STORE_set_flags,
-  X509_V_FLAG_CRL_CHECK,
-  X509_V_FLAG_CRL_CHECK_ALL,
   X509_V_FLAG_PARTIAL_CHAIN,
   X509_free,
   registerAlpnCallback,
   takeErrorText,
 } from '../native/openssl.ts';
+import { readPem } from './pem.ts';
+import { addRevocations } from './revocation.ts';
 import { StreamError } from '../reactor/stream-error.ts';
 import type { TlsMaterial } from './types.ts';
 
@@ -80,7 +74,7 @@ export interface TlsContextOptions {
   readonly alpn?: readonly string[];
   /** Accept TLS 1.2 too (TLS12_ENABLED, and TLS origination to ordinary servers). */
   readonly allowTls12?: boolean;
-  /** CRLs in PEM; the whole chain is checked against them. */
+  /** CRLs in PEM, may be empty; the whole chain is checked against them. See revocation.ts. */
   readonly crlPem?: string;
   /** Ask for no client certificate (servers), or accept any server (clients). */
   readonly insecureSkipVerify?: boolean;
@@ -191,15 +185,8 @@ export class TlsContext {
     const skip = options.insecureSkipVerify === true;
     if (roots.length === 0 && !skip) throw new StreamError('tls', 'no root certificate');
     // A root in the list is trusted even if it is not self-signed, as in other TLS stacks.
-    let flags = X509_V_FLAG_PARTIAL_CHAIN;
-    if (options.crlPem !== undefined) {
-      for (const crl of readPem(options.crlPem, PEM_read_bio_X509_CRL)) {
-        X509_STORE_add_crl(store, crl);
-        X509_CRL_free(crl);
-      }
-      flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
-    }
-    X509_STORE_set_flags(store, flags);
+    X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
+    if (options.crlPem !== undefined) addRevocations(store, options.crlPem);
     SSL_CTX_set_verify_depth(this.pointer, VERIFY_DEPTH);
     const mode = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     SSL_CTX_set_verify(this.pointer, skip ? SSL_VERIFY_NONE : mode, 0);
@@ -262,33 +249,6 @@ export class TlsContext {
     if (list !== undefined) free(list.address);
     serverLists.delete(this.listId);
   }
-}
-
-/** Number of objects in a PEM text that are read at most. */
-const MAX_PEM_OBJECTS = 1000;
-
-function readPem(
-  pem: string,
-  readOne: (bio: number, out: 0, callback: 0, arg: 0) => number,
-  limit = MAX_PEM_OBJECTS,
-): number[] {
-  const bytes = Buffer.from(pem);
-  if (bytes.length === 0) return [];
-  // BIO_new_mem_buf keeps the address, so the text must not be a JavaScript object. It may be a key: wiped.
-  const address = malloc(bytes.length);
-  copyOut(bytes, address);
-  const bio = BIO_new_mem_buf(address, bytes.length);
-  const found: number[] = [];
-  for (let object = readOne(bio, 0, 0, 0); object !== 0; object = readOne(bio, 0, 0, 0)) {
-    found.push(object);
-    if (found.length >= limit) break;
-  }
-  BIO_free(bio);
-  OPENSSL_cleanse(address, bytes.length);
-  free(address);
-  // The end of the text is an error in the queue too.
-  ERR_clear_error();
-  return found;
 }
 
 function check(result: number, what: string): void {

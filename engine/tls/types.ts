@@ -26,4 +26,6 @@ export interface TlsConnection extends Duplex {
   /** Addresses of the TCP connection below. */
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
+  /** Whether the revocation lists of that context revoke the peer's certificate. */
+  isRevokedBy(context: { readonly pointer: number }): boolean;
 }

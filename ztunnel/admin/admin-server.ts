@@ -17,7 +17,6 @@ import type { MeshModel } from '../state/model.ts';
 import { buildConfigDump } from './config-dump.ts';
 import { connectionsRoute } from './connections.ts';
 import { certificateHealth } from '../identity/certificate-health.ts';
-import type { CertificateHealth } from '../identity/certificate-health.ts';
 import type { WorkloadSecrets } from '../identity/workload-secrets.ts';
 import type { ControlMetrics } from './control-metrics.ts';
 import { whyRoute } from './why/route.ts';
@@ -31,7 +30,7 @@ export interface AdminParts {
   readonly metrics: ControlMetrics;
   readonly data: DataThread;
   readonly model: MeshModel;
-  readonly identities: Pick<WorkloadSecrets, 'secrets' | 'failures'>;
+  readonly identities: Pick<WorkloadSecrets, 'secrets' | 'failures' | 'problems'>;
   readonly registry: PodRegistry<PodNetns>;
   /** Names of what is not ready. */
   pending(): readonly string[];
@@ -46,8 +45,7 @@ export interface AdminParts {
 /** Opens admin, metrics and readiness; rejects when a port is taken. */
 export function openAdmin(parts: AdminParts): Promise<Endpoints> {
   const { config, loggers, data, model, registry, metrics, output } = parts;
-  const { secrets, failures } = parts.identities;
-  const health = (): CertificateHealth[] => certificateHealth(secrets.states(), Date.now());
+  const { secrets, failures, problems } = parts.identities;
   return openEndpoints({
     program: 'ztunnel',
     host: config.isIpv6 ? '::' : '0.0.0.0',
@@ -56,7 +54,7 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
     readers: parts.readers,
     beforeScrape: () => {
       metrics.collect(registry, output.droppedLines);
-      metrics.setCertificates(health(), failures());
+      metrics.setCertificates(certificateHealth(secrets.states(), Date.now()), failures());
     },
     configDump: async () =>
       buildConfigDump({
@@ -68,7 +66,7 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
         connections: (await data.request({ kind: 'dump' })).pods ?? [],
       }),
     pending: () => parts.pending(),
-    warnings: () => health().flatMap(({ problem }) => problem ?? []),
+    warnings: problems,
     describeLevels: () => loggers.describeLevels(),
     setLevels: (levels, isReset) => {
       if (!loggers.setLevels(levels, isReset)) return false;

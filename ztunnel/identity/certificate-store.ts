@@ -13,7 +13,15 @@ export interface IdentityContexts {
   /** Of the leaf's identity; peers of another trust domain are refused. */
   readonly trustDomain: string;
   readonly notAfterMs: number;
+  /** What they were built from: to build them again when the revocation lists change. */
+  readonly certificate: WorkloadCertificate;
 }
+
+/** Revocation lists: off, lists in PEM, or lists that cannot be read, with which no peer is trusted. */
+export type Revocations =
+  | { readonly kind: 'off' }
+  | { readonly kind: 'lists'; readonly pem: string }
+  | { readonly kind: 'unreadable'; readonly problem: string };
 
 interface Waiter {
   readonly resolve: (contexts: IdentityContexts) => void;
@@ -30,6 +38,7 @@ export class CertificateStore {
   readonly #ask: (identity: string) => void;
   readonly #contexts = new Map<string, IdentityContexts>();
   readonly #waiting = new Map<string, Waiter[]>();
+  #revocations: Revocations = { kind: 'off' };
 
   /** `ask` requests an identity's certificate; `put` or `fail` answers. */
   constructor(reactor: Reactor, ask: (identity: string) => void) {
@@ -39,6 +48,7 @@ export class CertificateStore {
 
   /** The contexts if they are here and valid. */
   current(identity: string): IdentityContexts | undefined {
+    if (this.#revocations.kind === 'unreadable') return undefined;
     const contexts = this.#contexts.get(identity);
     return contexts !== undefined && contexts.notAfterMs > Date.now() ? contexts : undefined;
   }
@@ -47,6 +57,9 @@ export class CertificateStore {
   get(identity: string): Promise<IdentityContexts> {
     const current = this.current(identity);
     if (current !== undefined) return Promise.resolve(current);
+    if (this.#revocations.kind === 'unreadable') {
+      return Promise.reject(unavailable(identity, this.#revocations.problem));
+    }
     return new Promise((resolve, reject) => {
       const timer = this.#reactor.after(WAIT_MS, () => {
         this.#waiting.set(
@@ -72,21 +85,42 @@ export class CertificateStore {
     });
   }
 
-  /** A new or renewed certificate. Throws when OpenSSL refuses it. */
-  put(certificate: WorkloadCertificate): void {
-    const { identity } = certificate;
-    const server = TlsContext.server(certificate);
-    const client = TlsContext.client(certificate);
-    const contexts: IdentityContexts = {
+  /** A new or renewed certificate; true when it replaces one. Throws when OpenSSL refuses it. */
+  put(certificate: WorkloadCertificate): boolean {
+    const { identity, serial } = certificate;
+    const old = this.#contexts.get(identity);
+    // One that was asked for while it was on its way comes twice.
+    if (old?.certificate.serial !== serial) this.#build(certificate);
+    const contexts = this.current(identity);
+    for (const { resolve, reject } of this.#take(identity)) {
+      if (contexts !== undefined) resolve(contexts);
+      else reject(unavailable(identity, 'it has expired, or revocation lists cannot be read'));
+    }
+    return old !== undefined && old.certificate.serial !== serial;
+  }
+
+  /** New revocation lists count for new handshakes; the owner of established connections looks at these. */
+  setRevocations(revocations: Revocations): void {
+    this.#revocations = revocations;
+    for (const { certificate } of [...this.#contexts.values()]) this.#build(certificate);
+  }
+
+  #build(certificate: WorkloadCertificate): void {
+    const { identity, notAfterMs } = certificate;
+    const { kind } = this.#revocations;
+    const options = kind === 'lists' ? { crlPem: this.#revocations.pem } : {};
+    const server = TlsContext.server(certificate, options);
+    const client = TlsContext.client(certificate, options);
+    const trustDomain = /^spiffe:\/\/([^/]*)\//.exec(identity)?.[1] ?? '';
+    this.#retire(this.#contexts.get(identity));
+    this.#contexts.set(identity, {
       identity,
       server,
       client,
-      trustDomain: /^spiffe:\/\/([^/]*)\//.exec(identity)?.[1] ?? '',
-      notAfterMs: certificate.notAfterMs,
-    };
-    this.#retire(this.#contexts.get(identity));
-    this.#contexts.set(identity, contexts);
-    for (const { resolve } of this.#take(identity)) resolve(contexts);
+      trustDomain,
+      notAfterMs,
+      certificate,
+    });
   }
 
   /** The control thread could not get it. */

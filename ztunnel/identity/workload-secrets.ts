@@ -11,6 +11,7 @@ import type { Config } from '../config.ts';
 import type { DataThread } from '../data-handle.ts';
 import { certificateHealth } from './certificate-health.ts';
 import type { CertificateCondition } from './certificate-health.ts';
+import { watchRevocations } from './revocation-lists.ts';
 import { watchFile } from './watch-file.ts';
 
 /** All nodes see a new root at about the same time. */
@@ -22,6 +23,8 @@ export interface WorkloadSecrets {
   readonly secrets: SecretManager;
   /** Certificate requests that failed. */
   readonly failures: () => number;
+  /** What is wrong with certificates and revocation lists, for people. */
+  readonly problems: () => readonly string[];
   close(): void;
 }
 
@@ -53,13 +56,28 @@ export function startSecrets(config: Config, logger: Logger, data: DataThread): 
         secrets.renewAll(RENEW_WITHIN_MS);
       })
     : () => undefined;
+  const revocations =
+    config.crlPath === undefined
+      ? undefined
+      : watchRevocations(config.crlPath, logger, (lists) => {
+          data
+            .request({ kind: 'revocations', revocations: lists })
+            .catch((err: unknown) =>
+              logger.error({ err: errorMessage(err) }, 'lists not in force'),
+            );
+        });
   const stopHealthWatch = reportHealth(secrets, logger);
   return {
     secrets,
     failures: () => failures,
+    problems: () => [
+      ...certificateHealth(secrets.states(), Date.now()).flatMap(({ problem }) => problem ?? []),
+      ...[revocations?.problem()].flatMap((problem) => problem ?? []),
+    ],
     close: () => {
       stopRootWatch();
       stopHealthWatch();
+      revocations?.close();
       secrets.close();
       ca?.close();
     },

@@ -49,6 +49,11 @@ export const TRAFFIC_FAMILIES: readonly FamilyDefinition[] = [
     type: 'counter',
   },
   {
+    name: 'istio_crl_policy_rejections',
+    help: 'Connections rejected or closed because the certificate of the peer is revoked (unstable).',
+    type: 'counter',
+  },
+  {
     name: 'ambient_policy_dry_run',
     help: 'Inbound connections checked by dry-run policies, by what these would have done.',
     type: 'counter',
@@ -286,6 +291,9 @@ export class ConnectionRecorder {
       ['response_flags', REASON_FLAGS[reason]],
     ]);
     this.#table.add(this.#table.cell('ambient_connections_refused', labels), 1);
+    if (reason !== 'certificate_revoked') return;
+    const rejected = this.#table.cell('istio_crl_policy_rejections', `reporter="${reporter}"`);
+    this.#table.add(rejected, 1);
   }
 
   #countFailure(

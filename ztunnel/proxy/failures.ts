@@ -2,6 +2,7 @@
 import { MeshError, errorMessage } from '../../common/errors.ts';
 import type { CloseReason, RelayResult } from '../../engine/reactor/duplex.ts';
 import { StreamError } from '../../engine/reactor/stream-error.ts';
+import { isRevocation } from '../../common/hbone/rejection.ts';
 import type { TunnelFailure } from '../../common/hbone/types.ts';
 import type { ConnectionOutcome } from './connection-result.ts';
 import type { FailureReason } from './reasons.ts';
@@ -46,7 +47,7 @@ export function describeTunnelFailure(err: unknown): DialFailure {
     const { code, detail, status } = failure;
     const hint = code === 'timeout' ? ', maybe a NetworkPolicy is blocking HBONE port 15008' : '';
     return {
-      reason: TUNNEL_REASONS[code],
+      reason: isRevocation(failure) ? 'certificate_revoked' : TUNNEL_REASONS[code],
       detail: status === undefined ? `${detail}${hint}` : `http status: ${status}`,
       // 503: the other side could not reach the application; 401 is its policy and final.
       canRetry:
@@ -92,6 +93,7 @@ const CLOSE_REASONS: Readonly<Record<CloseReason['code'], FailureReason | undefi
   limit: 'limit_exceeded',
   goaway: 'tunnel_failed',
   closed: 'io_error',
+  revoked: 'certificate_revoked',
   io: 'io_error',
 };
 

@@ -144,6 +144,24 @@ export class PodProxy {
     }
   }
 
+  /** A certificate was renewed. */
+  certificateRenewed(identity: string): void {
+    if (this.#contexts()?.identity === identity) this.tunnels.renew();
+  }
+
+  /** Revocation lists have changed: ends what they revoke. */
+  closeRevoked(): void {
+    const contexts = this.#contexts();
+    if (contexts === undefined) return;
+    const count = this.#server.closeRevoked(contexts.server) + this.tunnels.closeRevoked(contexts);
+    if (count === 0) return;
+    const { identity } = contexts;
+    this.#context.logger.warn(
+      { identity, count },
+      'connections closed: peer certificate revoked by CRL',
+    );
+  }
+
   /** Workloads with these uids have changed. */
   stateChanged(uids: ReadonlySet<string>): void {
     this.local.notify();

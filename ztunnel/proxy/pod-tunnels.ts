@@ -5,6 +5,7 @@ import { HbonePool, isTunnelFailure } from '../../common/hbone/tunnel-pool.ts';
 import type { Tunnel, TunnelTarget } from '../../common/hbone/types.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
+import type { IdentityContexts } from '../identity/certificate-store.ts';
 import { TunnelError } from './failures.ts';
 import { keepaliveOf } from './keepalive.ts';
 import type { TunnelOpener } from './dial.ts';
@@ -81,6 +82,16 @@ export class PodTunnels implements TunnelOpener {
         !this.#gateways.has(address) &&
         store.findWorkload(config.network, address)?.protocol !== 'HBONE',
     );
+  }
+
+  /** The certificate was renewed: new streams go by new handshakes, so no verification outlives a certificate. */
+  renew(): void {
+    this.#pool.drain();
+  }
+
+  /** Ends connections whose peer's certificate is revoked now. */
+  closeRevoked({ identity, client }: IdentityContexts): number {
+    return this.#pool.closeRevoked(identity, client);
   }
 
   /** Ends all connections and their streams. */

@@ -3,7 +3,13 @@
 
 /** Istio's flags of L4 connections (ztunnel-spec 8.1). `-` is success. */
 export type ResponseFlag =
-  '-' | 'DENY' | 'CONNECT' | 'TLS_FAILURE' | 'H2_HANDSHAKE_FAILURE' | 'IDENTITY_ERROR';
+  | '-'
+  | 'DENY'
+  | 'CONNECT'
+  | 'TLS_FAILURE'
+  | 'H2_HANDSHAKE_FAILURE'
+  | 'IDENTITY_ERROR'
+  | 'CERT_REVOKED';
 
 /** Reasons with their flag. The key is the metric label. */
 export const REASON_FLAGS = {
@@ -26,6 +32,7 @@ export const REASON_FLAGS = {
   unknown_destination: 'CONNECT',
   // Certificates and handshakes.
   certificate_unavailable: 'IDENTITY_ERROR',
+  certificate_revoked: 'CERT_REVOKED',
   identity_mismatch: 'IDENTITY_ERROR',
   tls_failure: 'TLS_FAILURE',
   handshake_timeout: 'TLS_FAILURE',

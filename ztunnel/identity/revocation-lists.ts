@@ -1,0 +1,62 @@
+// The file of CRL_PATH, read now and after each change. A file that is missing or empty revokes nothing. One that
+// cannot be read as lists leaves the lists before in force; at the start there are none, and then no peer is trusted
+// until it is mended (Istio's ztunnel goes on without checking).
+import { readFileSync } from 'node:fs';
+import { errorMessage } from '../../common/errors.ts';
+import type { Logger } from '../../common/telemetry/logger.ts';
+import { countRevocationLists } from '../../engine/tls/revocation.ts';
+import type { Revocations } from './certificate-store.ts';
+import { watchFile } from './watch-file.ts';
+
+/** Watches a file; see {@link watchRevocations}. */
+export interface RevocationWatch {
+  /** For people; undefined when the file is well. */
+  problem(): string | undefined;
+  close(): void;
+}
+
+/** Tells the lists now, before it returns, and after each change. */
+export function watchRevocations(
+  path: string,
+  logger: Logger,
+  onChange: (revocations: Revocations) => void,
+): RevocationWatch {
+  let problem: string | undefined;
+  const read = (isStart: boolean): void => {
+    const found = readRevocations(path);
+    problem = found.kind === 'unreadable' ? found.problem : undefined;
+    if (found.kind === 'unreadable') {
+      logger.error({ path, err: found.problem, isStart }, 'revocation lists cannot be read');
+      if (isStart) onChange(found);
+      return;
+    }
+    logger.info({ path }, 'revocation lists are in force');
+    onChange(found);
+  };
+  read(true);
+  const close = watchFile(path, () => read(false));
+  return { problem: () => problem, close };
+}
+
+/** Reads the file. */
+export function readRevocations(path: string): Revocations {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (err) {
+    const isMissing = err instanceof Error && 'code' in err && err.code === 'ENOENT';
+    if (isMissing) return { kind: 'lists', pem: '' };
+    return { kind: 'unreadable', problem: `${path}: ${errorMessage(err)}` };
+  }
+  const text = bytes.toString('latin1');
+  if (text.trim() === '') return { kind: 'lists', pem: '' };
+  const blocks = text.match(/-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----/g) ?? [];
+  const pem = blocks.length > 0 ? `${blocks.join('\n')}\n` : pemOf(bytes);
+  if (countRevocationLists(pem) === Math.max(1, blocks.length)) return { kind: 'lists', pem };
+  return { kind: 'unreadable', problem: `${path}: not certificate revocation lists` };
+}
+
+function pemOf(der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN X509 CRL-----\n${lines.join('\n')}\n-----END X509 CRL-----\n`;
+}
