@@ -1,6 +1,7 @@
 // Looks into captured Ethernet frames: texts in them, and the TLS version a server chose. Pure.
 
 const ETHERTYPE_IPV4 = 0x0800;
+const ETHERTYPE_IPV6 = 0x86dd;
 const PROTOCOL_TCP = 6;
 const RECORD_HANDSHAKE = 0x16;
 const SERVER_HELLO = 2;
@@ -12,13 +13,24 @@ export interface TcpSegment {
   readonly payload: Buffer;
 }
 
+/** Where the TCP header begins and the packet ends. IPv6 extension headers do not occur between our pods. */
+function findTcp(frame: Buffer): { readonly tcp: number; readonly end: number } | undefined {
+  const type = frame.readUInt16BE(12);
+  if (type === ETHERTYPE_IPV4 && frame[23] === PROTOCOL_TCP) {
+    return { tcp: 14 + (frame.readUInt8(14) & 15) * 4, end: 14 + frame.readUInt16BE(16) };
+  }
+  if (type === ETHERTYPE_IPV6 && frame[20] === PROTOCOL_TCP) {
+    return { tcp: 54, end: 54 + frame.readUInt16BE(18) };
+  }
+  return undefined;
+}
+
 /** The TCP segment in a frame; undefined for other frames. */
 export function parseSegment(frame: Buffer): TcpSegment | undefined {
-  if (frame.length < 54 || frame.readUInt16BE(12) !== ETHERTYPE_IPV4) return undefined;
-  if (frame[23] !== PROTOCOL_TCP) return undefined;
-  const tcp = 14 + (frame.readUInt8(14) & 15) * 4;
-  if (frame.length < tcp + 20) return undefined;
-  const end = Math.min(frame.length, 14 + frame.readUInt16BE(16));
+  const found = frame.length < 54 ? undefined : findTcp(frame);
+  if (found === undefined || frame.length < found.tcp + 20) return undefined;
+  const { tcp } = found;
+  const end = Math.min(frame.length, found.end);
   const start = tcp + (frame.readUInt8(tcp + 12) >> 4) * 4;
   return {
     sourcePort: frame.readUInt16BE(tcp),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { KubeObject } from '../../common/kube/resource.ts';
 import { PacketCapture } from '../../engine/reactor/packet-capture.ts';
 import type { Pod } from '../cluster-api.ts';
-import type { Bench } from './bench.ts';
+import { fail, type Bench } from './bench.ts';
 import { carriesText } from './frames.ts';
 
 export const LAB = 'check';
@@ -60,7 +60,11 @@ const OBJECTS: readonly KubeObject[] = [
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name: 'server', namespace: LAB },
-    spec: { selector: { app: 'server' }, ports: [{ name: 'http', port: 8000, targetPort: 8080 }] },
+    spec: {
+      ipFamilyPolicy: 'PreferDualStack',
+      selector: { app: 'server' },
+      ports: [{ name: 'http', port: 8000, targetPort: 8080 }],
+    },
   } as KubeObject,
 ];
 
@@ -83,6 +87,13 @@ export async function openLab(bench: Bench): Promise<Lab> {
     const { status } = await bench.get(client, `${SERVER_URL}/get`);
     return status === 200 ? { client, server } : undefined;
   });
+}
+
+/** The IPv6 address of the lab's Service. */
+export async function serverAddressV6(bench: Bench): Promise<string> {
+  const path = `/api/v1/namespaces/${LAB}/services/server`;
+  const { spec } = await bench.api.client.json<{ spec: { clusterIPs?: string[] } }>({ path });
+  return spec.clusterIPs?.find((address) => address.includes(':')) ?? fail('no IPv6 address');
 }
 
 /** Puts the lab into the mesh or takes it out, and waits until the node agents have done it. */
@@ -121,6 +132,7 @@ let lastMarker = 0;
 export async function probeBridge(
   bench: Bench,
   lab: Lab,
+  base = SERVER_URL,
 ): Promise<{
   readonly isPlain: boolean;
   readonly frames: readonly Buffer[];
@@ -129,7 +141,7 @@ export async function probeBridge(
   const marker = `marker-${process.pid}-${++lastMarker}-plain`;
   let status = 0;
   const frames = await captureBridge(bench, async () => {
-    ({ status } = await bench.get(lab.client, `${SERVER_URL}/anything/${marker}`));
+    ({ status } = await bench.get(lab.client, `${base}/anything/${marker}`));
   });
   return { isPlain: carriesText(frames, marker), frames, status };
 }

@@ -1,5 +1,6 @@
 // The statements in the order they are verified: those that only look come first, those that kill come last.
 import { dns } from './dns.ts';
+import { dualStack } from './dual-stack.ts';
 import { encryption } from './encryption.ts';
 import { identity } from './identity.ts';
 import { joinLeave } from './join-leave.ts';
@@ -27,5 +28,6 @@ export const STATEMENTS: readonly Statement[] = [
   probes,
   dns,
   ...rollouts,
+  dualStack,
   ...kills,
 ];

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { MeshError } from '../../common/errors.ts';
+import type { NodeIpv6 } from '../ipv6.ts';
 
 export const HELP = `Plays Kubernetes nodes on this machine: a network namespace for each node and pod.
 
@@ -44,6 +45,8 @@ export interface NodeConfig {
   readonly address: string;
   readonly podCidr: string;
   readonly gateway: string;
+  /** Undefined on a machine without IPv6. */
+  readonly ipv6: NodeIpv6 | undefined;
   readonly kubeletToken: string;
   readonly kubeletPort: number;
   readonly serviceCidr: string;

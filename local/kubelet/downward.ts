@@ -2,7 +2,7 @@
 import type { Container, Pod } from './objects.ts';
 
 export interface PodAddresses {
-  readonly podIp: string;
+  readonly podIps: readonly string[];
   readonly hostIp: string;
 }
 
@@ -35,8 +35,9 @@ export function fieldValue(pod: Pod, path: string, addresses: PodAddresses): str
     case 'spec.serviceAccountName':
       return pod.spec.serviceAccountName ?? 'default';
     case 'status.podIP':
+      return addresses.podIps[0] ?? '';
     case 'status.podIPs':
-      return addresses.podIp;
+      return addresses.podIps.join(',');
     case 'status.hostIP':
     case 'status.hostIPs':
       return addresses.hostIp;

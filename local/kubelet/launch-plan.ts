@@ -17,7 +17,7 @@ export interface LaunchInputs {
   readonly dir: string;
   readonly mounts: readonly Mount[];
   readonly netns: string | undefined;
-  readonly podIp: string;
+  readonly podIps: readonly string[];
 }
 
 const PATH = [
@@ -32,14 +32,14 @@ export function buildResolvConf(pod: Pod, clusterDns: string, domain: string): s
   return `nameserver ${clusterDns}\nsearch ${search}\noptions ndots:5 timeout:2 attempts:3\n`;
 }
 
-function buildHosts(pod: Pod, podIp: string, hostname: string): string {
+function buildHosts(pod: Pod, podIps: readonly string[], hostname: string): string {
   const aliases = (pod.spec.hostAliases ?? []).map(
     ({ ip, hostnames = [] }) => `${ip} ${hostnames.join(' ')}`,
   );
   return [
     '127.0.0.1 localhost',
     '::1 localhost ip6-localhost ip6-loopback',
-    `${podIp} ${hostname}`,
+    ...podIps.map((ip) => `${ip} ${hostname}`),
     ...aliases,
     '',
   ].join('\n');
@@ -47,7 +47,7 @@ function buildHosts(pod: Pod, podIp: string, hostname: string): string {
 
 /** Builds the plan; throws when the image has no program or configuration is missing. */
 export async function planLaunch(inputs: LaunchInputs): Promise<LaunchPlan> {
-  const { context, pod, container, podIp } = inputs;
+  const { context, pod, container, podIps } = inputs;
   const program = resolveProgram(container, PATH);
   if (program === undefined) {
     const command = container.command?.[0];
@@ -65,7 +65,7 @@ export async function planLaunch(inputs: LaunchInputs): Promise<LaunchPlan> {
     NODE_COMPILE_CACHE: join(context.config.stateDir, 'compile-cache'),
     ...program.env,
   };
-  const addresses = { podIp, hostIp: context.config.address };
+  const addresses = { podIps, hostIp: context.config.address };
   const env = await buildEnvironment(pod, container, base, addresses, context);
   const dir = join(inputs.dir, 'root');
   const cache = join(context.config.stateDir, 'compile-cache');
@@ -74,7 +74,7 @@ export async function planLaunch(inputs: LaunchInputs): Promise<LaunchPlan> {
     dir,
     hostname: inputs.netns === undefined ? context.config.name : hostname,
     resolvConf: buildResolvConf(pod, context.config.clusterDns, context.config.clusterDomain),
-    hosts: buildHosts(pod, podIp, hostname),
+    hosts: buildHosts(pod, podIps, hostname),
     mounts: inputs.mounts,
     visible: [...programPaths(), cache],
     workingDir: container.workingDir ?? '/',

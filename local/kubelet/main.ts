@@ -36,6 +36,7 @@ function nodeConfig(
     address: node.address,
     podCidr: node.podCidr,
     gateway: node.gateway,
+    ipv6: node.ipv6,
     kubeletToken: config.kubeletToken,
     kubeletPort: config.kubeletPort,
     serviceCidr: config.serviceCidr,

@@ -4,6 +4,7 @@ import { errorMessage } from '../../common/errors.ts';
 import type { ObjectChange } from '../../common/kube/informer.ts';
 import { KINDS, type ResourceKind } from '../../common/kube/resource.ts';
 import type { DnsAnswer } from '../../common/dns/codec.ts';
+import { bridgeIpv6, SERVICE_CIDR_V6 } from '../ipv6.ts';
 import { ClusterDns } from './cluster-dns.ts';
 import { buildZone, resolveName, type DnsZone } from './dns-records.ts';
 import { log } from './log.ts';
@@ -67,22 +68,38 @@ export class NodeServices {
     if (!this.#isRunning) void this.#apply();
   }
 
+  /** The rules of both families. */
+  #rules(): string {
+    const { config } = this.#context;
+    const { ipv6 } = config;
+    const all = { services: [...this.#services.values()], slices: [...this.#slices.values()] };
+    const ip = buildServiceRules({
+      ...all,
+      family: 'ip',
+      serviceCidr: config.serviceCidr,
+      clusterDns: config.clusterDns,
+      nodeAddress: config.address,
+      bridgeAddress: config.api.host,
+      api: config.api,
+    });
+    if (ipv6 === undefined) return ip;
+    const ip6 = buildServiceRules({
+      ...all,
+      family: 'ip6',
+      serviceCidr: SERVICE_CIDR_V6,
+      nodeAddress: ipv6.address,
+      bridgeAddress: bridgeIpv6(config.instance),
+    });
+    return ip + ip6;
+  }
+
   async #apply(): Promise<void> {
     this.#isRunning = true;
-    const { config } = this.#context;
     while (this.#isDirty) {
       // One turn of the loop gathers what a snapshot or a burst of events brings.
       await new Promise((resolve) => setImmediate(resolve));
       this.#isDirty = false;
-      const rules = buildServiceRules({
-        services: [...this.#services.values()],
-        slices: [...this.#slices.values()],
-        serviceCidr: config.serviceCidr,
-        clusterDns: config.clusterDns,
-        nodeAddress: config.address,
-        bridgeAddress: config.api.host,
-        api: config.api,
-      });
+      const rules = this.#rules();
       if (rules === this.#applied) continue;
       try {
         await runCommand(['nft', '-f', '-'], { stdin: rules });

@@ -2,6 +2,7 @@
 // of the node's pod range, point-to-point routes. Runs in the node's netns. Returns a CNI 1.0.0 result.
 import { createHash } from 'node:crypto';
 import { MeshError } from '../../common/errors.ts';
+import { podIpv6, type NodeIpv6 } from '../ipv6.ts';
 import { markNetns, unmarkNetns } from './cleanup.ts';
 import type { NodeConfig } from './config.ts';
 import { setSysctls } from './node-network.ts';
@@ -77,13 +78,38 @@ export async function addPodNetwork(
     ],
     netns,
   );
+  const ipv6 = config.ipv6 && (await addIpv6(config.ipv6, { netns, veth, address }));
   return {
     cniVersion: '1.0.0',
     interfaces: [{ name: veth }, { name: 'eth0', sandbox: `/var/run/netns/${netns}` }],
-    ips: [{ address: `${address}/32`, gateway: config.gateway, interface: 1 }],
-    routes: [{ dst: '0.0.0.0/0' }],
+    ips: [
+      { address: `${address}/32`, gateway: config.gateway, interface: 1 },
+      ...(ipv6 === undefined ? [] : [{ ...ipv6, interface: 1 }]),
+    ],
+    routes: [{ dst: '0.0.0.0/0' }, ...(ipv6 === undefined ? [] : [{ dst: '::/0' }])],
     dns: {},
   };
+}
+
+/** Gives the pod the IPv6 address beside its IPv4 address. */
+async function addIpv6(
+  ipv6: NodeIpv6,
+  { netns, veth, address }: { netns: string; veth: string; address: string },
+): Promise<{ readonly address: string; readonly gateway: string }> {
+  const own = `${podIpv6(ipv6, address)}/128`;
+  await ipBatch([
+    `addr add ${ipv6.gateway}/128 dev ${veth} nodad`,
+    `route replace ${own} dev ${veth}`,
+  ]);
+  await ipBatch(
+    [
+      `addr add ${own} dev eth0 nodad`,
+      `route add ${ipv6.gateway}/128 dev eth0`,
+      `route add default via ${ipv6.gateway} dev eth0`,
+    ],
+    netns,
+  );
+  return { address: own, gateway: ipv6.gateway };
 }
 
 /** Removes the netns and with it the veth pair. Safe to call for one that is gone. */

@@ -1,5 +1,6 @@
 // A pod's network: its netns by the built-in step, then the node's CNI chain. Host-network pods have neither.
 import { errorMessage } from '../../common/errors.ts';
+import { podIpv6 } from '../ipv6.ts';
 import { addToChain, removeFromChain, type PodSandbox } from './cni-chain.ts';
 import { log } from './log.ts';
 import type { NodeContext } from './node-context.ts';
@@ -35,6 +36,15 @@ export class PodSandboxNetwork {
   get podIp(): string | undefined {
     if (!this.#isUp) return undefined;
     return this.#netns === undefined ? this.#context.config.address : this.#address;
+  }
+
+  /** All addresses of the pod, the first one first. */
+  get podIps(): readonly string[] {
+    const { podIp } = this;
+    if (podIp === undefined) return [];
+    const { ipv6 } = this.#context.config;
+    if (ipv6 === undefined) return [podIp];
+    return [podIp, this.#netns === undefined ? ipv6.address : podIpv6(ipv6, podIp)];
   }
 
   /** Makes the sandbox; on failure nothing of it is left, so that it can be tried again. */

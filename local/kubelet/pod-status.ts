@@ -3,7 +3,8 @@ import type { Condition, ContainerStatus, Pod, PodStatus } from './objects.ts';
 
 export interface PodState {
   readonly hostIp: string;
-  readonly podIp: string | undefined;
+  /** The first is the pod's main address; none until it has a network. */
+  readonly podIps: readonly string[];
   readonly startTime: string;
   readonly isInitialized: boolean;
   readonly isTerminating: boolean;
@@ -80,10 +81,11 @@ const OWN_CONDITIONS = [
 export function buildPodStatus(pod: Pod, state: PodState, old: PodStatus | undefined): PodStatus {
   const phase = podPhase(pod, state);
   const before = old?.conditions ?? [];
+  const [first] = state.podIps;
   const isReady = state.containers.length > 0 && state.containers.every(({ ready }) => ready);
   const reason = phase === 'Succeeded' ? 'PodCompleted' : 'ContainersNotReady';
   const conditions = [
-    condition(before, 'PodReadyToStartContainers', state.podIp !== undefined),
+    condition(before, 'PodReadyToStartContainers', state.podIps.length > 0),
     condition(before, 'Initialized', state.isInitialized, 'ContainersNotInitialized'),
     condition(before, 'Ready', isReady, reason),
     condition(before, 'ContainersReady', isReady, reason),
@@ -94,7 +96,7 @@ export function buildPodStatus(pod: Pod, state: PodState, old: PodStatus | undef
     phase,
     hostIP: state.hostIp,
     hostIPs: [{ ip: state.hostIp }],
-    ...(state.podIp === undefined ? {} : { podIP: state.podIp, podIPs: [{ ip: state.podIp }] }),
+    ...(first === undefined ? {} : { podIP: first, podIPs: state.podIps.map((ip) => ({ ip })) }),
     startTime: state.startTime,
     conditions,
     ...(state.initContainers.length === 0 ? {} : { initContainerStatuses: state.initContainers }),

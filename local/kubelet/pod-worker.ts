@@ -134,7 +134,7 @@ export class PodWorker {
       { dir: this.#dir, rootfs: this.#context.rootfs },
       this.#context.api,
       this.#context,
-      { podIp: this.#network.podIp ?? '', hostIp: this.#context.config.address },
+      { podIps: this.#network.podIps, hostIp: this.#context.config.address },
     );
     return this.#volumes;
   }
@@ -205,7 +205,7 @@ export class PodWorker {
       dir: join(this.#dir, container.name),
       mounts: volumes.mounts(container),
       netns: this.#network.netns,
-      podIp: this.#network.podIp ?? '',
+      podIps: this.#network.podIps,
     });
   }
 
@@ -289,7 +289,7 @@ export class PodWorker {
     const { initContainers = [], containers } = this.#pod.spec;
     return {
       hostIp: this.#context.config.address,
-      podIp: this.#network.podIp,
+      podIps: this.#network.podIps,
       startTime: this.#startTime,
       isInitialized: this.#isInitialized || initContainers.length === 0,
       isTerminating: this.#termination !== undefined,

@@ -1,7 +1,8 @@
 // EndpointSlices of Services with a selector: every pod that has an address, with its ports resolved and its
 // conditions (ready, serving, terminating). Pods whose named ports differ go to different slices.
 import { createHash } from 'node:crypto';
-import { dict, dicts, field, number, sameJson, text } from '../objects.ts';
+import { isIPv4, isIPv6 } from 'node:net';
+import { dict, dicts, field, list, number, sameJson, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
 import { BUCKETS } from '../registry/builtin.ts';
 import { deleteObject } from '../api/delete.ts';
@@ -15,6 +16,13 @@ const SERVICE_LABEL = 'kubernetes.io/service-name';
 const MANAGED_LABEL = 'endpointslice.kubernetes.io/managed-by';
 const MANAGER = 'endpointslice-controller.k8s.io';
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
+
+/** Endpoints of one family with the same ports: one slice. */
+interface Group {
+  readonly addressType: string;
+  readonly ports: Dict[];
+  readonly endpoints: Dict[];
+}
 
 /** Keeps the slices of every Service. */
 export class EndpointSliceController implements Controller {
@@ -54,21 +62,29 @@ export class EndpointSliceController implements Controller {
     if (service === undefined || isDeleting(service)) return;
     const spec = dict(service['spec']);
     if (Object.keys(dict(spec['selector'])).length === 0 || spec['type'] === 'ExternalName') return;
-    const groups = new Map<string, { ports: Dict[]; endpoints: Dict[] }>();
+    const groups = new Map<string, Group>();
+    const families = list(spec['ipFamilies'] ?? ['IPv4']).map(text);
     // A service without pods keeps one slice, so that watchers see it become empty.
     for (const pod of store.list(BUCKETS.pods, namespace)) {
-      if (!selects(service, pod) || !hasAddress(pod)) continue;
+      if (!selects(service, pod)) continue;
       const ports = portsFor(spec, pod);
-      const id = JSON.stringify(ports);
-      const group = groups.get(id) ?? { ports, endpoints: [] };
-      group.endpoints.push(this.#endpoint(service, pod));
-      groups.set(id, group);
+      for (const addressType of families) {
+        const address = addressOf(pod, addressType);
+        if (address === undefined) continue;
+        const id = JSON.stringify([addressType, ports]);
+        const group = groups.get(id) ?? { addressType, ports, endpoints: [] };
+        group.endpoints.push(this.#endpoint(service, pod, address));
+        groups.set(id, group);
+      }
     }
-    if (groups.size === 0) groups.set('', { ports: [], endpoints: [] });
+    for (const addressType of families) {
+      if ([...groups.values()].some((group) => group.addressType === addressType)) continue;
+      groups.set(addressType, { addressType, ports: [], endpoints: [] });
+    }
     this.#store(service, groups);
   }
 
-  #endpoint(service: KubeObject, pod: KubeObject): Dict {
+  #endpoint(service: KubeObject, pod: KubeObject, address: string): Dict {
     const { store } = this.#context.lifecycle;
     const ready = isReady(pod);
     const terminating = isDeleting(pod);
@@ -79,7 +95,7 @@ export class EndpointSliceController implements Controller {
     const hostname = text(field(pod, 'spec', 'hostname'));
     const isNamed = hostname !== '' && field(pod, 'spec', 'subdomain') === service.metadata.name;
     return {
-      addresses: [text(field(pod, 'status', 'podIP'))],
+      addresses: [address],
       conditions: {
         ready: published || (ready && !terminating),
         serving: published || ready,
@@ -92,10 +108,7 @@ export class EndpointSliceController implements Controller {
     };
   }
 
-  #store(
-    service: KubeObject,
-    groups: ReadonlyMap<string, { ports: Dict[]; endpoints: Dict[] }>,
-  ): void {
+  #store(service: KubeObject, groups: ReadonlyMap<string, Group>): void {
     const { lifecycle } = this.#context;
     const { name, namespace } = service.metadata;
     const resource = builtin(this.#context, BUCKETS.endpointSlices);
@@ -106,9 +119,14 @@ export class EndpointSliceController implements Controller {
           metadata.labels?.[SERVICE_LABEL] === name && metadata.labels[MANAGED_LABEL] === MANAGER,
       );
     const spare = new Set(known);
-    const missing: { ports: Dict[]; endpoints: Dict[] }[] = [];
+    const missing: Group[] = [];
     for (const group of groups.values()) {
-      const same = known.find((slice) => spare.has(slice) && sameJson(slice['ports'], group.ports));
+      const same = known.find(
+        (slice) =>
+          spare.has(slice) &&
+          slice['addressType'] === group.addressType &&
+          sameJson(slice['ports'], group.ports),
+      );
       if (same === undefined) missing.push(group);
       else {
         spare.delete(same);
@@ -116,7 +134,7 @@ export class EndpointSliceController implements Controller {
       }
     }
     for (const group of missing) {
-      const [reused] = spare;
+      const reused = [...spare].find((slice) => slice['addressType'] === group.addressType);
       if (reused !== undefined) {
         spare.delete(reused);
         this.#update(reused, service, group);
@@ -129,11 +147,7 @@ export class EndpointSliceController implements Controller {
       deleteObject(this.#context, resource, slice, { policy: 'Background' });
   }
 
-  #update(
-    slice: KubeObject,
-    service: KubeObject,
-    group: { ports: Dict[]; endpoints: Dict[] },
-  ): void {
+  #update(slice: KubeObject, service: KubeObject, group: Group): void {
     const resource = builtin(this.#context, BUCKETS.endpointSlices);
     this.#context.lifecycle.modify(resource, slice, (copy) => {
       Object.assign(copy, group);
@@ -148,7 +162,7 @@ function isRelevant({ type, object, previous }: StoreEvent): boolean {
   const shown = (pod: KubeObject): unknown => [
     pod.metadata.labels,
     pod.metadata.deletionTimestamp,
-    field(pod, 'status', 'podIP'),
+    field(pod, 'status', 'podIPs'),
     field(pod, 'spec', 'nodeName'),
     phaseOf(pod),
     isReady(pod),
@@ -156,9 +170,15 @@ function isRelevant({ type, object, previous }: StoreEvent): boolean {
   return !sameJson(shown(object), shown(previous));
 }
 
-function hasAddress(pod: KubeObject): boolean {
-  if (phaseOf(pod) === 'Succeeded' || phaseOf(pod) === 'Failed') return false;
-  return text(field(pod, 'status', 'podIP')) !== '';
+/** The pod's address of a family; undefined when it has none, or has ended. */
+function addressOf(pod: KubeObject, addressType: string): string | undefined {
+  if (phaseOf(pod) === 'Succeeded' || phaseOf(pod) === 'Failed') return undefined;
+  const all = [
+    field(pod, 'status', 'podIP'),
+    ...dicts(field(pod, 'status', 'podIPs')).map(({ ip }) => ip),
+  ];
+  const isWanted = addressType === 'IPv6' ? isIPv6 : isIPv4;
+  return all.map(text).find(isWanted);
 }
 
 function selects(service: KubeObject, pod: KubeObject): boolean {
@@ -177,16 +197,18 @@ function labelsOf(service: KubeObject): Record<string, string> {
   };
 }
 
-function sliceBody(service: KubeObject, group: { ports: Dict[]; endpoints: Dict[] }): Dict {
+function sliceBody(service: KubeObject, group: Group): Dict {
   const { name } = service.metadata;
-  const suffix = createHash('sha256').update(JSON.stringify(group.ports)).digest('hex').slice(0, 5);
+  const suffix = createHash('sha256')
+    .update(JSON.stringify([group.addressType, group.ports]))
+    .digest('hex')
+    .slice(0, 5);
   return {
     metadata: {
       generateName: `${name}-${suffix}-`,
       labels: labelsOf(service),
       ownerReferences: [ownedBy(service)],
     },
-    addressType: 'IPv4',
     ...group,
   };
 }

@@ -2,12 +2,15 @@
 import { dict, dicts, list, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
 import type { FieldProblem } from '../status-error.ts';
+import { embeddedIpv4, serviceIpv6 } from '../../ipv6.ts';
 import { allocateNodePort } from './ip-allocator.ts';
 import type { IpAllocator } from './ip-allocator.ts';
 import { required, unsupported, wrong } from './strategy.ts';
 import type { Strategy } from './strategy.ts';
 
 const TYPES = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
+const FAMILIES = ['IPv4', 'IPv6'];
+const POLICIES = ['PreferDualStack', 'RequireDualStack', 'SingleStack'];
 const PROTOCOLS = ['SCTP', 'TCP', 'UDP'];
 
 const takesNodePort = (spec: Dict): boolean =>
@@ -30,10 +33,36 @@ function defaultSpec(spec: Dict): void {
   defaultPorts(spec);
   if (spec['type'] === 'ExternalName') return;
   spec['internalTrafficPolicy'] ??= 'Cluster';
-  spec['ipFamilyPolicy'] ??= 'SingleStack';
-  spec['ipFamilies'] ??= ['IPv4'];
+  defaultFamilies(spec);
   if (takesNodePort(spec)) spec['externalTrafficPolicy'] ??= 'Cluster';
   if (spec['type'] === 'LoadBalancer') spec['allocateLoadBalancerNodePorts'] ??= true;
+}
+
+const familyOf = (address: string): string => (address.includes(':') ? 'IPv6' : 'IPv4');
+
+/** Families in the order wanted; a second one is added where the policy asks for both. */
+function defaultFamilies(spec: Dict): void {
+  const chosen = [text(spec['clusterIP'])].filter((address) => /[.:]/.test(address));
+  const given = list(spec['ipFamilies']).map(text);
+  spec['ipFamilyPolicy'] ??= given.length > 1 ? 'RequireDualStack' : 'SingleStack';
+  const [first = 'IPv4'] = given.length > 0 ? given : chosen.map(familyOf);
+  const second = first === 'IPv4' ? 'IPv6' : 'IPv4';
+  spec['ipFamilies'] = spec['ipFamilyPolicy'] === 'SingleStack' ? [first] : [first, second];
+}
+
+function validateFamilies(spec: Dict): FieldProblem[] {
+  if (spec['type'] === 'ExternalName') return [];
+  const problems: FieldProblem[] = [];
+  const policy = spec['ipFamilyPolicy'];
+  if (!POLICIES.includes(text(policy))) {
+    problems.push(unsupported('spec.ipFamilyPolicy', policy, POLICIES));
+  }
+  for (const [index, family] of list(spec['ipFamilies']).entries()) {
+    if (!FAMILIES.includes(text(family))) {
+      problems.push(unsupported(`spec.ipFamilies[${index}]`, family, FAMILIES));
+    }
+  }
+  return problems;
 }
 
 function validatePorts(spec: Dict): FieldProblem[] {
@@ -80,7 +109,7 @@ function takenByOthers(addresses: IpAllocator, others: Others, self: KubeObject)
   for (const other of others()) {
     if (other.metadata.uid === self.metadata.uid) continue;
     const spec = dict(other['spec']);
-    ips.add(text(spec['clusterIP']));
+    ips.add(embeddedIpv4(text(spec['clusterIP'])) ?? '');
     for (const port of dicts(spec['ports'])) ports.add(Number(port['nodePort'] ?? 0));
   }
   return { ips, ports };
@@ -93,10 +122,17 @@ function allocate(
   before: Dict | undefined,
 ): void {
   if (spec['type'] === 'ExternalName') return;
-  if (text(spec['clusterIP']) === '') {
+  spec['clusterIP'] ??= '';
+  if (spec['clusterIP'] === '') {
     spec['clusterIP'] = text(before?.['clusterIP']) || addresses.allocate(taken.ips);
   }
-  spec['clusterIPs'] = [spec['clusterIP']];
+  const ipv4 = embeddedIpv4(text(spec['clusterIP']));
+  if (ipv4 === undefined) spec['clusterIPs'] = [spec['clusterIP']];
+  else {
+    const families = list(spec['ipFamilies']);
+    spec['clusterIPs'] = families.map((family) => (family === 'IPv6' ? serviceIpv6(ipv4) : ipv4));
+    spec['clusterIP'] = list(spec['clusterIPs'])[0];
+  }
   if (!takesNodePort(spec) || spec['allocateLoadBalancerNodePorts'] === false) return;
   for (const port of dicts(spec['ports'])) {
     const kept = dicts(before?.['ports']).find(
@@ -114,12 +150,13 @@ function validateAddress(
   object: KubeObject,
   address: string,
 ): FieldProblem[] {
-  if (!addresses.holds(address)) {
+  const ipv4 = embeddedIpv4(address);
+  if (ipv4 === undefined || !addresses.holds(ipv4)) {
     return [wrong('spec.clusterIPs', [address], 'the provided IP is not in the valid range')];
   }
   for (const other of others()) {
     const isOther = other.metadata.uid !== object.metadata.uid;
-    if (isOther && dict(other['spec'])['clusterIP'] === address) {
+    if (isOther && embeddedIpv4(text(dict(other['spec'])['clusterIP'])) === ipv4) {
       return [wrong('spec.clusterIPs', [address], 'provided IP is already allocated')];
     }
   }
@@ -137,7 +174,7 @@ export function serviceStrategy(addresses: IpAllocator, others: Others): Strateg
     },
     validate(object, before) {
       const spec = dict(object['spec']);
-      const problems = validatePorts(spec);
+      const problems = [...validatePorts(spec), ...validateFamilies(spec)];
       if (!TYPES.includes(text(spec['type']))) {
         problems.push(unsupported('spec.type', spec['type'], TYPES));
       }

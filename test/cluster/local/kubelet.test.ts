@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { isIPv4, isIPv6 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -21,6 +22,7 @@ interface PodObject {
   readonly status?: {
     readonly phase?: string;
     readonly podIP?: string;
+    readonly podIPs?: readonly { readonly ip: string }[];
     readonly conditions?: readonly { readonly type: string; readonly status: string }[];
     readonly containerStatuses?: readonly {
       readonly restartCount: number;
@@ -186,6 +188,36 @@ describe('local nodes', () => {
     });
     assert.match(answer, /^web /);
     assert.ok(answer.endsWith(own ?? '?'), answer);
+  });
+
+  it('carries IPv6 to pods and services, by address and by name, with the source address kept', async () => {
+    await create('/api/v1/namespaces/default/services', {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'both' },
+      spec: {
+        ipFamilyPolicy: 'RequireDualStack',
+        selector: { app: 'web' },
+        ports: [{ port: 80, targetPort: 8080 }],
+      },
+    });
+    const path = '/api/v1/namespaces/default/services/both';
+    const { spec } = await api.json<{ spec: { clusterIPs: string[] } }>({ path });
+    assert.equal(spec.clusterIPs.filter(isIPv4).length, 1);
+    const service = spec.clusterIPs.find(isIPv6) ?? assert.fail('no IPv6 address');
+    const ipv6 = async (name: string): Promise<string> =>
+      (await get(name)).status?.podIPs?.map(({ ip }) => ip).find(isIPv6) ?? assert.fail(name);
+    for (const url of [
+      `http://[${await ipv6('web')}]:8080/`,
+      `http://[${service}]/`,
+      'http://both/',
+    ]) {
+      const answer = await until(url, async () => {
+        const [code, body] = await exec('client', 'curl', '-6', '-s', '-m', '3', url);
+        return code === 0 ? body : undefined;
+      });
+      assert.equal(answer, `web ${await ipv6('client')}`, url);
+    }
   });
 
   it('lets a pod reach itself through its service', async () => {

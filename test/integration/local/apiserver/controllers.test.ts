@@ -1,6 +1,7 @@
 // The API's answers are read freely here: their shapes are what is tested.
 /* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-return, @typescript-eslint/no-unsafe-call */
 import assert from 'node:assert/strict';
+import { isIPv4, isIPv6 } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import type { Dict } from '../../../../local/apiserver/objects.ts';
 import { Cluster, deployment, until } from './support.ts';
@@ -184,6 +185,35 @@ describe('services', () => {
       spec: { clusterIP: '10.1.1.1', ports: [{ port: 1 }] },
     };
     assert.equal((await cluster.call('POST', SERVICES, outside)).status, 422);
+  });
+
+  it('have addresses and endpoint slices of the families they ask for', async () => {
+    const ports = [{ port: 80, targetPort: 'http' }];
+    const make = (name: string, spec: object): Promise<{ spec: Record<string, unknown> }> =>
+      cluster.must('POST', SERVICES, {
+        metadata: { name },
+        spec: { selector: { app: 'api' }, ports, ...spec },
+      });
+    const both = await make('both', { ipFamilyPolicy: 'PreferDualStack' });
+    const [ipv4, ipv6] = both.spec['clusterIPs'] as string[];
+    assert.ok(isIPv4(ipv4 ?? '') && isIPv6(ipv6 ?? ''), JSON.stringify(both.spec));
+    assert.deepEqual(both.spec['ipFamilies'], ['IPv4', 'IPv6']);
+    const only = await make('only', { ipFamilies: ['IPv6'] });
+    assert.ok(isIPv6(String(only.spec['clusterIP'])), JSON.stringify(only.spec));
+    assert.equal(only.spec['ipFamilyPolicy'], 'SingleStack');
+    const taken = { clusterIP: ipv6, ports };
+    const again = { metadata: { name: 'again' }, spec: taken };
+    assert.equal((await cluster.call('POST', SERVICES, again)).status, 422);
+    const odd = { metadata: { name: 'odd' }, spec: { ipFamilies: ['IPv5'], ports } };
+    const refused = await cluster.call('POST', SERVICES, odd);
+    assert.equal(refused.status, 422);
+    assert.match(JSON.stringify(refused.body), /spec\.ipFamilies\[0\]/);
+    await until('a slice of each family', async () => {
+      const selector = 'labelSelector=kubernetes.io/service-name%3Dboth';
+      const { items } = await cluster.must('GET', `${SLICES}?${selector}`);
+      const types = items.map(({ addressType }: { addressType: string }) => addressType);
+      return types.toSorted().join() === 'IPv4,IPv6';
+    });
   });
 
   it('allocate node ports', async () => {

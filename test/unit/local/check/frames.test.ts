@@ -49,7 +49,19 @@ describe('captured frames', () => {
     assert.equal(segment.payload.toString(), 'x');
   });
 
-  it('takes frames that are no TCP over IPv4 for nothing', () => {
+  it('reads IPv6 as well', () => {
+    const head = Buffer.alloc(74);
+    head.writeUInt16BE(0x86dd, 12);
+    head.writeUInt16BE(21, 18);
+    head[20] = 6;
+    head.writeUInt16BE(15008, 54);
+    head[66] = 5 << 4;
+    const segment = parseSegment(Buffer.concat([head, Buffer.from('xpadding')]));
+    assert.equal(segment?.sourcePort, 15008);
+    assert.equal(segment.payload.toString(), 'x');
+  });
+
+  it('takes frames that are no TCP for nothing', () => {
     assert.equal(parseSegment(Buffer.alloc(20)), undefined);
     assert.equal(parseSegment(Buffer.alloc(60)), undefined);
   });

@@ -24,7 +24,7 @@ const POD: Pod = {
   },
   spec: { nodeName: 'n1', serviceAccountName: 'sa', containers: [{ name: 'c', image: 'i' }] },
 };
-const ADDRESSES = { podIp: '10.1.1.1', hostIp: '10.2.2.2' };
+const ADDRESSES = { podIps: ['10.1.1.1'], hostIp: '10.2.2.2' };
 
 function status(state: ContainerStatus['state'], ready = false): ContainerStatus {
   return { ...waitingStatus({ name: 'c' }, 'x'), state, ready, started: ready };
@@ -35,7 +35,7 @@ const ended = (exitCode: number): ContainerStatus =>
 
 const STATE = {
   hostIp: '10.2.2.2',
-  podIp: '10.1.1.1',
+  podIps: ['10.1.1.1'],
   startTime: 't',
   isInitialized: true,
   isTerminating: false,

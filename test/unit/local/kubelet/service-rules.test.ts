@@ -22,6 +22,7 @@ function slice(endpoints: EndpointSlice['endpoints']): EndpointSlice {
 }
 
 const BASE = {
+  family: 'ip' as const,
   serviceCidr: '10.96.0.0/16',
   clusterDns: '10.96.0.10',
   nodeAddress: '10.200.255.10',
@@ -73,5 +74,24 @@ describe('service rules', () => {
       readyBackends(list, port).map((backend) => backend.address);
     assert.deepEqual(address([slice([ending])]), ['10.1.1.1']);
     assert.deepEqual(address([slice([ending, { addresses: ['10.1.1.2'] }])]), ['10.1.1.2']);
+  });
+
+  it('has IPv6 addresses in a table of their own', () => {
+    const both = { ...WEB.spec, clusterIPs: ['10.96.1.1', 'fd00:10:96::a60:101'] };
+    const rules = buildServiceRules({
+      family: 'ip6',
+      serviceCidr: 'fd00:10:96::/96',
+      nodeAddress: 'fd00:a3b:0:ff::a',
+      bridgeAddress: 'fd00:a3b:0:ff::1',
+      services: [{ ...WEB, spec: both }, KUBERNETES],
+      slices: [
+        slice([{ addresses: ['10.200.1.4'] }]),
+        { ...slice([{ addresses: ['fd00:a3b:0:1::4'] }]), addressType: 'IPv6' },
+      ],
+    });
+    assert.match(rules, /^table ip6 ambient-services/);
+    assert.match(rules, /fd00:10:96::a60:101 \. tcp \. 80 : goto svc-fd00-10-96--a60-101-tcp-80/);
+    assert.match(rules, /dnat ip6 addr \. port to .*fd00:a3b:0:1::4 \. 8080/);
+    assert.doesNotMatch(rules, /10\.\d+\.\d+\.\d+/);
   });
 });
