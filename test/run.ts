@@ -22,7 +22,7 @@ function fail(message: string): never {
 function runNodeTest(files: readonly string[], concurrency: number): Promise<number> {
   const child = spawn(
     process.execPath,
-    ['--test', `--test-concurrency=${concurrency}`, '--test-timeout=300000', ...files],
+    ['--test', `--test-concurrency=${concurrency}`, '--test-timeout=180000', ...files],
     { stdio: 'inherit', env: { ...process.env, NODE_COMPILE_CACHE: '.ambient/compile-cache' } },
   );
   return new Promise((resolve) => child.on('exit', (code) => resolve(code ?? 1)));

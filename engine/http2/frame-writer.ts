@@ -15,6 +15,7 @@ import {
   NGHTTP2_DATA_FLAG_EOF,
   NGHTTP2_DATA_FLAG_NO_COPY,
   NGHTTP2_DATA_FLAG_NO_END_STREAM,
+  NGHTTP2_ERR_DATA_EXIST,
   NGHTTP2_ERR_DEFERRED,
   NGHTTP2_ERR_STREAM_CLOSED,
   NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE,
@@ -209,7 +210,7 @@ export class FrameWriter {
     }
     const { provider } = nghttp2Thread();
     const code = nghttp2_submit_data2(this.#pointer, NGHTTP2_FLAG_END_STREAM, stream.id, provider);
-    stream.isDataSubmitted = code === 0;
+    stream.isDataSubmitted = code === 0 || code === NGHTTP2_ERR_DATA_EXIST;
     return code !== NGHTTP2_ERR_STREAM_CLOSED;
   }
 

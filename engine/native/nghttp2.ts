@@ -258,6 +258,7 @@ export function registerNghttp2(
 export const NGHTTP2_ERR_WOULDBLOCK = -504;
 export const NGHTTP2_ERR_DEFERRED = -508;
 export const NGHTTP2_ERR_STREAM_CLOSED = -510;
+export const NGHTTP2_ERR_DATA_EXIST = -529;
 export const NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE = -521;
 export const NGHTTP2_ERR_CALLBACK_FAILURE = -902;
 export const NGHTTP2_DATA_FLAG_EOF = 1;

@@ -385,7 +385,7 @@ describe('control plane', () => {
       },
     } as KubeObject);
     const service = await until('service', () =>
-      kube.get<KubeObject & { spec: { clusterIP: string } }>({
+      kube.get<KubeObject & { spec: { clusterIPs: string[] } }>({
         kind: KINDS.services,
         namespace: 'shop',
         name: 'waypoint',
@@ -435,7 +435,7 @@ describe('control plane', () => {
     });
     assert.deepEqual(
       ready.status?.addresses?.map(({ value }) => value),
-      [service.spec.clusterIP, 'waypoint.shop.svc.cluster.local'],
+      [...service.spec.clusterIPs, 'waypoint.shop.svc.cluster.local'],
     );
     const subscribe = async (token: string, metadata: Record<string, string>): Promise<string> => {
       const events: string[] = [];
@@ -476,6 +476,8 @@ describe('control plane', () => {
       name: 'ztunnel',
     });
     await until('cart', () => proxy.addresses.get('Kubernetes//Pod/shop/cart-1'));
+    await until('the waypoint’s pod', () => proxy.addresses.get('Kubernetes//Pod/shop/wp-1'));
+    await until('the waypoint', () => proxy.addresses.get('shop/waypoint.shop.svc.cluster.local'));
     // What the tests before left behind may still be on its way out.
     const known = await until('every address, and no other', async () => {
       const metrics = await fetch(`http://127.0.0.1:${controlPlane.httpPort}/metrics`);

@@ -717,11 +717,12 @@ describe('waypoint: life', () => {
     const running = requestOver(stream, { path: '/delay' });
     await new Promise((resolve) => setTimeout(resolve, 30));
     const exited = once(waypoint.child, 'exit');
+    const told = once(session, 'goaway');
     waypoint.child.kill('SIGTERM');
     assert.equal((await running).status, 200);
     assert.equal((await get(waypoint.ports.ready, '/healthz/ready')).status, 500);
     assert.equal((await waypoint.request({ path: '/none' })).status, 204);
-    await once(session, 'goaway');
+    await told;
     // The client's CONNECT may have been on its way when the notice came.
     const late = (await waypoint.tunnel(undefined, session).catch(() => undefined))?.stream;
     assert.match(await ask(kept), /^HTTP\/1.1 204[^]*connection: close/);
