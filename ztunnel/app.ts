@@ -8,7 +8,7 @@ import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
-import { readLocalState } from '../common/workload/local-file.ts';
+import { parseLocalState, readLocalState } from '../common/workload/local-file.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
 import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { openAdmin } from './admin/admin-server.ts';
@@ -302,6 +302,7 @@ async function feedModel(
 ): Promise<DeltaClient | undefined> {
   if (config.localXdsPath !== undefined)
     await model.applyLocal(readLocalState(config.localXdsPath));
+  if (config.localXds !== undefined) await model.applyLocal(parseLocalState(config.localXds));
   if (config.xds === undefined) {
     onSynced();
     return undefined;

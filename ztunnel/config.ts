@@ -4,6 +4,7 @@
 // Tests and benchmarks: LOCAL_XDS_PATH loads workloads from a file (with XDS_ADDRESS empty: only from it), and
 // FAKE_CA=true with FAKE_CA_ROOT (a PEM file with certificate and key) signs certificates in the process.
 import { existsSync } from 'node:fs';
+import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { EnvReader } from '../common/env.ts';
 import type { Env } from '../common/env.ts';
 import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
@@ -30,6 +31,8 @@ export interface Config {
   readonly localXdsPath: string | undefined;
   /** File with revocation lists; undefined: not checked. */
   readonly crlPath: string | undefined;
+  /** YAML text, where there is no file. */
+  readonly localXds: string | undefined;
   readonly secretTtlSec: number;
   readonly zdsPath: string;
   /** Descriptor of the holder's socket; set by the holder for the proxies it starts. */
@@ -64,8 +67,8 @@ export interface Config {
   readonly logLevel: string;
   readonly logFormat: LogFormat;
   readonly version: string;
-  /** `ISTIO_META_*` without the prefix, for the xDS node. */
-  readonly metadata: Readonly<Record<string, string>>;
+  /** `ISTIO_META_*` and `ISTIO_METAJSON_*` without the prefix, for the xDS node. */
+  readonly metadata: JsonObject;
   /** Undefined: no DNS proxy. */
   readonly dns: DnsConfig | undefined;
   /** The file with the name servers. */
@@ -109,15 +112,20 @@ export function readConfig(env: Env): Config {
   if (parseLevels(values.RUST_LOG) === undefined)
     reader.problem('RUST_LOG', `is not a level list: "${values.RUST_LOG}"`);
   const dns = dnsSettings(values, reader);
+  if (values.LOCAL_XDS !== undefined && values.LOCAL_XDS_PATH !== undefined)
+    reader.problem('LOCAL_XDS', 'and LOCAL_XDS_PATH are both set');
+  const metadata = xdsMetadata(values, reader);
   reader.finish();
   const config: Config = {
     ...identitySettings(values),
+    metadata,
     ...tunnelSettings(values),
     xds,
     ca: isFakeCa ? undefined : ca,
     fakeCaRoot: isFakeCa ? values.FAKE_CA_ROOT : undefined,
     localXdsPath: values.LOCAL_XDS_PATH,
     crlPath: values.CRL_PATH === '' ? undefined : values.CRL_PATH,
+    localXds: values.LOCAL_XDS,
     secretTtlSec: values.SECRET_TTL / 1000,
     zdsPath: values.INPOD_UDS,
     holderFd: values.HOLDER_FD === 0 ? undefined : values.HOLDER_FD,
@@ -157,7 +165,6 @@ type IdentitySettings = Pick<
   | 'serviceAccount'
   | 'instanceIp'
   | 'version'
-  | 'metadata'
 >;
 
 /** Who this proxy is, for the control plane. */
@@ -171,8 +178,20 @@ function identitySettings(values: Values): IdentitySettings {
     serviceAccount: values.SERVICE_ACCOUNT,
     instanceIp: values.INSTANCE_IP,
     version: values.ISTIO_META_ISTIO_VERSION,
-    metadata: values['ISTIO_META_*'],
   };
+}
+
+/** Text, and JSON values, which win over it. */
+function xdsMetadata(values: Values, reader: EnvReader): JsonObject {
+  const metadata: JsonObject = { ...values['ISTIO_META_*'] };
+  for (const [name, text] of Object.entries(values['ISTIO_METAJSON_*'])) {
+    try {
+      metadata[name] = JSON.parse(text) as JsonValue;
+    } catch {
+      reader.warn(`ISTIO_METAJSON_${name}`, 'is left out: it is not JSON');
+    }
+  }
+  return metadata;
 }
 
 function clusterOf(values: Values): string {

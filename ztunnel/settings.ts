@@ -52,7 +52,7 @@ export const ISTIO_SETTINGS = {
   SECRET_TTL: duration('life asked for certificates', '24h'),
   FAKE_CA: flag('tests: sign certificates in this process with FAKE_CA_ROOT', false),
   LOCAL_XDS_PATH: optionalText('YAML file of workloads, services and policies'),
-  LOCAL_XDS: refused('use LOCAL_XDS_PATH'),
+  LOCAL_XDS: optionalText('the same as YAML text; not both'),
   PREFERED_SERVICE_NAMESPACE: optionalText(
     'of several services with the name a pod asked for, in other namespaces: the one in this namespace',
   ),
@@ -113,7 +113,7 @@ export const ISTIO_SETTINGS = {
   ISTIO_META_ISTIO_VERSION: text('version shown in metrics', 'unknown'),
   ISTIO_META_CLUSTER_ID: optionalText('cluster of this node', 'CLUSTER_ID'),
   'ISTIO_META_*': prefixed('metadata for the control plane, named by the rest of the variable'),
-  'ISTIO_METAJSON_*': ignored('metadata is text'),
+  'ISTIO_METAJSON_*': prefixed('metadata as a JSON value; one that is no JSON is left out'),
   PROXY_CONFIG: ignored('there is a variable for each of its fields'),
 };
 

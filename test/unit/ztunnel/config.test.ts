@@ -56,6 +56,16 @@ describe('configuration of the node proxy', () => {
     assert.deepEqual(config.metadata, { CLUSTER_ID: 'b' });
   });
 
+  it('reads metadata that is JSON as values', () => {
+    const { metadata } = readConfig({ ISTIO_META_A: 'text', ISTIO_METAJSON_B: '{"c":[1]}' });
+    assert.deepEqual(metadata, { A: 'text', B: { c: [1] } });
+  });
+
+  it('takes local state as text or as a file, not both', () => {
+    assert.equal(readConfig({ LOCAL_XDS: 'workloads: []' }).localXds, 'workloads: []');
+    assert.throws(() => readConfig({ LOCAL_XDS: 'x', LOCAL_XDS_PATH: 'y' }), /are both set/);
+  });
+
   for (const [environment, ms] of [
     [{}, 5000],
     [{ TERMINATION_GRACE_PERIOD_SECONDS: '30' }, 25_000],
@@ -80,8 +90,8 @@ describe('configuration of the node proxy', () => {
   });
 
   it('warns of what has no effect', () => {
-    const { warnings } = readConfig({ USER_TIMEOUT_ENABLED: 'true', ISTIO_METAJSON_X: '{}' });
+    const { warnings } = readConfig({ USER_TIMEOUT_ENABLED: 'true', ISTIO_METAJSON_X: '{' });
     assert.equal(warnings.length, 2);
-    assert.match(warnings.join(), /USER_TIMEOUT_ENABLED is ignored.*ISTIO_METAJSON_X is ignored/);
+    assert.match(warnings.join(), /USER_TIMEOUT_ENABLED is ignored.*ISTIO_METAJSON_X is left out/);
   });
 });

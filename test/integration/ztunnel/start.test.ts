@@ -1,0 +1,93 @@
+// The node proxy as a process: what its variables make it do at the start.
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { systemClock } from '../../../common/clock.ts';
+import { createRoot } from '../../../common/identity/ca.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'ztunnel-start-'));
+const rootFile = join(dir, 'root.pem');
+const { certPem, keyPem } = createRoot('test', systemClock);
+writeFileSync(rootFile, certPem + keyPem);
+const base = 40_000 + Math.floor(Math.random() * 20_000);
+
+interface Proxy {
+  readonly child: ChildProcess;
+  readonly log: () => string;
+}
+
+function start(env: Readonly<Record<string, string>>): Proxy {
+  const child = spawn(process.execPath, ['ztunnel/main.ts'], {
+    env: {
+      ...process.env,
+      XDS_ADDRESS: '',
+      FAKE_CA: 'true',
+      FAKE_CA_ROOT: rootFile,
+      INPOD_UDS: join(dir, 'zds.sock'),
+      ADMIN_PORT: String(base),
+      STATS_PORT: String(base + 1),
+      READINESS_PORT: String(base + 2),
+      ...env,
+    },
+  });
+  let text = '';
+  const collect = (chunk: Buffer): void => {
+    text += chunk.toString();
+  };
+  child.stdout.on('data', collect);
+  child.stderr.on('data', collect);
+  return { child, log: () => text };
+}
+
+async function dumpOf({ child, log }: Proxy): Promise<{ workloads: { name: string }[] }> {
+  const deadline = Date.now() + 20_000;
+  while (Date.now() < deadline && child.exitCode === null) {
+    try {
+      const answer = await fetch(`http://localhost:${base}/config_dump`);
+      const dump = (await answer.json()) as { workloads: { name: string }[] };
+      if (dump.workloads.length > 0) return dump;
+    } catch {
+      // Not listening yet.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return assert.fail(log());
+}
+
+describe('ztunnel process', () => {
+  after(() => rmSync(dir, { recursive: true, force: true }));
+
+  it('takes its state from LOCAL_XDS, and says which variables have no effect', async () => {
+    const proxy = start({
+      LOCAL_XDS: 'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]',
+      ISTIO_METAJSON_X: '{',
+      ZTUNNEL_CPU_LIMIT: '4',
+    });
+    try {
+      const { workloads } = await dumpOf(proxy);
+      assert.deepEqual(
+        workloads.map(({ name }) => name),
+        ['hello'],
+      );
+      assert.match(proxy.log(), /ISTIO_METAJSON_X is left out: it is not JSON/);
+      assert.match(proxy.log(), /ZTUNNEL_CPU_LIMIT is ignored/);
+    } finally {
+      proxy.child.kill('SIGTERM');
+      await once(proxy.child, 'exit');
+    }
+  });
+
+  it('does not start with a configuration it cannot follow, and names every mistake', async () => {
+    const { child, log } = start({ TLS12_ENABLED: 'true', PACKET_MARK: 'x', IPV6_ENABLED: 'yes' });
+    const [code] = (await once(child, 'close')) as [number];
+    assert.equal(code, 1);
+    assert.match(log(), /^ztunnel: invalid configuration: /);
+    for (const name of ['TLS12_ENABLED', 'PACKET_MARK', 'IPV6_ENABLED'])
+      assert.ok(log().includes(name), log());
+    assert.doesNotMatch(log(), /\n\s+at /, 'no stack trace');
+  });
+});
