@@ -106,14 +106,8 @@ export function readConfig(env: Env): Config {
     altHostname: values.ALT_CA_HOSTNAME,
     headers: values['CA_HEADER_*'],
   });
-  if (ca === undefined && !isFakeCa)
-    reader.problem('CA_ADDRESS', 'is empty and FAKE_CA is not set');
-  if (isFakeCa && values.FAKE_CA_ROOT === undefined) reader.problem('FAKE_CA_ROOT', 'is required');
-  if (parseLevels(values.RUST_LOG) === undefined)
-    reader.problem('RUST_LOG', `is not a level list: "${values.RUST_LOG}"`);
+  checkValues(values, ca, reader);
   const dns = dnsSettings(values, reader);
-  if (values.LOCAL_XDS !== undefined && values.LOCAL_XDS_PATH !== undefined)
-    reader.problem('LOCAL_XDS', 'and LOCAL_XDS_PATH are both set');
   const metadata = xdsMetadata(values, reader);
   reader.finish();
   const config: Config = {
@@ -153,6 +147,18 @@ export function readConfig(env: Env): Config {
     warnings: reader.warnings,
   };
   return Object.freeze(config);
+}
+
+/** What values say together. */
+function checkValues(values: Values, ca: ControlPlaneAddress | undefined, reader: EnvReader): void {
+  if (ca === undefined && !values.FAKE_CA)
+    reader.problem('CA_ADDRESS', 'is empty and FAKE_CA is not set');
+  if (values.FAKE_CA && values.FAKE_CA_ROOT === undefined)
+    reader.problem('FAKE_CA_ROOT', 'is required');
+  if (parseLevels(values.RUST_LOG) === undefined)
+    reader.problem('RUST_LOG', `is not a level list: "${values.RUST_LOG}"`);
+  if (values.LOCAL_XDS !== undefined && values.LOCAL_XDS_PATH !== undefined)
+    reader.problem('LOCAL_XDS', 'and LOCAL_XDS_PATH are both set');
 }
 
 type IdentitySettings = Pick<
