@@ -82,12 +82,14 @@ describe('the same-node path', () => {
       assert.equal(await mesh.metric('a', 'istio_tcp_sent_bytes_total', ...labels), 28);
     }
     assert.equal(await mesh.metric('a', OPENED, MUTUAL_TLS), 0);
-    const lines = mesh
-      .log('a')
-      .split('\n')
-      .filter((line) => line.includes('"path":"node_local"'));
-    assert.equal(lines.length, 2, mesh.log('a'));
-    assert.partialDeepStrictEqual(JSON.parse(lines[0] ?? ''), {
+    const lines = (): string[] =>
+      mesh
+        .log('a')
+        .split('\n')
+        .filter((line) => line.includes('"path":"node_local"') && line.endsWith('}'));
+    await eventually('both sides have a line', () => lines().length >= 2);
+    assert.equal(lines().length, 2);
+    assert.partialDeepStrictEqual(JSON.parse(lines()[0] ?? ''), {
       'src.identity': 'spiffe://cluster.local/ns/default/sa/client',
       'dst.identity': 'spiffe://cluster.local/ns/default/sa/server',
     });

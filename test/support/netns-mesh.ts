@@ -3,7 +3,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -24,6 +23,7 @@ import { decodeAck, encodeRequest } from '../../common/zds/codec.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
 import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
 import type { PeerTls } from './bad-certificates.ts';
+import { freePort } from './free-port.ts';
 import { POD_RULES } from './pod-rules.ts';
 
 /** A pod of the test. */
@@ -623,17 +623,6 @@ export class NetnsMesh {
 
 async function freePorts(): Promise<TestNode['ports']> {
   return { admin: await freePort(), stats: await freePort(), readiness: await freePort() };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' ? (address?.port ?? 0) : 0));
-    });
-  });
 }
 
 /** Polls until the check holds; the last error is in the message when it never does. */

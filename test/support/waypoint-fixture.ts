@@ -16,6 +16,7 @@ import { systemClock } from '../../common/clock.ts';
 import { CertificateAuthority, createRoot } from '../../common/identity/ca.ts';
 import type { RootMaterial } from '../../common/identity/ca.ts';
 import { generateKeyPair } from '../../common/identity/csr.ts';
+import { freePort } from './free-port.ts';
 
 export const VIP = '10.96.7.7';
 export const SERVICE = 'demo/web.demo.svc.cluster.local';
@@ -78,8 +79,12 @@ export class WaypointFixture {
     writeFileSync(join(dir, 'root.pem'), root.certPem + root.keyPem);
     writeFileSync(join(dir, 'l7.json'), JSON.stringify(setup.l7));
     writeFileSync(join(dir, 'xds.json'), JSON.stringify(setup.workloads));
-    const base = 20_000 + Math.floor(Math.random() * 20_000);
-    const ports = { hbone: base, stats: base + 1, ready: base + 2, admin: base + 3 };
+    const ports = {
+      hbone: await freePort(),
+      stats: await freePort(),
+      ready: await freePort(),
+      admin: await freePort(),
+    };
     const child = spawn(
       process.execPath,
       ['--disable-warning=ExperimentalWarning', 'waypoint/main.ts'],

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { get, request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
-import { createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
 import { createLoggerRoot } from '../../../common/telemetry/logger.ts';
 import { openEndpoints } from '../../../common/telemetry/proxy-endpoints.ts';
 import { parseSamples, sum } from '../../../common/telemetry/samples.ts';
 import { SeriesReader, SeriesTable } from '../../../common/telemetry/series-table.ts';
+import { freePort } from '../../support/free-port.ts';
 
 interface Answer {
   readonly status: number;
@@ -31,14 +31,6 @@ const loggers = createLoggerRoot({
 const state = { pending: ['state manager'] as string[], quits: 0, scrapes: 0 };
 const ports = { admin: 0, stats: 0, readiness: 0 };
 let endpoints: { close(): Promise<void> };
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' ? (address?.port ?? 0) : 0;
-}
 
 function ask(
   port: number,
