@@ -225,6 +225,8 @@ export function tracesOf({ clone, netns, links: made, processes }: Footprint): s
     ...processes.filter((pid) => existsSync(`/proc/${pid}`)),
     ...processesOf(clone),
   ]);
-  traces.push(...[...alive].map((pid) => `process ${pid} ${readProc(String(pid), 'cmdline')}`));
+  // One that has ended and waits for its parent's wait(2) has no command line any more.
+  const running = [...alive].filter((pid) => readProc(String(pid), 'cmdline') !== '');
+  traces.push(...running.map((pid) => `process ${pid} ${readProc(String(pid), 'cmdline')}`));
   return traces;
 }
