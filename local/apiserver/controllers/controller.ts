@@ -4,10 +4,12 @@ import type { Clock, Timer } from '../../../common/clock.ts';
 import { errorMessage } from '../../../common/errors.ts';
 import type { Logger } from '../../../common/telemetry/logger.ts';
 import type { Lifecycle } from '../api/lifecycle.ts';
+import { controllerOf } from '../objects.ts';
 import type { KubeObject } from '../objects.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { Resource } from '../registry/resource.ts';
 import { MeshError } from '../../../common/errors.ts';
+import { keyOf } from '../storage/store.ts';
 import type { StoreEvent } from '../storage/store.ts';
 
 export interface ControllerContext {
@@ -15,6 +17,24 @@ export interface ControllerContext {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Logger;
+}
+
+/**
+ * The key of the object that an event concerns: itself if it is of `own`, or the owner of that `kind` of one of its
+ * `children`.
+ */
+export function concernedKey(
+  { bucket, object }: StoreEvent,
+  {
+    own,
+    children,
+    kind,
+  }: { readonly own: string; readonly children: string; readonly kind: string },
+): string | undefined {
+  const { namespace, name } = object.metadata;
+  if (bucket === own) return keyOf(namespace, name);
+  const owner = bucket === children ? controllerOf(object) : undefined;
+  return owner?.kind === kind ? keyOf(namespace, owner.name) : undefined;
 }
 
 /** Reacts to changes. */

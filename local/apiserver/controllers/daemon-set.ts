@@ -1,10 +1,10 @@
 // DaemonSets: a pod on every node that fits, replaced by rolling update with maxUnavailable or maxSurge.
-import { clone, controllerOf, dict, field, list, number, text } from '../objects.ts';
+import { clone, dict, field, list, number, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
 import { BUCKETS } from '../registry/builtin.ts';
 import { keyOf } from '../storage/store.ts';
 import type { StoreEvent } from '../storage/store.ts';
-import { WorkQueue, builtin, splitKey } from './controller.ts';
+import { WorkQueue, builtin, concernedKey, splitKey } from './controller.ts';
 import type { Controller, ControllerContext } from './controller.ts';
 import { isNodeReady, nodeObstacle } from './nodes.ts';
 import {
@@ -47,6 +47,8 @@ function daemonSpec(set: KubeObject): Dict {
   return { ...spec, tolerations: [...list(spec['tolerations']), ...added] };
 }
 
+const CONCERNED = { own: BUCKETS.daemonSets, children: BUCKETS.pods, kind: 'DaemonSet' };
+
 /** Keeps one pod of each DaemonSet on each node. */
 export class DaemonSetController implements Controller {
   readonly #context: ControllerContext;
@@ -57,17 +59,14 @@ export class DaemonSetController implements Controller {
     this.#queue = new WorkQueue(context, (key) => this.#sync(key));
   }
 
-  onEvent({ bucket, object }: StoreEvent): void {
-    const { namespace, name } = object.metadata;
-    if (bucket === BUCKETS.daemonSets) this.#queue.add(keyOf(namespace, name));
-    if (bucket === BUCKETS.nodes) {
+  onEvent(event: StoreEvent): void {
+    const key = concernedKey(event, CONCERNED);
+    if (key !== undefined) this.#queue.add(key);
+    if (event.bucket === BUCKETS.nodes) {
       for (const set of this.#context.lifecycle.store.values(BUCKETS.daemonSets)) {
         this.#queue.add(keyOf(set.metadata.namespace, set.metadata.name));
       }
     }
-    if (bucket !== BUCKETS.pods) return;
-    const owner = controllerOf(object);
-    if (owner?.kind === 'DaemonSet') this.#queue.add(keyOf(namespace, owner.name));
   }
 
   close(): void {

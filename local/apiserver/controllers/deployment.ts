@@ -4,9 +4,8 @@ import { clone, controllerOf, dict, field, number, sameJson, text } from '../obj
 import type { Dict, KubeObject } from '../objects.ts';
 import { BUCKETS } from '../registry/builtin.ts';
 import { deleteObject } from '../api/delete.ts';
-import { keyOf } from '../storage/store.ts';
 import type { StoreEvent } from '../storage/store.ts';
-import { WorkQueue, builtin, ownedBy, splitKey } from './controller.ts';
+import { WorkQueue, builtin, concernedKey, ownedBy, splitKey } from './controller.ts';
 import type { Controller, ControllerContext } from './controller.ts';
 import { deploymentStatus } from './deployment-status.ts';
 import { recordEvent } from './events.ts';
@@ -32,6 +31,8 @@ function bareTemplate(template: unknown): Dict {
   return copy;
 }
 
+const CONCERNED = { own: BUCKETS.deployments, children: BUCKETS.replicaSets, kind: 'Deployment' };
+
 /** Rolls Deployments out. */
 export class DeploymentController implements Controller {
   readonly #context: ControllerContext;
@@ -42,12 +43,9 @@ export class DeploymentController implements Controller {
     this.#queue = new WorkQueue(context, (key) => this.#sync(key));
   }
 
-  onEvent({ bucket, object }: StoreEvent): void {
-    const { namespace, name } = object.metadata;
-    if (bucket === BUCKETS.deployments) this.#queue.add(keyOf(namespace, name));
-    if (bucket !== BUCKETS.replicaSets) return;
-    const owner = controllerOf(object);
-    if (owner?.kind === 'Deployment') this.#queue.add(keyOf(namespace, owner.name));
+  onEvent(event: StoreEvent): void {
+    const key = concernedKey(event, CONCERNED);
+    if (key !== undefined) this.#queue.add(key);
   }
 
   close(): void {

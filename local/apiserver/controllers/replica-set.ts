@@ -1,10 +1,9 @@
 // ReplicaSets: as many active pods as wanted, and their counts in status.
-import { controllerOf, dict, field, number, text } from '../objects.ts';
+import { dict, field, number, text } from '../objects.ts';
 import type { KubeObject } from '../objects.ts';
 import { BUCKETS } from '../registry/builtin.ts';
-import { keyOf } from '../storage/store.ts';
 import type { StoreEvent } from '../storage/store.ts';
-import { WorkQueue, builtin, splitKey } from './controller.ts';
+import { WorkQueue, builtin, concernedKey, splitKey } from './controller.ts';
 import type { Controller, ControllerContext } from './controller.ts';
 import {
   availableInMs,
@@ -18,6 +17,8 @@ import {
 
 const BURST = 50;
 
+const CONCERNED = { own: BUCKETS.replicaSets, children: BUCKETS.pods, kind: 'ReplicaSet' };
+
 /** Keeps ReplicaSets at their size. */
 export class ReplicaSetController implements Controller {
   readonly #context: ControllerContext;
@@ -28,12 +29,9 @@ export class ReplicaSetController implements Controller {
     this.#queue = new WorkQueue(context, (key) => this.#sync(key));
   }
 
-  onEvent({ bucket, object }: StoreEvent): void {
-    const { namespace, name } = object.metadata;
-    if (bucket === BUCKETS.replicaSets) this.#queue.add(keyOf(namespace, name));
-    if (bucket !== BUCKETS.pods) return;
-    const owner = controllerOf(object);
-    if (owner?.kind === 'ReplicaSet') this.#queue.add(keyOf(namespace, owner.name));
+  onEvent(event: StoreEvent): void {
+    const key = concernedKey(event, CONCERNED);
+    if (key !== undefined) this.#queue.add(key);
   }
 
   close(): void {

@@ -1,11 +1,10 @@
 // StatefulSets: pods with a number and a fixed name, made and replaced one after the other (OrderedReady) or all at once
 // (Parallel). Volume claims are not made: there are no volumes to claim here.
-import { controllerOf, dict, field, number } from '../objects.ts';
+import { dict, field, number } from '../objects.ts';
 import type { KubeObject } from '../objects.ts';
 import { BUCKETS } from '../registry/builtin.ts';
-import { keyOf } from '../storage/store.ts';
 import type { StoreEvent } from '../storage/store.ts';
-import { WorkQueue, builtin, splitKey } from './controller.ts';
+import { WorkQueue, builtin, concernedKey, splitKey } from './controller.ts';
 import type { Controller, ControllerContext } from './controller.ts';
 import { createPod, deletePod, isDeleting, isReady, podsOf, templateHash } from './pods.ts';
 
@@ -15,6 +14,8 @@ const NAME_LABEL = 'statefulset.kubernetes.io/pod-name';
 
 /** The number at the end of a pod's name. */
 const ordinal = (pod: KubeObject): number => Number(/\d+$/.exec(pod.metadata.name)?.[0] ?? NaN);
+
+const CONCERNED = { own: BUCKETS.statefulSets, children: BUCKETS.pods, kind: 'StatefulSet' };
 
 /** Keeps StatefulSets at their size and template. */
 export class StatefulSetController implements Controller {
@@ -26,12 +27,9 @@ export class StatefulSetController implements Controller {
     this.#queue = new WorkQueue(context, (key) => this.#sync(key));
   }
 
-  onEvent({ bucket, object }: StoreEvent): void {
-    const { namespace, name } = object.metadata;
-    if (bucket === BUCKETS.statefulSets) this.#queue.add(keyOf(namespace, name));
-    if (bucket !== BUCKETS.pods) return;
-    const owner = controllerOf(object);
-    if (owner?.kind === 'StatefulSet') this.#queue.add(keyOf(namespace, owner.name));
+  onEvent(event: StoreEvent): void {
+    const key = concernedKey(event, CONCERNED);
+    if (key !== undefined) this.#queue.add(key);
   }
 
   close(): void {
