@@ -4,8 +4,6 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
-import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
-import { parseIp } from '../../common/workload/ip.ts';
 import { badCertificates } from '../support/bad-certificates.ts';
 import type { BadCertificates } from '../support/bad-certificates.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
@@ -178,21 +176,8 @@ before(async () => {
   await mesh.serve('server');
   await mesh.startNode('a');
   await mesh.startNode('b');
-  for (const { name, ip, node } of PODS.slice(0, 2)) {
-    await mesh.putAddress(name, {
-      type: {
-        case: 'workload',
-        value: {
-          uid: name,
-          name,
-          namespace: 'default',
-          serviceAccount: name,
-          addresses: [parseIp(ip) ?? new Uint8Array()],
-          tunnelProtocol: TunnelProtocol.HBONE,
-          node,
-        },
-      },
-    });
+  for (const { name } of PODS.slice(0, 2)) {
+    await mesh.putPod(name);
     await mesh.enrol(name);
   }
   healthy = mesh.client('client', SERVER, 8080);

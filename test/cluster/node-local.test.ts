@@ -2,10 +2,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
-import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
 import { NODE_LOCAL_EXTENSION } from '../../common/workload/extensions.ts';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
-import { parseIp } from '../../common/workload/ip.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
@@ -17,28 +15,8 @@ const NODE_LOCAL = 'connection_security_policy="node_local"';
 const MUTUAL_TLS = 'connection_security_policy="mutual_tls"';
 const OPENED = 'istio_tcp_connections_opened_total';
 
-async function publish(name: string, isAllowed: boolean): Promise<void> {
-  const pod = PODS.find((one) => one.name === name);
-  assert.ok(pod);
-  await mesh.putAddress(name, {
-    type: {
-      case: 'workload',
-      value: {
-        uid: name,
-        name,
-        namespace: 'default',
-        serviceAccount: name,
-        addresses: [parseIp(pod.ip) ?? new Uint8Array()],
-        tunnelProtocol: TunnelProtocol.HBONE,
-        node: pod.node,
-        workloadName: name,
-        canonicalName: name,
-        canonicalRevision: 'v1',
-        extensions: isAllowed ? [{ name: NODE_LOCAL_EXTENSION }] : [],
-      },
-    },
-  });
-}
+const publish = (name: string, isAllowed: boolean): Promise<void> =>
+  mesh.putPod(name, { extensions: isAllowed ? [{ name: NODE_LOCAL_EXTENSION }] : [] });
 
 async function denyClient(isDenied: boolean): Promise<void> {
   const principal = {

@@ -3,8 +3,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
-import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
-import { parseIp } from '../../common/workload/ip.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
@@ -18,25 +16,8 @@ const port = (value: number): Rules[number] => ({
   clauses: [{ matches: [{ destinationPorts: [value] }] }],
 });
 
-async function publish(name: string, authorizationPolicies: string[] = []): Promise<void> {
-  const pod = PODS.find((one) => one.name === name);
-  assert.ok(pod);
-  await mesh.putAddress(name, {
-    type: {
-      case: 'workload',
-      value: {
-        uid: name,
-        name,
-        namespace: 'default',
-        serviceAccount: name,
-        addresses: [parseIp(pod.ip) ?? new Uint8Array()],
-        tunnelProtocol: TunnelProtocol.HBONE,
-        node: pod.node,
-        authorizationPolicies,
-      },
-    },
-  });
-}
+const publish = (name: string, authorizationPolicies: string[] = []): Promise<void> =>
+  mesh.putPod(name, { authorizationPolicies });
 
 /** The lines of node b's proxy that contain the text. */
 function lines(text: string): Record<string, unknown>[] {

@@ -5,8 +5,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { parseIp } from '../../common/workload/ip.ts';
-import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
 import { badCertificates } from '../support/bad-certificates.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 import { revocationList } from '../support/revocation-list.ts';
@@ -50,21 +48,8 @@ before(async () => {
   await mesh.serve('server');
   await mesh.startNode('a');
   await mesh.startNode('b');
-  for (const { name, ip, node } of PODS.slice(0, 2)) {
-    await mesh.putAddress(name, {
-      type: {
-        case: 'workload',
-        value: {
-          uid: name,
-          name,
-          namespace: 'default',
-          serviceAccount: name,
-          addresses: [parseIp(ip) ?? new Uint8Array()],
-          tunnelProtocol: TunnelProtocol.HBONE,
-          node,
-        },
-      },
-    });
+  for (const { name } of PODS.slice(0, 2)) {
+    await mesh.putPod(name);
     await mesh.enrol(name);
   }
 });

@@ -20,28 +20,9 @@ const VIP = '10.96.0.1';
 const WEB = 'default/web.default.svc.cluster.local';
 const bytesOf = (ip: string): Uint8Array => parseIp(ip) ?? new Uint8Array();
 
-async function publish(name: string, protocol: TunnelProtocol, inWeb: boolean): Promise<void> {
-  const pod = PODS.find((one) => one.name === name);
-  assert.ok(pod);
+function publish(name: string, tunnelProtocol: TunnelProtocol, inWeb: boolean): Promise<void> {
   const ports = { ports: [{ servicePort: 80, targetPort: 8080 }] };
-  await mesh.putAddress(name, {
-    type: {
-      case: 'workload',
-      value: {
-        uid: name,
-        name,
-        namespace: 'default',
-        serviceAccount: name,
-        addresses: [bytesOf(pod.ip)],
-        tunnelProtocol: protocol,
-        node: pod.node,
-        workloadName: name,
-        canonicalName: name,
-        canonicalRevision: 'v1',
-        services: inWeb ? { [WEB]: ports } : {},
-      },
-    },
-  });
+  return mesh.putPod(name, { tunnelProtocol, services: inWeb ? { [WEB]: ports } : {} });
 }
 
 before(async () => {

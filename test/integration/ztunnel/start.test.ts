@@ -8,13 +8,13 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { systemClock } from '../../../common/clock.ts';
 import { createRoot } from '../../../common/identity/ca.ts';
+import { freePort } from '../../support/free-port.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'ztunnel-start-'));
 const rootFile = join(dir, 'root.pem');
 const { certPem, keyPem } = createRoot('test', systemClock);
 writeFileSync(rootFile, certPem + keyPem);
-// Below the ports that the system gives out by itself.
-const base = 21_000 + Math.floor(Math.random() * 9000);
+const ports = { admin: await freePort(), stats: await freePort(), readiness: await freePort() };
 
 interface Proxy {
   readonly child: ChildProcess;
@@ -29,9 +29,9 @@ function start(env: Readonly<Record<string, string>>): Proxy {
       FAKE_CA: 'true',
       FAKE_CA_ROOT: rootFile,
       INPOD_UDS: join(dir, 'zds.sock'),
-      ADMIN_PORT: String(base),
-      STATS_PORT: String(base + 1),
-      READINESS_PORT: String(base + 2),
+      ADMIN_PORT: String(ports.admin),
+      STATS_PORT: String(ports.stats),
+      READINESS_PORT: String(ports.readiness),
       ...env,
     },
   });
@@ -48,7 +48,7 @@ async function dumpOf({ child, log }: Proxy): Promise<{ workloads: { name: strin
   const deadline = Date.now() + 20_000;
   while (Date.now() < deadline && child.exitCode === null) {
     try {
-      const answer = await fetch(`http://localhost:${base}/config_dump`);
+      const answer = await fetch(`http://localhost:${ports.admin}/config_dump`);
       const dump = (await answer.json()) as { workloads: { name: string }[] };
       if (dump.workloads.length > 0) return dump;
     } catch {
