@@ -2,7 +2,7 @@
 // network gateway balances outer streams, so a kept inner connection would pin its user to one remote pod.
 import { connectHttp2 } from '../../engine/http2/http2-session.ts';
 import type { HeaderList, Http2Session, Http2SessionOptions } from '../../engine/http2/types.ts';
-import type { Duplex } from '../../engine/reactor/duplex.ts';
+import { closeWatcher, type Duplex } from '../../engine/reactor/duplex.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import { StreamError } from '../../engine/reactor/stream-error.ts';
 import { startStreamTls } from '../../engine/tls/stream-tls.ts';
@@ -78,11 +78,6 @@ function request(
       },
       onTrailers: () => undefined,
     });
-    stream.handler = {
-      onData: () => undefined,
-      onEnd: () => undefined,
-      onDrain: () => undefined,
-      onClose: ({ detail }) => settle({ code: 'h2', detail }),
-    };
+    stream.handler = closeWatcher(({ detail }) => settle({ code: 'h2', detail }));
   });
 }

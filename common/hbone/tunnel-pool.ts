@@ -2,7 +2,7 @@
 // source identity, expected identities, address and port. One dial at a time for each key; others wait for it.
 import { connectHttp2 } from '../../engine/http2/http2-session.ts';
 import type { HeaderList, Http2Session, Http2SessionOptions } from '../../engine/http2/types.ts';
-import type { CloseReason, Duplex } from '../../engine/reactor/duplex.ts';
+import { closeWatcher, type CloseReason, type Duplex } from '../../engine/reactor/duplex.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import { StreamError } from '../../engine/reactor/stream-error.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
@@ -254,12 +254,7 @@ export class HbonePool {
       },
       onTrailers: () => undefined,
     });
-    stream.handler = {
-      onData: () => undefined,
-      onEnd: () => undefined,
-      onDrain: () => undefined,
-      onClose: (reason) => settle(retryOrFailure(reason)),
-    };
+    stream.handler = closeWatcher((reason) => settle(retryOrFailure(reason)));
     signal?.addEventListener('abort', onAbort, { once: true });
     return promise;
   }

@@ -8,7 +8,7 @@ import type {
   Http2Stream,
   Http2StreamEvents,
 } from '../../engine/http2/types.ts';
-import type { CloseReason, Duplex, DuplexHandler } from '../../engine/reactor/duplex.ts';
+import { closeWatcher, type CloseReason, type Duplex } from '../../engine/reactor/duplex.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import type { SocketAddress } from '../../engine/reactor/socket-address.ts';
 import { StreamError } from '../../engine/reactor/stream-error.ts';
@@ -201,16 +201,9 @@ function refuse(reactor: Reactor, stream: Http2Stream, status: number, headers: 
   // What the client still sends is dropped; one that does not end its side is reset. Not at once: a reset
   // overtakes the answer.
   const timer = reactor.after(REFUSAL_GRACE_MS, () => stream.resetWith(RST_NO_ERROR));
-  stream.handler = { ...DISCARD, onClose: () => timer.cancel() };
+  stream.handler = closeWatcher(() => timer.cancel());
   stream.resume();
 }
-
-const DISCARD: DuplexHandler = {
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
 
 class ServerTunnelRequest implements TunnelRequest {
   readonly authority: string;
@@ -240,14 +233,9 @@ class ServerTunnelRequest implements TunnelRequest {
     this.localAddress = connection.local.address;
     this.localPort = connection.local.port;
     this.#stream = stream;
-    stream.handler = {
-      onData: () => undefined,
-      onEnd: () => undefined,
-      onDrain: () => undefined,
-      onClose: () => {
-        if (!this.#isAnswered) this.onAbort?.();
-      },
-    };
+    stream.handler = closeWatcher(() => {
+      if (!this.#isAnswered) this.onAbort?.();
+    });
   }
 
   accept(headers: HeaderList): Duplex {

@@ -1,7 +1,12 @@
 // The client side of an HTTP/1.1 connection over any Duplex: one exchange at a time, kept alive between them.
 // A response that breaks the framing closes the connection; nothing of it can reach the next exchange.
 import type { HeaderList } from '../http2/types.ts';
-import type { CloseReason, Duplex, DuplexHandler } from '../reactor/duplex.ts';
+import {
+  IGNORE_STREAM,
+  type CloseReason,
+  type Duplex,
+  type DuplexHandler,
+} from '../reactor/duplex.ts';
 import { BodyWriter } from './body-writer.ts';
 import { headerValue, responseHead, writeRequestHead } from './heads.ts';
 import type { Framing } from './heads.ts';
@@ -13,13 +18,6 @@ import type {
   HttpStream,
   HttpStreamEvents,
 } from './types.ts';
-
-const IGNORE: DuplexHandler = {
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
 
 /** Sends requests over one connection. */
 export class Http1ClientConnection implements DuplexHandler {
@@ -224,7 +222,7 @@ export class Http1ClientConnection implements DuplexHandler {
 
 /** The client's end of one exchange. */
 class Http1ClientStream implements HttpStream {
-  handler: DuplexHandler = IGNORE;
+  handler: DuplexHandler = IGNORE_STREAM;
   readonly events: HttpStreamEvents;
   readonly #connection: Http1ClientConnection;
   #isClosed = false;

@@ -1,15 +1,13 @@
 // One request and its answer on an HTTP/1.1 server connection, in the shape of an HTTP/2 stream.
 import type { HeaderList } from '../http2/types.ts';
-import type { CloseReason, Duplex, DuplexHandler } from '../reactor/duplex.ts';
+import {
+  IGNORE_STREAM,
+  type CloseReason,
+  type Duplex,
+  type DuplexHandler,
+} from '../reactor/duplex.ts';
 import type { BodyWriter } from './body-writer.ts';
 import type { HttpStream, HttpStreamEvents } from './types.ts';
-
-const IGNORE: DuplexHandler = {
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
 
 /** What a stream asks of its connection. */
 export interface ServerStreamOwner {
@@ -26,7 +24,7 @@ export class Http1ServerStream implements HttpStream {
   readonly minorVersion: number;
   /** The request asked for another protocol: its body has no end until the answer is not 101. */
   readonly isUpgrade: boolean;
-  handler: DuplexHandler = IGNORE;
+  handler: DuplexHandler = IGNORE_STREAM;
   events: HttpStreamEvents | undefined;
   readonly #connection: ServerStreamOwner;
   #hasRequestEnded = false;

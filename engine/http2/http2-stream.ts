@@ -2,7 +2,7 @@
 // read from a socket straight into the frames (`attachSource`). Receiving: bytes go to the handler or, in
 // batches, to a socket (`attachSink`); only what was taken is given back to the peer's window.
 import { ByteQueue } from '../native/memory.ts';
-import type { CloseReason, DuplexHandler } from '../reactor/duplex.ts';
+import { IGNORE_STREAM, type CloseReason, type DuplexHandler } from '../reactor/duplex.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { SocketJoiner } from '../reactor/relay.ts';
 import type { TcpStream } from '../reactor/tcp-stream.ts';
@@ -11,13 +11,6 @@ import type { HeaderList, Http2Session, Http2Stream, Http2StreamEvents } from '.
 
 const HIGH_WATER_BYTES = 64 * 1024;
 const LOW_WATER_BYTES = 16 * 1024;
-
-const NO_HANDLER: DuplexHandler = {
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
 
 /** What a stream asks of its session. */
 export interface StreamOwner extends Http2Session {
@@ -33,7 +26,7 @@ export interface StreamOwner extends Http2Session {
 
 /** A stream and the state its session works on. */
 export class OwnedStream implements Http2Stream, SocketJoiner {
-  handler: DuplexHandler = NO_HANDLER;
+  handler: DuplexHandler = IGNORE_STREAM;
   events: Http2StreamEvents | undefined;
   id: number;
   readonly session: StreamOwner;

@@ -1,5 +1,5 @@
 // What a session does by the clock: PING keepalive, and not waiting for a peer that never closes.
-import type { Duplex, DuplexHandler } from '../reactor/duplex.ts';
+import { IGNORE_STREAM, closeWatcher, type Duplex } from '../reactor/duplex.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import type { ReactorTimer } from '../reactor/timer-heap.ts';
 import type { Http2SessionOptions } from './types.ts';
@@ -43,20 +43,11 @@ export class PingKeepalive {
 /** Ends a transport nobody listens to any more: FIN, and RST if the peer does not follow. */
 export function closeTransport(reactor: Reactor, transport: Duplex): void {
   if (transport.isClosed) {
-    transport.handler = ignoring(() => undefined);
+    transport.handler = IGNORE_STREAM;
     return;
   }
   const grace = reactor.after(CLOSE_GRACE_MS, () => transport.reset());
-  transport.handler = ignoring(() => grace.cancel());
+  transport.handler = closeWatcher(() => grace.cancel());
   transport.resume();
   transport.end();
-}
-
-function ignoring(onClose: () => void): DuplexHandler {
-  return {
-    onData: () => undefined,
-    onEnd: () => undefined,
-    onDrain: () => undefined,
-    onClose,
-  };
 }

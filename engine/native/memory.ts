@@ -140,6 +140,27 @@ export function copyOut(bytes: Uint8Array, address: number): void {
   }
 }
 
+/**
+ * Copies JavaScript bytes into a block of native memory, part by part, and hands out each until `use` says false. True
+ * if all were handed out.
+ */
+export function eachBlock(
+  bytes: Uint8Array,
+  use: (address: number, length: number) => boolean,
+): boolean {
+  const block = takeBlock();
+  try {
+    for (let done = 0; done < bytes.length; done += BLOCK_BYTES) {
+      const part = bytes.subarray(done, done + BLOCK_BYTES);
+      copyOut(part, block.address);
+      if (!use(block.address, part.length)) return false;
+    }
+    return true;
+  } finally {
+    releaseBlock();
+  }
+}
+
 let queuesInUse = 0;
 
 /** Number of byte queues that hold native memory now. For leak tests. */

@@ -205,11 +205,6 @@ export const BIO_free: (bio: Pointer) => number = lib.func('BIO_free', 'int', [P
 export const BIO_up_ref: (bio: Pointer) => number = lib.func('BIO_up_ref', 'int', [P]);
 export const BIO_ctrl: (bio: Pointer, cmd: number, value: number, ptr: Pointer) => number =
   lib.func('BIO_ctrl', 'long', [P, 'int', 'long', P]);
-export const BIO_read: (bio: Pointer, to: Pointer, length: number) => number = lib.func(
-  'BIO_read',
-  'int',
-  [P, P, 'int'],
-);
 export const BIO_write: (bio: Pointer, from: Pointer, length: number) => number = lib.func(
   'BIO_write',
   'int',

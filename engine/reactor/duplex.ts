@@ -34,6 +34,19 @@ export interface DuplexHandler {
   onClose(reason: CloseReason): void;
 }
 
+/** A handler for whom only the end matters: what arrives is dropped. */
+export function closeWatcher(onClose: (reason: CloseReason) => void): DuplexHandler {
+  return {
+    onData: () => undefined,
+    onEnd: () => undefined,
+    onDrain: () => undefined,
+    onClose,
+  };
+}
+
+/** A handler for whom nothing matters. */
+export const IGNORE_STREAM: DuplexHandler = closeWatcher(() => undefined);
+
 /** A bidirectional byte stream owned by one reactor thread. */
 export interface Duplex {
   handler: DuplexHandler;

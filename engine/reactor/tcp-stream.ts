@@ -29,7 +29,7 @@ import {
   scratch,
   takeBlock,
 } from '../native/memory.ts';
-import type { CloseReason, Duplex, DuplexHandler } from './duplex.ts';
+import { IGNORE_STREAM, type CloseReason, type Duplex, type DuplexHandler } from './duplex.ts';
 import { readOriginalDst } from './original-dst.ts';
 import { READY_ENDED, READY_ERROR, READY_READ, READY_WRITE, type Reactor } from './reactor.ts';
 import {
@@ -49,12 +49,8 @@ const lingerOffset = reserve(8);
 const errorOffset = reserve(8);
 const errorLengthOffset = reserve(8);
 
-const NO_HANDLER: DuplexHandler = {
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
+// An object of its own: it says that nobody has taken the stream yet.
+const NO_HANDLER: DuplexHandler = { ...IGNORE_STREAM };
 
 /** Takes over reading: told when there is something, it reads by `readInto`. See relay.ts. */
 export interface ReadPuller {

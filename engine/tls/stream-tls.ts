@@ -1,7 +1,7 @@
 // TLS over any Duplex: the inner tunnel of double HBONE runs over the outer tunnel's stream. What arrives is copied into
 // a memory BIO; what OpenSSL writes goes through the thread's shared BIO to the stream. For sockets there is the faster
 // tls-connection.ts. The stream's `write` must not run TLS within the call (an HTTP/2 stream's does not: it queues).
-import { BLOCK_BYTES, copyOut, releaseBlock, takeBlock } from '../native/memory.ts';
+import { BLOCK_BYTES, eachBlock, releaseBlock, takeBlock } from '../native/memory.ts';
 import {
   BIO_new,
   BIO_s_mem,
@@ -25,7 +25,12 @@ import {
   X509_verify_cert_error_string,
   takeErrorText,
 } from '../native/openssl.ts';
-import type { CloseReason, Duplex, DuplexHandler } from '../reactor/duplex.ts';
+import {
+  IGNORE_STREAM,
+  type CloseReason,
+  type Duplex,
+  type DuplexHandler,
+} from '../reactor/duplex.ts';
 import type { Reactor } from '../reactor/reactor.ts';
 import { CLOSED_OK, StreamError } from '../reactor/stream-error.ts';
 import type { ReactorTimer } from '../reactor/timer-heap.ts';
@@ -37,13 +42,6 @@ import { emptyWriteBio, shareWriteBio, writtenAddress, writtenBytes } from './wr
 const DEFAULT_HANDSHAKE_MS = 10_000;
 const RECORD_BYTES = 16 * 1024;
 const X509_V_OK = 0;
-const NO_HANDLER: DuplexHandler = {
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
-
 let connections = 0;
 
 /** TLS connections over streams that hold an SSL object; for leak tests. */
@@ -95,7 +93,7 @@ interface Waiter {
 }
 
 class StreamTls implements StreamTlsConnection {
-  handler: DuplexHandler = NO_HANDLER;
+  handler: DuplexHandler = IGNORE_STREAM;
   peer: TlsPeer = { uriSans: [], alpn: '' };
   readonly #reactor: Reactor;
   readonly #stream: Duplex;
@@ -272,18 +270,12 @@ class StreamTls implements StreamTlsConnection {
 
   writeBytes(bytes: Uint8Array): boolean {
     let hasRoom = true;
-    const block = takeBlock();
-    try {
-      for (let done = 0; done < bytes.length; done += BLOCK_BYTES) {
-        if (this.#closed || this.#writeEnded) return false;
-        const part = bytes.subarray(done, done + BLOCK_BYTES);
-        copyOut(part, block.address);
-        hasRoom = this.#encrypt(block.address, part.length);
-      }
-    } finally {
-      releaseBlock();
-    }
-    return hasRoom;
+    const isTaken = eachBlock(bytes, (address, length) => {
+      if (this.#closed || this.#writeEnded) return false;
+      hasRoom = this.#encrypt(address, length);
+      return true;
+    });
+    return isTaken && hasRoom;
   }
 
   #encrypt(address: number, length: number): boolean {
@@ -341,7 +333,7 @@ class StreamTls implements StreamTlsConnection {
   /** In order, our last records are still on their way and the peer's FIN is awaited; else all is cut. */
   #leaveStream(isOrderly: boolean): void {
     if (this.#stream.isClosed) return;
-    this.#stream.handler = NO_HANDLER;
+    this.#stream.handler = IGNORE_STREAM;
     if (isOrderly) this.#stream.resume();
     else this.#stream.reset();
   }

@@ -3,7 +3,7 @@
 import { SHUT_WR, SOL_SOCKET, SO_LINGER, setsockopt, shutdown } from '../native/libc.ts';
 import {
   BLOCK_BYTES,
-  copyOut,
+  eachBlock,
   releaseBlock,
   reserve,
   scratch,
@@ -36,7 +36,7 @@ import {
   X509_verify_cert_error_string,
   takeErrorText,
 } from '../native/openssl.ts';
-import type { CloseReason, DuplexHandler } from '../reactor/duplex.ts';
+import { IGNORE_STREAM, type CloseReason, type DuplexHandler } from '../reactor/duplex.ts';
 import { READY_ENDED, READY_READ, READY_WRITE, type Reactor } from '../reactor/reactor.ts';
 import type { SocketAddress } from '../reactor/socket-address.ts';
 import { CLOSED_OK, StreamError } from '../reactor/stream-error.ts';
@@ -60,13 +60,6 @@ const DEFAULT_MAX_HANDSHAKES = 1024;
 const X509_V_OK = 0;
 const lingerOffset = reserve(8);
 const nameOffset = reserve(256);
-const NO_HANDLER: DuplexHandler = {
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};
-
 let handshakes = 0;
 let connections = 0;
 
@@ -120,7 +113,7 @@ interface Waiter {
 }
 
 class OpensslConnection implements TlsConnection {
-  handler: DuplexHandler = NO_HANDLER;
+  handler: DuplexHandler = IGNORE_STREAM;
   peer: TlsPeer = { uriSans: [], alpn: '' };
   readonly reactor: Reactor;
   readonly remote: SocketAddress;
@@ -358,18 +351,12 @@ class OpensslConnection implements TlsConnection {
   }
 
   writeBytes(bytes: Uint8Array): boolean {
-    const block = takeBlock();
-    try {
-      for (let done = 0; done < bytes.length; done += BLOCK_BYTES) {
-        if (this.#closed || this.#writeEnding) return false;
-        const part = bytes.subarray(done, done + BLOCK_BYTES);
-        copyOut(part, block.address);
-        this.#encrypt(block.address, part.length);
-      }
-    } finally {
-      releaseBlock();
-    }
-    return this.#afterWrite();
+    const isTaken = eachBlock(bytes, (address, length) => {
+      if (this.#closed || this.#writeEnding) return false;
+      this.#encrypt(address, length);
+      return true;
+    });
+    return isTaken && this.#afterWrite();
   }
 
   #afterWrite(): boolean {

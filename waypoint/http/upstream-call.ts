@@ -2,7 +2,11 @@
 // route's policy says while nothing of a response has gone downstream and the request can be replayed.
 import type { HttpStream, HttpStreamEvents } from '../../engine/http1/types.ts';
 import type { HeaderList } from '../../engine/http2/types.ts';
-import type { CloseReason, DuplexHandler } from '../../engine/reactor/duplex.ts';
+import {
+  IGNORE_STREAM,
+  type CloseReason,
+  type DuplexHandler,
+} from '../../engine/reactor/duplex.ts';
 import type { Header } from '../../common/l7/request.ts';
 import { backoffMs, isRetriable } from '../../common/l7/retry.ts';
 import type { CompiledRetry, TryOutcome } from '../../common/l7/retry.ts';
@@ -288,7 +292,7 @@ export class UpstreamCall implements UpstreamWork, DuplexHandler, HttpStreamEven
     const stream = this.#stream;
     this.#stream = undefined;
     if (stream !== undefined && !stream.isClosed) {
-      stream.handler = IGNORE;
+      stream.handler = IGNORE_STREAM;
       const isOver = this.#hasUpstreamEnded && this.#exchange.body.hasEnded && !this.#isTunnel;
       if (!isOver) stream.reset();
     }
@@ -324,10 +328,3 @@ export class UpstreamCall implements UpstreamWork, DuplexHandler, HttpStreamEven
     this.#endTry();
   }
 }
-
-const IGNORE: DuplexHandler = {
-  onData: () => undefined,
-  onEnd: () => undefined,
-  onDrain: () => undefined,
-  onClose: () => undefined,
-};

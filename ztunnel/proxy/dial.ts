@@ -1,12 +1,10 @@
 // Connects for an outbound connection: decide, dial, and when a connect fails before any byte was delivered, decide
 // again, as retry-plan.ts says.
-import { MeshError } from '../../common/errors.ts';
 import type { Tunnel, TunnelTarget } from '../../common/hbone/types.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import type { Duplex } from '../../engine/reactor/duplex.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
-import { StreamError } from '../../engine/reactor/stream-error.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import { describeTunnelFailure } from './failures.ts';
 import type { DialFailure } from './failures.ts';
@@ -181,9 +179,4 @@ function pause(context: ProxyContext, delayMs: number): Promise<void> {
   return new Promise((resolve) => {
     context.reactor.after(delayMs, resolve);
   });
-}
-
-/** True for errors that belong to a connection and not to a bug. */
-export function isExpectedError(err: unknown): boolean {
-  return err instanceof StreamError || err instanceof MeshError || err instanceof DialError;
 }

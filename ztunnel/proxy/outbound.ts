@@ -2,7 +2,7 @@
 // connect, relay, one result. See docs/design/life-of-a-connection.md.
 import { joinHostPort } from '../../common/workload/ip.ts';
 import type { Workload } from '../../common/workload/model.ts';
-import type { DuplexHandler, RelayCounters } from '../../engine/reactor/duplex.ts';
+import { closeWatcher, type RelayCounters } from '../../engine/reactor/duplex.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
@@ -234,14 +234,4 @@ function isTunnelled(decision: RequestDecision | undefined): boolean {
 
 function podName(pod: OutboundPod): string {
   return `${pod.local.pod.namespace}/${pod.local.pod.name}`;
-}
-
-/** A handler for a paused stream: only its end matters. */
-export function closeWatcher(onClose: () => void): DuplexHandler {
-  return {
-    onData: () => undefined,
-    onEnd: () => undefined,
-    onDrain: () => undefined,
-    onClose,
-  };
 }

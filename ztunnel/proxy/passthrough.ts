@@ -1,5 +1,6 @@
 // Inbound plaintext of a pod, taken by the redirect to 15006: policies decide without an identity (so STRICT mutual
 // TLS refuses here), then the original destination is dialled from the client's address.
+import { IGNORE_STREAM } from '../../engine/reactor/duplex.ts';
 import type { ConnectionFacts } from '../../common/policy/evaluate.ts';
 import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
 import type { Workload } from '../../common/workload/model.ts';
@@ -10,7 +11,6 @@ import type { ConnectionDump } from '../messages.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import { missingText } from './inbound.ts';
 import type { InboundPod } from './inbound-types.ts';
-import { closeWatcher } from './outbound.ts';
 import type { DecidingRule } from './connection-manager.ts';
 import type { ConnectionOutcome, OpenConnection } from './connection-result.ts';
 import type { ProxyContext } from './proxy-context.ts';
@@ -31,7 +31,7 @@ export async function servePassthrough(
   const { address: ip, port } = stream.originalDst();
   const { peer } = stream;
   const addresses = { src: joinHostPort(peer.address, peer.port), dst: joinHostPort(ip, port) };
-  stream.handler = closeWatcher(() => undefined);
+  stream.handler = IGNORE_STREAM;
   const workload = pod.local.current ?? (await pod.local.wait());
   if (workload !== undefined) {
     const pending = context.resolve(workload.network, peer.address);

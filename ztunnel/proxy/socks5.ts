@@ -1,10 +1,11 @@
 // SOCKS5 of a pod (127.0.0.1:15080, off by default): reads the request, says success before anything is connected, as
 // Istio's ztunnel does, and goes on as for a connection that was redirected. Names are asked of the system's resolver.
+import { IGNORE_STREAM } from '../../engine/reactor/duplex.ts';
 import { isIP } from 'node:net';
 import { isIpv6, normalizeIp } from '../../common/workload/ip.ts';
 import { copyBytes } from '../../engine/reactor/bytes.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
-import { closeWatcher, serveDestination } from './outbound.ts';
+import { serveDestination } from './outbound.ts';
 import type { OutboundPod } from './outbound.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import {
@@ -73,7 +74,7 @@ function readWanted(context: ProxyContext, stream: TcpStream): Promise<Wanted | 
       isDone = true;
       timer.cancel();
       stream.pause();
-      stream.handler = closeWatcher(() => undefined);
+      stream.handler = IGNORE_STREAM;
       resolve(wanted);
     };
     const fail = (code: number): void => {
