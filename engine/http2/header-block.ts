@@ -1,5 +1,12 @@
 // Header lists as nghttp2_nv arrays in native memory, and the settings frame's entries.
-import { BLOCK_BYTES, releaseBlock, reserve, scratch, takeBlock } from '../native/memory.ts';
+import {
+  BLOCK_BYTES,
+  releaseBlock,
+  reserve,
+  scratch,
+  setUint64,
+  takeBlock,
+} from '../native/memory.ts';
 import {
   SETTINGS_ENABLE_CONNECT_PROTOCOL,
   SETTINGS_ENABLE_PUSH,
@@ -14,12 +21,6 @@ import type { HeaderList, Http2Settings } from './types.ts';
 const NV_BYTES = 40;
 const MAX_SETTINGS = 6;
 const settingsOffset = reserve(MAX_SETTINGS * 8);
-
-/** Writes a safe integer as 64 bits, without a BigInt. */
-function setNumber(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value >>> 0, true);
-  view.setUint32(offset + 4, Math.floor(value / 0x100000000), true);
-}
 
 /** Calls `use` with the list as an nghttp2_nv array, which nghttp2 copies. Text is written as latin1. */
 export function withHeaderBlock(
@@ -37,11 +38,11 @@ export function withHeaderBlock(
         throw new StreamError('limit', 'header list too large');
       }
       const base = block.slab.address;
-      setNumber(view, nv, base + text);
-      setNumber(view, nv + 8, base + text + name.length);
-      setNumber(view, nv + 16, name.length);
-      setNumber(view, nv + 24, value.length);
-      setNumber(view, nv + 32, 0);
+      setUint64(view, nv, base + text);
+      setUint64(view, nv + 8, base + text + name.length);
+      setUint64(view, nv + 16, name.length);
+      setUint64(view, nv + 24, value.length);
+      setUint64(view, nv + 32, 0);
       bytes.write(name, text, 'latin1');
       bytes.write(value, text + name.length, 'latin1');
       text += name.length + value.length;

@@ -1,6 +1,6 @@
 // DATA on its way to sockets: pointers into the decrypted batch, gathered into one writev(2) for each stream and
 // batch. Must be flushed before the batch's memory is given back and before any handler runs.
-import { reserve, scratch } from '../native/memory.ts';
+import { reserve, scratch, setUint64 } from '../native/memory.ts';
 import type { OwnedStream } from './http2-stream.ts';
 
 const MAX_PIECES = 64;
@@ -45,11 +45,8 @@ export class SinkGather {
   }
 }
 
-/** Writes one struct iovec into scratch, without BigInt. */
+/** Writes one struct iovec into scratch. */
 export function setIov(offset: number, address: number, length: number): void {
-  const { view } = scratch;
-  view.setUint32(offset, address >>> 0, true);
-  view.setUint32(offset + 4, Math.floor(address / 0x100000000), true);
-  view.setUint32(offset + 8, length, true);
-  view.setUint32(offset + 12, 0, true);
+  setUint64(scratch.view, offset, address);
+  setUint64(scratch.view, offset + 8, length);
 }

@@ -43,6 +43,12 @@ export function reserve(size: number): number {
   return offset;
 }
 
+/** Writes a safe integer (an address, a length) as 64 bits; a BigInt for each would cost more than the call it is for. */
+export function setUint64(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value >>> 0, true);
+  view.setUint32(offset + 4, Math.floor(value / 0x100000000), true);
+}
+
 /** A 128 KiB block of a slab. `offset` is its place in `slab.bytes`. */
 export interface Block {
   readonly slab: Slab;
