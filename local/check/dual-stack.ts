@@ -4,7 +4,7 @@ import { hasIpv6 } from '../ipv6.ts';
 import type { Pod } from '../cluster-api.ts';
 import { hasLine } from './access-log.ts';
 import { require, type Bench } from './bench.ts';
-import { openLab, probeBridge, serverAddressV6, setEnrolled } from './lab.ts';
+import { expectPlain, openLab, serverAddressV6, setEnrolled } from './lab.ts';
 import type { Statement } from './statement.ts';
 
 const LAB_NAMESPACE = 'check';
@@ -29,14 +29,9 @@ export const dualStack: Statement = {
     const lab = await openLab(bench);
     const url = `http://[${await serverAddressV6(bench)}]:8000`;
     await setEnrolled(bench, false);
-    const control = await probeBridge(bench, lab, url);
-    require(control.status === 200, `control: status ${control.status} outside the mesh`);
-    require(control.isPlain, 'control: the capture does not show the marker of plain traffic');
+    await expectPlain(bench, lab, true, url);
     await setEnrolled(bench, true);
-    await bench.until('a request over IPv6 without plaintext', async () => {
-      const { isPlain, status } = await probeBridge(bench, lab, url);
-      return isPlain || status !== 200 ? undefined : true;
-    });
+    await expectPlain(bench, lab, false, url);
     await bench.until('a tunnel to an IPv6 address in the access log', async () =>
       (await isLogged(bench, lab.server)) ? true : undefined,
     );

@@ -1,18 +1,8 @@
 // Unlabelling the namespace restores plaintext and relabelling restores the mesh, with no restart of a pod and no
 // failed request under load, over kept and over new connections. Control: the capture tells the two apart.
-import { require, type Bench, type LoadReport } from './bench.ts';
-import { openLab, probeBridge, SERVER_URL, setEnrolled, type Lab } from './lab.ts';
+import { require, type LoadReport } from './bench.ts';
+import { expectPlain, openLab, SERVER_URL, setEnrolled, type Lab } from './lab.ts';
 import type { Statement } from './statement.ts';
-
-async function expectPlain(bench: Bench, lab: Lab, isPlain: boolean): Promise<void> {
-  await bench.until(
-    isPlain ? 'plaintext on the bridge' : 'no plaintext on the bridge',
-    async () => {
-      const probe = await probeBridge(bench, lab);
-      return probe.status === 200 && probe.isPlain === isPlain ? true : undefined;
-    },
-  );
-}
 
 const identityOf = ({ client, server }: Lab): string =>
   [client, server]

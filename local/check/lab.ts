@@ -145,3 +145,22 @@ export async function probeBridge(
   });
   return { isPlain: carriesText(frames, marker), frames, status };
 }
+
+/**
+ * Waits until requests cross the bridge as plaintext, or until they do not. A pod that leaves is still redirected
+ * when its annotation has gone: until every proxy knows.
+ */
+export async function expectPlain(
+  bench: Bench,
+  lab: Lab,
+  isPlain: boolean,
+  base = SERVER_URL,
+): Promise<void> {
+  await bench.until(
+    isPlain ? 'plaintext on the bridge' : 'no plaintext on the bridge',
+    async () => {
+      const probe = await probeBridge(bench, lab, base);
+      return probe.status === 200 && probe.isPlain === isPlain ? true : undefined;
+    },
+  );
+}
