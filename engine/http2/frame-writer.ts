@@ -290,7 +290,8 @@ export class FrameWriter {
       stream.prefetched = length;
       this.#prefetching = stream;
       stream.countSource(length);
-      this.#submit(stream);
+      if (source.isAtEnd) source.finishRead();
+      if (!this.#submit(stream)) stream.session.markReady(stream);
     } else if (length === READ_END) {
       source.finishRead();
       return false;

@@ -108,7 +108,8 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
   end(): void {
     if (this.isEnding || this.#closed) return;
     this.isEnding = true;
-    this.session.markReady(this);
+    // With bytes of its source in a frame that is being built, the end goes out in that frame.
+    if (this.prefetched === 0) this.session.markReady(this);
   }
 
   endWithTrailers(trailers: HeaderList): void {

@@ -346,8 +346,9 @@ export class OwnedSession implements StreamOwner {
   }
 
   #endReceived(streamId: number): void {
-    this.#gather.flush();
-    this.#streams.get(streamId)?.receiveEnd();
+    const stream = this.#streams.get(streamId);
+    this.#gather.flush(stream);
+    stream?.receiveEnd();
   }
 
   #headersReceived(streamId: number, category: number, endStream: boolean): void {

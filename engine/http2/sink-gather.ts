@@ -28,7 +28,8 @@ export class SinkGather {
     this.#total += length;
   }
 
-  flush(): void {
+  /** Writes what is gathered; with `ending` the bytes of that stream as its last ones. */
+  flush(ending?: OwnedStream): void {
     const stream = this.#stream;
     if (stream === undefined) return;
     const total = this.#total;
@@ -36,7 +37,9 @@ export class SinkGather {
     this.clear();
     const { sink } = stream;
     if (sink === undefined) return;
-    stream.noteSunk(total, sink.writeGathered(scratch.address + iovOffset, count, total));
+    const { address } = scratch;
+    const isLast = stream === ending;
+    stream.noteSunk(total, sink.writeGathered(address + iovOffset, count, total, isLast));
   }
 
   clear(): void {

@@ -124,16 +124,34 @@ export function copyInto(address: number, length: number, target: Uint8Array): v
   }
 }
 
+const WINDOW_BYTES = 1024 * 1024;
+const MAX_WINDOWS = 64;
+const windows = new Map<number, Buffer>();
+let windowBase = -1;
+let windowBytes: Buffer | undefined;
+
+/** The aligned window that starts at `base`, whether all of it is mapped or not: only what C names is looked at. */
+function windowAt(base: number): Buffer {
+  if (base === windowBase && windowBytes !== undefined) return windowBytes;
+  let bytes = windows.get(base);
+  if (bytes === undefined) {
+    if (windows.size >= MAX_WINDOWS) windows.clear();
+    bytes = Buffer.from(koffi.view(BigInt(base), WINDOW_BYTES));
+    windows.set(base, bytes);
+  }
+  windowBase = base;
+  windowBytes = bytes;
+  return bytes;
+}
+
 const TRANSFER_BYTES = 16 * 1024;
 const transferOffset = reserve(TRANSFER_BYTES);
 
-/** Reads native memory as latin1 text (header names and values, alert texts). */
+/** Reads native memory as latin1 text (header names and values, alert texts). C must hold the memory meanwhile. */
 export function readLatin1(address: number, length: number): string {
-  if (length <= TRANSFER_BYTES) {
-    memcpy(scratch.address + transferOffset, address, length);
-    return scratch.bytes.toString('latin1', transferOffset, transferOffset + length);
-  }
-  return copyBytes(address, length).toString('latin1');
+  const start = address % WINDOW_BYTES;
+  if (start + length > WINDOW_BYTES) return copyBytes(address, length).toString('latin1');
+  return windowAt(address - start).toString('latin1', start, start + length);
 }
 
 /** Puts JavaScript bytes into native memory. */

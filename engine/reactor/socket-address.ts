@@ -38,11 +38,24 @@ export function writeSockaddr(address: string, port: number, mapped = false): nu
   view.setUint16(sockaddrOffset + 2, port, false);
   bytes.fill(0, sockaddrOffset + 4, sockaddrOffset + 28);
   const text = mapped && !address.includes(':') ? `::ffff:${address}` : address;
-  const at = sockaddr + (isV6 ? 8 : 4);
-  if (inetPton(isV6 ? AF_INET6 : AF_INET, text, at) !== 1) {
-    throw new StreamError('io', `not an ip address: ${address}`);
-  }
+  bytes.set(binaryOf(text, isV6), sockaddrOffset + (isV6 ? 8 : 4));
   return isV6 ? 28 : 16;
+}
+
+// A thread dials the same few addresses again and again.
+const MAX_BINARY = 1024;
+const binary = new Map<string, Uint8Array>();
+
+function binaryOf(text: string, isV6: boolean): Uint8Array {
+  const known = binary.get(text);
+  if (known !== undefined) return known;
+  if (inetPton(isV6 ? AF_INET6 : AF_INET, text, scratch.address + textOffset) !== 1) {
+    throw new StreamError('io', `not an ip address: ${text}`);
+  }
+  const found = Uint8Array.from(scratch.bytes.subarray(textOffset, textOffset + (isV6 ? 16 : 4)));
+  if (binary.size >= MAX_BINARY) binary.clear();
+  binary.set(text, found);
+  return found;
 }
 
 /** Reads the sockaddr the kernel has filled in. */

@@ -4,6 +4,7 @@
 import {
   EAGAIN,
   EINTR,
+  MSG_MORE,
   MSG_NOSIGNAL,
   SHUT_WR,
   SOL_SOCKET,
@@ -17,6 +18,7 @@ import {
   readv,
   recv,
   send,
+  sendmsg,
   setsockopt,
   shutdown,
   writev,
@@ -27,6 +29,7 @@ import {
   releaseBlock,
   reserve,
   scratch,
+  setUint64,
   takeBlock,
 } from '../native/memory.ts';
 import { IGNORE_STREAM, type CloseReason, type Duplex, type DuplexHandler } from './duplex.ts';
@@ -46,6 +49,10 @@ const READS_PER_TURN = 4;
 /** Queued bytes above which `write` asks the caller to stop. */
 const HIGH_WATER_BYTES = 64 * 1024;
 const lingerOffset = reserve(8);
+// A struct msghdr of which only the pieces are ever set.
+const messageOffset = reserve(56);
+const MSG_IOV = 16;
+const MSG_IOVLEN = 24;
 const errorOffset = reserve(8);
 const errorLengthOffset = reserve(8);
 
@@ -73,6 +80,9 @@ export class TcpStream implements Duplex {
   #writable = true;
   // FIN, RST or an error was announced: reads go on until they say so, short or not, for no new edge comes.
   #hasEnded = false;
+  /** A FIN without an error was announced: everything before it lies in the receive queue. */
+  #hasFin = false;
+  #isAtEnd = false;
   #isPaused = true;
   #isQueued = false;
   #readEnded = false;
@@ -129,7 +139,10 @@ export class TcpStream implements Duplex {
   onReady(events: number): void {
     if (this.#closed) return;
     this.#isQueued = false;
-    if ((events & READY_ENDED) !== 0) this.#hasEnded = true;
+    if ((events & READY_ENDED) !== 0) {
+      this.#hasEnded = true;
+      this.#hasFin = (events & READY_ERROR) === 0;
+    }
     if ((events & READY_READ) !== 0) this.#readable = true;
     if ((events & READY_WRITE) !== 0) {
       this.#writable = true;
@@ -168,7 +181,8 @@ export class TcpStream implements Duplex {
       const length = recv(this.fd, block.address, BLOCK_BYTES, 0);
       const result = this.#noteRead(length, BLOCK_BYTES);
       if (result > 0) this.handler.onData(block.address, result);
-      else if (result === READ_END) this.finishRead();
+      // Paused streams do not end: the next read finds the FIN again.
+      if (result === READ_END || (this.isAtEnd && !this.#isPaused)) this.finishRead();
     } finally {
       releaseBlock();
     }
@@ -177,7 +191,11 @@ export class TcpStream implements Duplex {
   /** Turns the result of a read into bytes, READ_END, READ_WAIT or READ_FAILED. errno must be untouched. */
   #noteRead(length: number, room: number): number {
     if (length > 0) {
-      if (length < room && !this.#hasEnded) this.#readable = false;
+      if (length < room) {
+        if (!this.#hasEnded) this.#readable = false;
+        // Less than asked for with the FIN there already: these were the last bytes.
+        else if (this.#hasFin && this.#writeFailure === undefined) this.#isAtEnd = true;
+      }
       return length;
     }
     const code = length === 0 ? 0 : errno();
@@ -207,6 +225,11 @@ export class TcpStream implements Duplex {
   readInto(iov: number, count: number, room: number): number {
     if (this.#closed) return READ_FAILED;
     return this.#noteRead(readv(this.fd, iov, count), room);
+  }
+
+  /** The bytes read last were the last ones: call `finishRead`. */
+  get isAtEnd(): boolean {
+    return this.#isAtEnd && !this.#closed && !this.#readEnded;
   }
 
   /** The peer's FIN has been read: tells the handler, closes if both directions are done. */
@@ -244,12 +267,15 @@ export class TcpStream implements Duplex {
     return this.#afterWrite();
   }
 
-  /** Gathered write: as `write` for the `count` pieces of a struct iovec array, `total` bytes in all. */
-  writeGathered(iov: number, count: number, total: number): boolean {
+  /**
+   * Gathered write: as `write` for the `count` pieces of a struct iovec array, `total` bytes in all. With `isLast` the
+   * kernel holds them back for `end`, which must follow: the bytes and the FIN leave in one segment.
+   */
+  writeGathered(iov: number, count: number, total: number, isLast = false): boolean {
     if (this.#closed || this.#writeEnding) return !this.#wantsDrain;
     let sent = 0;
     if (this.#pending.length === 0 && this.#writable) {
-      sent = writev(this.fd, iov, count);
+      sent = isLast ? sendPieces(this.fd, iov, count, MSG_MORE) : writev(this.fd, iov, count);
       if (sent < 0) sent = this.#noteSendError();
       if (sent < 0) return false;
       if (sent < total) this.#writable = false;
@@ -372,6 +398,12 @@ export class TcpStream implements Duplex {
     this.reactor.closeFd(this.fd);
     this.reactor.defer(() => this.handler.onClose(reason));
   }
+}
+
+function sendPieces(fd: number, iov: number, count: number, flags: number): number {
+  setUint64(scratch.view, messageOffset + MSG_IOV, iov);
+  setUint64(scratch.view, messageOffset + MSG_IOVLEN, count);
+  return sendmsg(fd, scratch.address + messageOffset, flags | MSG_NOSIGNAL);
 }
 
 const NO_ADDRESS: SocketAddress = { address: '', port: 0 };
