@@ -83,6 +83,13 @@ export function flag(meaning: string, fallback: boolean): Setting<boolean> {
   );
 }
 
+/** Exactly `true` or `false`; undefined when unset. */
+export function optionalFlag(meaning: string, shown: string): Setting<boolean | undefined> {
+  return supported('true or false', shown, meaning, (reader, name) =>
+    reader.optional(name) === undefined ? undefined : reader.boolean(name, false),
+  );
+}
+
 /** Bounds and unit of a {@link whole}. */
 export interface WholeOptions {
   readonly min?: number;
@@ -100,6 +107,21 @@ export function whole(
   const range = max === Number.MAX_SAFE_INTEGER ? `from ${min}` : `${min} to ${max}`;
   return supported(`${unit}, ${range}`, String(fallback), meaning, (reader, name) =>
     reader.integer(name, fallback, min, max),
+  );
+}
+
+/** A whole number, or undefined when unset; `shown` is the default as documented. */
+export function optionalWhole(
+  meaning: string,
+  shown: string,
+  options: WholeOptions = {},
+): Setting<number | undefined> {
+  const { min = 0 } = options;
+  const { type } = whole(meaning, min, options);
+  return supported(type, shown, meaning, (reader, name) =>
+    reader.optional(name) === undefined
+      ? undefined
+      : reader.integer(name, min, options.min, options.max),
   );
 }
 

@@ -9,8 +9,10 @@ import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import { parseLocalState, readLocalState } from '../common/workload/local-file.ts';
+import type { Workload } from '../common/workload/model.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
 import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
+import { canBeTransparent } from '../engine/reactor/socket-options.ts';
 import { openAdmin } from './admin/admin-server.ts';
 import { openEndpointSockets } from './admin/endpoint-sockets.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
@@ -22,8 +24,9 @@ import { HostLookup } from './dns/host-lookup.ts';
 import { ResolvConfFile } from './dns/upstream-servers.ts';
 import { HolderClient } from './holder/holder-client.ts';
 import { PodStarter } from './inpod/pod-starter.ts';
+import { DedicatedPod } from './inpod/dedicated-pod.ts';
+import type { PodNetns, PodSource } from './inpod/pod-source.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
-import type { PodNetns } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
 import { answerCertificate, startSecrets } from './identity/workload-secrets.ts';
 import type { WorkloadSecrets } from './identity/workload-secrets.ts';
@@ -61,15 +64,16 @@ interface Parts extends DataParts {
   readonly dns: DnsProxy | undefined;
   readonly starter: PodStarter;
   readonly registry: PodRegistry<PodNetns>;
-  readonly zds: ZdsClient;
+  readonly pods: PodSource;
 }
 
 /** Starts everything; rejects when a port is taken or the configuration cannot work. */
-export async function startApp(config: Config, events: AppEvents): Promise<App> {
+export async function startApp(given: Config, events: AppEvents): Promise<App> {
+  const config = withRights(given);
   const parts = await createParts(config, events);
-  const { logger, holder, starter, registry, zds } = parts;
+  const { logger, holder, starter, registry, pods } = parts;
   const ready = { isModelComplete: false };
-  const pending = (): string[] => pendingTasks(ready.isModelComplete, zds.isReady);
+  const pending = (): string[] => pendingTasks(config, ready.isModelComplete, pods.isReady);
   const running: Running = { endpoints: undefined, xds: undefined, isDraining: false };
   const open = async (): Promise<void> => {
     running.endpoints = await openOwnEndpoints(parts, running, pending, events);
@@ -79,10 +83,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     ready.isModelComplete = true;
     logger.info({}, 'state is complete, serving pods');
     const restored = starter.restore(registry);
-    reportFailure(
-      logger,
-      restored.then(() => zds.run()),
-    );
+    restored.then(() => pods.run()).catch(events.onFatal);
   };
   running.xds = await feedModel(parts, onSynced);
   logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
@@ -96,6 +97,13 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   };
   reportFailure(logger, announce());
   return { drain: (isReplaced) => drainParts(parts, running, isReplaced) };
+}
+
+/** Without the right to preserve sources they are not, unless they have to be. */
+function withRights(config: Config): Config {
+  if (!config.isSourcePreserved || config.isSourceRequired || canBeTransparent()) return config;
+  const warning = 'ENABLE_ORIG_SRC is off: this process may not set IP_TRANSPARENT';
+  return { ...config, isSourcePreserved: false, warnings: [...config.warnings, warning] };
 }
 
 async function createParts(config: Config, events: AppEvents): Promise<Parts> {
@@ -120,14 +128,18 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
   const holder = await connectHolder(config, { ...events, onGone }, metrics);
   const starter = new PodStarter({ data, sockets: config, dns, holder });
   const registry = new PodRegistry<PodNetns>(starter);
-  const zds = new ZdsClient({
-    path: config.zdsPath,
-    registry,
-    clock: systemClock,
-    logger: loggers.scope('inpod'),
-  });
+  const pods = podSource(config, registry, loggers.scope('inpod'));
   const telemetry = { loggers, logger, output, readers, metrics };
-  return { ...dataParts, ...telemetry, config, holder, dns, starter, registry, zds };
+  return { ...dataParts, ...telemetry, config, holder, dns, starter, registry, pods };
+}
+
+function podSource(
+  { dedicatedPod, zdsPath: path }: Config,
+  registry: PodRegistry<PodNetns>,
+  logger: Logger,
+): PodSource {
+  if (dedicatedPod !== undefined) return new DedicatedPod(dedicatedPod, registry, logger);
+  return new ZdsClient({ path, registry, clock: systemClock, logger });
 }
 
 interface DnsInputs {
@@ -169,11 +181,11 @@ interface Running {
 }
 
 async function drainParts(parts: Parts, running: Running, isReplaced: boolean): Promise<void> {
-  const { config, logger, output, data, identities, zds, dns } = parts;
+  const { config, logger, output, data, identities, pods, dns } = parts;
   const deadlineMs = config.terminationDeadlineMs;
   running.isDraining = true;
   logger.info({ deadlineMs, isReplaced }, 'draining');
-  zds.close();
+  pods.close();
   if (isReplaced) await running.endpoints?.close();
   const stopReports = reportDraining(parts, isReplaced);
   await Promise.all([data.request({ kind: 'drain', deadlineMs, isReplaced }), dns?.drain()]);
@@ -231,11 +243,9 @@ function openLog(config: Config): { output: AsyncSink; loggers: LoggerRoot } {
 }
 
 /** Names of what readiness waits for, as Istio's ztunnel has them. */
-function pendingTasks(isModelComplete: boolean, isZdsReady: boolean): string[] {
-  return [
-    ...(isModelComplete ? [] : ['state manager']),
-    ...(isZdsReady ? [] : ['workload proxy manager']),
-  ];
+function pendingTasks(config: Config, isModelComplete: boolean, isServing: boolean): string[] {
+  const serving = config.dedicatedPod === undefined ? 'workload proxy manager' : 'proxy';
+  return [...(isModelComplete ? [] : ['state manager']), ...(isServing ? [] : [serving])];
 }
 
 interface DataParts {
@@ -290,9 +300,16 @@ async function startData(
   );
   const identities = startSecrets(config, loggers.scope('identity'), data);
   const { secrets } = identities;
-  const model = new MeshModel({ nodeName: config.nodeName, data, secrets });
+  const model = new MeshModel({ isLocal: localTo(config), data, secrets });
   Object.assign(parts, { identities, model });
   return { data, identities, model };
+}
+
+/** Which workloads are of this node; in dedicated mode the only pod. */
+function localTo({ nodeName, dedicatedPod: pod }: Config): (workload: Workload) => boolean {
+  if (pod === undefined) return ({ node }) => nodeName === '' || node === nodeName;
+  return ({ namespace, name, serviceAccount }) =>
+    namespace === pod.namespace && name === pod.name && serviceAccount === pod.serviceAccount;
 }
 
 /** Loads the local file and starts xDS; either or both. */

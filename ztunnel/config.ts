@@ -11,6 +11,7 @@ import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
 import { readSettings, type SettingValues } from '../common/settings.ts';
 import { parseLevels } from '../common/telemetry/log-levels.ts';
 import type { LogFormat } from '../common/telemetry/logger.ts';
+import type { PodInfo } from '../common/zds/codec.ts';
 import { normalizeIp, splitHostPort } from '../common/workload/ip.ts';
 import { SETTINGS } from './settings.ts';
 
@@ -34,12 +35,17 @@ export interface Config {
   /** YAML text, where there is no file. */
   readonly localXds: string | undefined;
   readonly secretTtlSec: number;
+  /** The only pod, in whose network namespace this process runs; undefined: pods come by ZDS. */
+  readonly dedicatedPod: PodInfo | undefined;
   readonly zdsPath: string;
   /** Descriptor of the holder's socket; set by the holder for the proxies it starts. */
   readonly holderFd: number | undefined;
-  readonly packetMark: number;
+  /** Undefined: packets carry none. */
+  readonly packetMark: number | undefined;
   readonly isPortReuse: boolean;
   readonly isSourcePreserved: boolean;
+  /** The source must be preserved: without the right to do so nothing starts. */
+  readonly isSourceRequired: boolean;
   readonly isIpv6: boolean;
   /** The same-node path may be taken. */
   readonly isNodeLocal: boolean;
@@ -109,6 +115,7 @@ export function readConfig(env: Env): Config {
   checkValues(values, ca, reader);
   const dns = dnsSettings(values, reader);
   const metadata = xdsMetadata(values, reader);
+  const dedicatedPod = dedicatedPodOf(values, reader);
   reader.finish();
   const config: Config = {
     ...identitySettings(values),
@@ -121,11 +128,13 @@ export function readConfig(env: Env): Config {
     crlPath: values.CRL_PATH === '' ? undefined : values.CRL_PATH,
     localXds: values.LOCAL_XDS,
     secretTtlSec: values.SECRET_TTL / 1000,
+    dedicatedPod,
     zdsPath: values.INPOD_UDS,
     holderFd: values.HOLDER_FD === 0 ? undefined : values.HOLDER_FD,
-    packetMark: values.PACKET_MARK,
+    packetMark: packetMark(values),
     isPortReuse: values.INPOD_PORT_REUSE,
-    isSourcePreserved: values.ENABLE_ORIG_SRC,
+    isSourcePreserved: values.ENABLE_ORIG_SRC ?? true,
+    isSourceRequired: values.ENABLE_ORIG_SRC === true,
     isIpv6: values.IPV6_ENABLED,
     isNodeLocal: values.LOCAL_FAST_PATH,
     isTunnelOnLoopback: values.LOCALHOST_APP_TUNNEL,
@@ -147,6 +156,29 @@ export function readConfig(env: Env): Config {
     warnings: reader.warnings,
   };
   return Object.freeze(config);
+}
+
+const SHARED_MARK = 0x539;
+
+/** The redirection of pods that a node agent writes knows our packets by their mark; a dedicated proxy's need not. */
+function packetMark(values: Values): number | undefined {
+  return values.PACKET_MARK ?? (values.PROXY_MODE === 'shared' ? SHARED_MARK : undefined);
+}
+
+/** The pod of the dedicated mode. */
+function dedicatedPodOf(values: Values, reader: EnvReader): PodInfo | undefined {
+  if (values.PROXY_MODE === 'shared') return undefined;
+  const given = values.PROXY_WORKLOAD_INFO;
+  const [namespace = '', name = '', serviceAccount = '', ...rest] = given?.split('/') ?? [];
+  const isComplete = namespace !== '' && name !== '' && serviceAccount !== '';
+  if (!isComplete || rest.length > 0) {
+    const problem = 'must be namespace/name/service-account in dedicated mode';
+    reader.problem(
+      'PROXY_WORKLOAD_INFO',
+      given === undefined ? problem : `${problem}, not "${given}"`,
+    );
+  }
+  return { namespace, name, serviceAccount };
 }
 
 /** What values say together. */

@@ -7,7 +7,9 @@ import {
   flag,
   ignored,
   optionalDuration,
+  optionalFlag,
   optionalText,
+  optionalWhole,
   port,
   prefixed,
   refused,
@@ -24,8 +26,14 @@ const WINDOW = { min: 65_535, max: 0x7fffffff, unit: 'bytes' };
 /** The variables Istio's ztunnel reads. */
 export const ISTIO_SETTINGS = {
   ENABLE_PROXY: refused('the proxy is all this program is', ['true']),
-  PROXY_MODE: choice('one proxy for a node, its pods told by the CNI agent', ['shared'], 'shared'),
-  PROXY_WORKLOAD_INFO: ignored('only for the dedicated mode'),
+  PROXY_MODE: choice(
+    'shared: one proxy for a node, its pods told by the CNI agent; dedicated: a proxy for the one pod it runs in',
+    ['shared', 'dedicated'],
+    'shared',
+  ),
+  PROXY_WORKLOAD_INFO: optionalText(
+    'namespace/name/service-account of the pod; required in dedicated mode, without effect in the shared one',
+  ),
   NODE_NAME: text('name of this node; without it every workload counts as local'),
   NETWORK: text('network of this node'),
   CLUSTER_ID: text('cluster of this node; ISTIO_META_CLUSTER_ID wins over it', 'Kubernetes'),
@@ -58,8 +66,14 @@ export const ISTIO_SETTINGS = {
   ),
   INPOD_UDS: text('socket of the CNI agent', '/var/run/ztunnel/ztunnel.sock'),
   INPOD_PORT_REUSE: flag('SO_REUSEPORT on the pods’ listeners', true),
-  PACKET_MARK: whole('mark of this proxy’s own packets', 0x539, { min: 1, max: 0xffffffff }),
-  ENABLE_ORIG_SRC: flag('connect to applications from the address of their client', true),
+  PACKET_MARK: optionalWhole('mark of this proxy’s own packets', '1337; in dedicated mode none', {
+    min: 1,
+    max: 0xffffffff,
+  }),
+  ENABLE_ORIG_SRC: optionalFlag(
+    'connect to applications from the address of their client; true: or do not start',
+    'true, if the process may',
+  ),
   LOCALHOST_APP_TUNNEL: flag('connect to PROXY application tunnels on loopback', true),
   ENABLE_RESPONSE_BAGGAGE: flag('tell clients which workload answered (baggage on 200)', true),
   IPV6_ENABLED: flag('false: listen on IPv4 only', true),

@@ -14,12 +14,22 @@ import {
 import { errnoError } from './stream-error.ts';
 
 let ownNetns: number | undefined;
+let ownId: string | undefined;
 let isInside = false;
 
 /** The namespace this thread started in. */
 function ownFd(): number {
   ownNetns ??= openSync(`/proc/self/task/${gettid()}/ns/net`, 'r');
   return ownNetns;
+}
+
+/** Device and inode of the namespace this thread started in. */
+function ownIdentity(): string {
+  if (ownId === undefined) {
+    const { dev, ino } = fstatSync(ownFd());
+    ownId = `${dev}:${ino}`;
+  }
+  return ownId;
 }
 
 function switchTo(fd: number): number {
@@ -35,6 +45,8 @@ export class Netns {
   readonly fd: number;
   readonly inode: number;
   readonly device: number;
+  /** Nowhere to switch to, which needs no rights. */
+  readonly #isOwn: boolean;
   #closed = false;
 
   private constructor(fd: number) {
@@ -42,6 +54,12 @@ export class Netns {
     const stat = fstatSync(fd);
     this.inode = stat.ino;
     this.device = stat.dev;
+    this.#isOwn = `${stat.dev}:${stat.ino}` === ownIdentity();
+  }
+
+  /** The namespace this thread started in. */
+  static own(): Netns {
+    return Netns.duplicate(ownFd());
   }
 
   /** Opens a namespace file (/proc/<pid>/ns/net, /run/netns/<name>). */
@@ -69,6 +87,7 @@ export class Netns {
   runSync<T>(fn: () => T): T {
     if (this.#closed) throw new Error('netns is closed');
     if (isInside) throw new Error('netns calls must not nest');
+    if (this.#isOwn) return fn();
     const own = ownFd();
     const code = switchTo(this.fd);
     if (code !== 0) throw errnoError(code, 'setns');

@@ -91,6 +91,14 @@ export function setTransparent(fd: number, isV6: boolean): boolean {
   return isV6 ? setOption(fd, SOL_IPV6, IPV6_TRANSPARENT, 1) && v4 : v4;
 }
 
+/** Whether this process may use addresses that are not this host's. */
+export function canBeTransparent(): boolean {
+  const fd = newSocket('127.0.0.1', SOCK_STREAM);
+  const isAllowed = setTransparent(fd, false);
+  close(fd);
+  return isAllowed;
+}
+
 /**
  * Binds the source of a socket about to connect: foreign addresses too. With port 0 the kernel chooses one on connect.
  * False without the right, or when the port is taken.
@@ -118,7 +126,7 @@ export interface BindOptions {
   /** 0 lets the kernel choose. */
   readonly port: number;
   readonly netns?: Netns;
-  readonly mark?: number;
+  readonly mark?: number | undefined;
   readonly transparent?: boolean;
   readonly reusePort?: boolean;
   readonly v6Only?: boolean;

@@ -38,7 +38,7 @@ export interface TcpConnectOptions {
   /** Default 10 s. */
   readonly timeoutMs?: number;
   readonly netns?: Netns;
-  readonly mark?: number;
+  readonly mark?: number | undefined;
   /**
    * Source address to show, needs IP_TRANSPARENT. If it cannot be bound the connection goes out unbound and
    * `onSourceRefused` is told.

@@ -3,6 +3,8 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -103,6 +105,7 @@ export class NetnsMesh {
   readonly root = createRoot('cluster.local', systemClock);
   readonly #ca = new CertificateAuthority(this.root, systemClock);
   #grpc: GrpcServer | undefined;
+  #controlPlane: Server | undefined;
 
   constructor() {
     this.#xds = new DeltaServer({
@@ -321,6 +324,65 @@ export class NetnsMesh {
       node.log += `zds: ${String(err)}\n`;
     });
     await this.startProxy(name, command);
+  }
+
+  /**
+   * Starts a proxy in dedicated mode in a pod, with a way to the control plane, and waits until it serves. A user: the
+   * proxy has that user's rights and no others. What it has logged.
+   */
+  async startDedicated(
+    name: string,
+    { user, ...env }: { readonly user?: number; readonly [name: string]: unknown },
+  ): Promise<() => string> {
+    const relay = this.#inPod(name, ['test/support/unix-relay.ts', this.#controlPlaneSocket()]);
+    const port = await new Promise<string>((resolve) => {
+      relay.stdout?.once('data', (chunk: Buffer) => resolve(chunk.toString().trim()));
+    });
+    const address = `http://127.0.0.1:${port}`;
+    const rights = ['--reuid', user, '--regid', user, '--clear-groups'].map(String);
+    const command = [process.execPath, 'ztunnel/main.ts', 'proxy'];
+    const child = spawn(
+      'ip',
+      [
+        ...['netns', 'exec', this.#ns(name)],
+        ...(user === undefined ? command : ['setpriv', ...rights, ...command]),
+      ],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: {
+          PATH: process.env['PATH'],
+          LOG_FORMAT: 'json',
+          PROXY_MODE: 'dedicated',
+          PROXY_WORKLOAD_INFO: `default/${name}/${name}`,
+          XDS_ADDRESS: address,
+          CA_ADDRESS: address,
+          ...Object.fromEntries(Object.entries(env).map(([key, value]) => [key, String(value)])),
+        },
+      },
+    );
+    this.#children.push(child);
+    let log = '';
+    const keep = (chunk: Buffer): void => void (log += chunk.toString());
+    child.stdout.on('data', keep);
+    child.stderr.on('data', keep);
+    await eventually('the proxy serves its pod', () => {
+      if (child.exitCode !== null) throw new Error(log);
+      return log.includes('serving the only pod');
+    });
+    return () => log;
+  }
+
+  /** A Unix socket that leads to the control plane, which pods cannot reach by their network. */
+  #controlPlaneSocket(): string {
+    const path = join(this.#dir, 'control-plane.sock');
+    if (this.#controlPlane !== undefined) return path;
+    this.#controlPlane = createServer((client) => {
+      const upstream = connect(this.#grpc?.port ?? 0, '127.0.0.1');
+      client.pipe(upstream).pipe(client);
+      client.on('error', () => upstream.destroy());
+      upstream.on('error', () => client.destroy());
+    }).listen(path);
+    return path;
   }
 
   /** The node agent goes: no session, and its socket does not answer. */
@@ -615,6 +677,7 @@ export class NetnsMesh {
       zds.close();
     }
     for (const child of this.#children) child.kill('SIGKILL');
+    this.#controlPlane?.close();
     await this.#grpc?.close();
     for (const name of this.#namespaces) spawnSync('ip', ['netns', 'del', name]);
     rmSync(this.#dir, { recursive: true, force: true });

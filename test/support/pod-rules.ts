@@ -20,3 +20,16 @@ table inet test {
   }
 }
 `;
+
+/** The user of a dedicated proxy that has no rights; its packets carry no mark. */
+export const DEDICATED_USER = 65_534;
+
+/** What a dedicated proxy needs: what the pod sends, but for that of the proxy's user. */
+export const DEDICATED_RULES = `
+table inet test {
+  chain nat-out { type nat hook output priority -100;
+    oifname "lo" accept
+    meta l4proto tcp meta skuid != ${DEDICATED_USER} redirect to :15001
+  }
+}
+`;

@@ -11,7 +11,7 @@ import { profileRoutes } from '../../common/telemetry/profile-routes.ts';
 import type { SeriesReader } from '../../common/telemetry/series-table.ts';
 import type { Config } from '../config.ts';
 import type { DataThread } from '../data-handle.ts';
-import type { PodNetns } from '../inpod/zds-client.ts';
+import type { PodNetns } from '../inpod/pod-source.ts';
 import type { PodRegistry } from '../inpod/zds-session.ts';
 import type { MeshModel } from '../state/model.ts';
 import { buildConfigDump } from './config-dump.ts';

@@ -21,7 +21,10 @@ const DRAIN_MS = 5000;
 
 /** Options of {@link DnsProxy}. */
 export interface DnsProxyOptions {
-  readonly config: Pick<Config, 'isIpv6' | 'isPortReuse' | 'packetMark' | 'resolvConf'>;
+  readonly config: Pick<
+    Config,
+    'isIpv6' | 'isPortReuse' | 'packetMark' | 'resolvConf' | 'dedicatedPod'
+  >;
   readonly dns: DnsConfig;
   readonly store: WorkloadStore;
   readonly table: SeriesTable;
@@ -44,6 +47,8 @@ export class DnsProxy {
         domain: dns.domain,
         isIpv6: config.isIpv6,
         preferredNamespace: dns.preferredNamespace,
+        // The file is then that of the only pod.
+        ...(config.dedicatedPod && { searchDomains: resolvConf.current.search }),
       },
       store,
       forwarder: new Forwarder({ servers: () => resolvConf.current.servers, clock }),

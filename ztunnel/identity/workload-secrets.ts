@@ -36,7 +36,7 @@ export function startSecrets(config: Config, logger: Logger, data: DataThread): 
     fetch: certificateFetcher({
       sign: signerOf(config, ca),
       ttlSec: config.secretTtlSec,
-      isNodeProxy: true,
+      isNodeProxy: config.dedicatedPod === undefined,
     }),
     clock: systemClock,
     logger,

@@ -21,7 +21,7 @@ export interface PodSocket {
 
 /** The parts of the configuration that sockets depend on. */
 export interface PodSocketOptions {
-  readonly packetMark: number;
+  readonly packetMark: number | undefined;
   readonly isSourcePreserved: boolean;
   readonly isPortReuse: boolean;
   readonly isIpv6: boolean;

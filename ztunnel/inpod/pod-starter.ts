@@ -9,8 +9,8 @@ import { closeDnsSockets, dnsSocketName, dnsSocketsOf } from '../dns/dns-sockets
 import type { DnsSocket } from '../dns/dns-sockets.ts';
 import { closePodSockets, openPodSockets } from './pod-sockets.ts';
 import type { PodSocket, PodSocketOptions } from './pod-sockets.ts';
-import { adoptNetns } from './zds-client.ts';
-import type { PodNetns } from './zds-client.ts';
+import { adoptNetns } from './pod-source.ts';
+import type { PodNetns } from './pod-source.ts';
 import type { PodActions, PodRegistry } from './zds-session.ts';
 
 /** Names of held descriptors that do not belong to a pod start with this. */

@@ -5,15 +5,11 @@ import type { Clock } from '../../common/clock.ts';
 import { sleep } from '../../common/clock.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import { encodeAck, encodeHello } from '../../common/zds/codec.ts';
-import { Netns } from '../../engine/reactor/netns.ts';
 import { connectSeqpacket } from '../../engine/reactor/seqpacket.ts';
 import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
-import type { NetnsHandle, PodRegistry } from './zds-session.ts';
-
-/** A pod's namespace as the registry and the data thread use it. */
-export interface PodNetns extends NetnsHandle {
-  readonly netns: Netns;
-}
+import { adoptNetns } from './pod-source.ts';
+import type { PodNetns, PodSource } from './pod-source.ts';
+import type { PodRegistry } from './zds-session.ts';
 
 /** Options of {@link ZdsClient}. */
 export interface ZdsClientOptions {
@@ -28,7 +24,7 @@ const MAX_DELAY_MS = 5000;
 const PENDING_RETRY_MS = 5000;
 
 /** One client for the life of the process. */
-export class ZdsClient {
+export class ZdsClient implements PodSource {
   readonly #options: ZdsClientOptions;
   readonly #abort = new AbortController();
   #socket: SeqpacketSocket | undefined;
@@ -105,10 +101,4 @@ export class ZdsClient {
       socket.send(ack);
     }
   }
-}
-
-/** Takes over a descriptor of a namespace. */
-export function adoptNetns(fd: number): PodNetns {
-  const netns = Netns.adopt(fd);
-  return { netns, id: `${netns.device}:${netns.inode}`, close: () => netns.close() };
 }

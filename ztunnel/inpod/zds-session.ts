@@ -83,7 +83,7 @@ export class PodRegistry<Handle extends NetnsHandle> {
     switch (request.kind) {
       case 'add': {
         const [netns] = handles;
-        return netns === undefined ? encodeAck() : this.#add(request.uid, request.pod, netns);
+        return netns === undefined ? encodeAck() : this.#answerAdd(request.uid, request.pod, netns);
       }
       case 'keep':
         if (this.#snapshot === undefined) throw protocolError('keep after the snapshot');
@@ -109,6 +109,13 @@ export class PodRegistry<Handle extends NetnsHandle> {
     await this.#start(uid, entry).catch(() => undefined);
   }
 
+  /** Serves this pod and no other, as a snapshot that names only it. Rejects when it cannot be started. */
+  async serveOnly(uid: string, pod: PodInfo, netns: Handle): Promise<void> {
+    this.beginSession();
+    await this.#add(uid, pod, netns);
+    await this.#reconcile();
+  }
+
   /** Tries pods again whose start failed. */
   async retryPending(): Promise<void> {
     for (const [uid, entry] of this.#pods) {
@@ -121,23 +128,27 @@ export class PodRegistry<Handle extends NetnsHandle> {
     for (const uid of [...this.#pods.keys()]) await this.#remove(uid);
   }
 
-  async #add(uid: string, pod: PodInfo, netns: Handle): Promise<Uint8Array> {
+  async #answerAdd(uid: string, pod: PodInfo, netns: Handle): Promise<Uint8Array> {
+    try {
+      await this.#add(uid, pod, netns);
+    } catch (err) {
+      return encodeAck(`failure to start proxy : ${errorMessage(err)}`);
+    }
+    return encodeAck();
+  }
+
+  async #add(uid: string, pod: PodInfo, netns: Handle): Promise<void> {
     this.#snapshot?.add(uid);
     const known = this.#pods.get(uid);
     if (known?.isUp === true && known.netns.id === netns.id) {
       netns.close();
-      return encodeAck();
+      return;
     }
     // Another namespace under the same uid is a pod that was recreated: the old proxy serves nobody.
     if (known !== undefined) await this.#remove(uid);
     const entry = { pod, netns, isUp: false };
     this.#pods.set(uid, entry);
-    try {
-      await this.#start(uid, entry);
-    } catch (err) {
-      return encodeAck(`failure to start proxy : ${errorMessage(err)}`);
-    }
-    return encodeAck();
+    await this.#start(uid, entry);
   }
 
   async #start(uid: string, entry: PodEntry<Handle>): Promise<void> {

@@ -16,7 +16,8 @@ import type { Publication } from './publisher.ts';
 
 /** Options of {@link MeshModel}. */
 export interface MeshModelOptions {
-  readonly nodeName: string;
+  /** Of this node: those whose certificates are fetched ahead, and whose records the data thread always has. */
+  readonly isLocal: (workload: Workload) => boolean;
   readonly data: Pick<DataThread, 'request'>;
   readonly secrets: SecretManager;
 }
@@ -32,7 +33,7 @@ export class MeshModel {
 
   constructor(options: MeshModelOptions) {
     this.#options = options;
-    this.#publisher = new StatePublisher(this.store, (workload) => this.#isLocal(workload));
+    this.#publisher = new StatePublisher(this.store, options.isLocal);
   }
 
   /** The xDS subscriptions that feed this model. */
@@ -97,19 +98,17 @@ export class MeshModel {
     await this.#options.data.request({ kind: 'state', ...publication });
   }
 
-  #isLocal(workload: Workload): boolean {
-    const { nodeName } = this.#options;
-    return nodeName === '' || workload.node === nodeName;
-  }
-
   #trackIdentity(workload: Workload): void {
     const old = this.store.workload(workload.uid);
     const identity = workloadIdentity(workload);
     const isMeshed = workload.protocol === 'HBONE' || workload.isNativeTunnel;
-    if (old !== undefined && (!this.#isLocal(workload) || workloadIdentity(old) !== identity)) {
+    if (
+      old !== undefined &&
+      (!this.#options.isLocal(workload) || workloadIdentity(old) !== identity)
+    ) {
       this.#untrackIdentity(old);
     }
-    if (!this.#isLocal(workload)) return;
+    if (!this.#options.isLocal(workload)) return;
     // A local pod that has just left the mesh keeps its identity: ZDS may still serve it, and it may come back.
     const users = this.#identities.get(identity) ?? new Set();
     if (users.size === 0 && !isMeshed) return;

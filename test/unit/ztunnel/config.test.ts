@@ -1,7 +1,7 @@
 // The node proxy's variables: Istio's names, defaults and derived values, and what happens to those it lacks.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { readConfig } from '../../../ztunnel/config.ts';
+import { readConfig, type Config } from '../../../ztunnel/config.ts';
 import { ISTIO_SETTINGS } from '../../../ztunnel/settings.ts';
 
 // ztunnel-spec 1.2 and, for the mesh config, 1.1.
@@ -77,6 +77,32 @@ describe('configuration of the node proxy', () => {
       assert.equal(readConfig(environment).terminationDeadlineMs, ms);
     });
   }
+
+  it('in dedicated mode has one pod, and no mark unless it is given', () => {
+    const dedicated = { PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: 'shop/web-1/web' };
+    const { dedicatedPod, packetMark } = readConfig(dedicated);
+    assert.deepEqual(dedicatedPod, { namespace: 'shop', name: 'web-1', serviceAccount: 'web' });
+    assert.equal(packetMark, undefined);
+    assert.equal(readConfig({ ...dedicated, PACKET_MARK: '7' }).packetMark, 7);
+    assert.equal(readConfig({ ...dedicated, PROXY_MODE: 'shared' }).dedicatedPod, undefined);
+  });
+
+  for (const info of [undefined, '', 'a/b', 'a/b/', '/b/c', 'a/b/c/d']) {
+    it(`takes no dedicated mode for the pod ${info ?? '(unset)'}`, () => {
+      const environment = { PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: info };
+      assert.throws(() => readConfig(environment), /PROXY_WORKLOAD_INFO must be namespace\/name/);
+    });
+  }
+
+  it('keeps sources where it may, must or must not', () => {
+    const shown = ({ isSourcePreserved, isSourceRequired }: Config): boolean[] => [
+      isSourcePreserved,
+      isSourceRequired,
+    ];
+    assert.deepEqual(shown(readConfig({})), [true, false]);
+    assert.deepEqual(shown(readConfig({ ENABLE_ORIG_SRC: 'true' })), [true, true]);
+    assert.deepEqual(shown(readConfig({ ENABLE_ORIG_SRC: 'false' })), [false, false]);
+  });
 
   it('refuses in one message all that it cannot read or lacks', () => {
     assert.throws(
