@@ -78,6 +78,21 @@ export interface RelayCounters {
   addBackward(bytes: number): void;
 }
 
+/**
+ * Sees what a relay forwards, each time after it was handed on; the bytes are valid only during the call. It cannot change
+ * or hold up anything. False: it has seen enough and is not asked again.
+ */
+export interface RelayObserver {
+  /** Bytes that went from `a` to `b`. */
+  sawForward(address: number, length: number): boolean;
+  /** Bytes that went from `b` to `a`. */
+  sawBackward(address: number, length: number): boolean;
+  /** `b` ended its direction. */
+  sawBackwardEnd(): boolean;
+  /** The relay is over. */
+  ended(): void;
+}
+
 /** Result of a relay: bytes each way, and why it ended (`ok` when both sides ended in order). */
 export interface RelayResult {
   readonly forwardBytes: number;
@@ -96,11 +111,13 @@ export interface Relay {
 
 /**
  * Joins two streams until both directions have ended; takes over both handlers. Implemented in
- * `engine/reactor/relay.ts` with a path without copies for socket and HTTP/2 stream.
+ * `engine/reactor/relay.ts` with a path without copies for socket and HTTP/2 stream, which an observed relay takes only
+ * when its observer has seen enough.
  */
 export type StartRelay = (
   a: Duplex,
   b: Duplex,
   counters: RelayCounters,
   onDone: (result: RelayResult) => void,
+  observer?: RelayObserver,
 ) => Relay;

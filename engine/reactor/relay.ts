@@ -1,11 +1,13 @@
 // Joins two streams until both directions have ended. Half-close passes through, a failure of one side resets
-// the other. An HTTP/2 stream and a socket are joined without copies (`attachSource`, `attachSink`).
+// the other. An HTTP/2 stream and a socket are joined without copies (`attachSource`, `attachSink`), unless what passes is
+// observed.
 import type {
   CloseReason,
   Duplex,
   DuplexHandler,
   Relay,
   RelayCounters,
+  RelayObserver,
   RelayResult,
   StartRelay,
 } from './duplex.ts';
@@ -37,16 +39,19 @@ class StreamRelay implements Relay {
   #isFailed = false;
   #isAClosed = false;
   #isBClosed = false;
+  #observer: RelayObserver | undefined;
 
   constructor(
     a: Duplex,
     b: Duplex,
     counters: RelayCounters,
     onDone: (result: RelayResult) => void,
+    observer: RelayObserver | undefined,
   ) {
     this.#a = a;
     this.#b = b;
     this.#onDone = onDone;
+    this.#observer = observer;
     const addForward = (bytes: number): void => {
       this.forwardBytes += bytes;
       counters.addForward(bytes);
@@ -57,13 +62,9 @@ class StreamRelay implements Relay {
     };
     a.handler = this.#handler('a', a, b, addForward);
     b.handler = this.#handler('b', b, a, addBackward);
-    if (a instanceof TcpStream && isJoiner(b)) {
-      b.attachSource(a, addForward);
-      b.attachSink(a, addBackward);
-    } else if (b instanceof TcpStream && isJoiner(a)) {
-      a.attachSource(b, addBackward);
-      a.attachSink(b, addForward);
-    }
+    const join = (): void => this.#join(addForward, addBackward);
+    if (observer === undefined) join();
+    else this.#watch(observer, join);
     // A side that closed before it had a handler told nobody.
     if (a.isClosed) this.#sideClosed('a', { code: 'reset', detail: 'closed before the relay' });
     if (b.isClosed) this.#sideClosed('b', { code: 'reset', detail: 'closed before the relay' });
@@ -83,6 +84,51 @@ class StreamRelay implements Relay {
     };
   }
 
+  /** Lets the bytes pass without this relay, where the two streams can. Not while they are looked at. */
+  #join(addForward: (bytes: number) => void, addBackward: (bytes: number) => void): void {
+    const a = this.#a;
+    const b = this.#b;
+    if (a instanceof TcpStream && isJoiner(b)) {
+      b.attachSource(a, addForward);
+      b.attachSink(a, addBackward);
+    } else if (b instanceof TcpStream && isJoiner(a)) {
+      a.attachSource(b, addBackward);
+      a.attachSink(b, addForward);
+    }
+  }
+
+  /** Shows the observer what has been handed on; joins the streams when it has seen enough. */
+  #watch(observer: RelayObserver, join: () => void): void {
+    const a = this.#a;
+    const b = this.#b;
+    const plainA = a.handler;
+    const plainB = b.handler;
+    const stop = (): void => {
+      this.#observer = undefined;
+      a.handler = plainA;
+      b.handler = plainB;
+      if (!a.isClosed && !b.isClosed) join();
+    };
+    a.handler = {
+      ...plainA,
+      onData: (address, length) => {
+        plainA.onData(address, length);
+        if (!observer.sawForward(address, length)) stop();
+      },
+    };
+    b.handler = {
+      ...plainB,
+      onData: (address, length) => {
+        plainB.onData(address, length);
+        if (!observer.sawBackward(address, length)) stop();
+      },
+      onEnd: () => {
+        plainB.onEnd();
+        if (!observer.sawBackwardEnd()) stop();
+      },
+    };
+  }
+
   #sideClosed(side: Side, reason: CloseReason): void {
     // A side found closed at the start may still announce it.
     if (side === 'a' ? this.#isAClosed : this.#isBClosed) return;
@@ -95,6 +141,7 @@ class StreamRelay implements Relay {
       (side === 'a' ? this.#b : this.#a).reset();
     }
     if (!this.#isAClosed || !this.#isBClosed) return;
+    this.#observer?.ended();
     this.#onDone({
       forwardBytes: this.forwardBytes,
       backwardBytes: this.backwardBytes,
@@ -113,5 +160,5 @@ class StreamRelay implements Relay {
 }
 
 /** Starts a relay; see `StartRelay` in duplex.ts. */
-export const startRelay: StartRelay = (a, b, counters, onDone) =>
-  new StreamRelay(a, b, counters, onDone);
+export const startRelay: StartRelay = (a, b, counters, onDone, observer) =>
+  new StreamRelay(a, b, counters, onDone, observer);
