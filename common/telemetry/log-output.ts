@@ -64,6 +64,8 @@ export class AsyncSink implements LogSink {
   #queue: Buffer[] = [];
   #pendingBytes = 0;
   #isWriting = false;
+  #isEnded = false;
+  #retry: NodeJS.Timeout | undefined;
   #onIdle: (() => void)[] = [];
   /** Lines that were not written because the reader stalled. */
   droppedLines = 0;
@@ -74,7 +76,7 @@ export class AsyncSink implements LogSink {
 
   write(text: string): void {
     const bytes = Buffer.from(text);
-    if (this.#pendingBytes + bytes.length > MAX_PENDING_BYTES) {
+    if (this.#isEnded || this.#pendingBytes + bytes.length > MAX_PENDING_BYTES) {
       this.droppedLines += text.split('\n').length - 1;
       return;
     }
@@ -94,14 +96,26 @@ export class AsyncSink implements LogSink {
     }
   }
 
-  /** Resolves when everything is written, or the reader has stalled for too long. */
-  end(timeoutMs = 1000): Promise<void> {
-    if (!this.#isWriting) return Promise.resolve();
+  /**
+   * Resolves when everything is written, or the reader has stalled for too long. Nothing is written after that: the
+   * descriptor may be closed, and its number be another file's. A write on its way is waited for as long again.
+   */
+  async end(timeoutMs = 1000): Promise<void> {
+    if (await this.#idleWithin(timeoutMs)) return;
+    this.#isEnded = true;
+    this.#queue = [];
+    const isOnItsWay = this.#retry === undefined;
+    clearTimeout(this.#retry);
+    if (isOnItsWay) await this.#idleWithin(timeoutMs);
+  }
+
+  #idleWithin(timeoutMs: number): Promise<boolean> {
+    if (!this.#isWriting) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, timeoutMs);
+      const timer = setTimeout(() => resolve(false), timeoutMs);
       this.#onIdle.push(() => {
         clearTimeout(timer);
-        resolve();
+        resolve(true);
       });
     });
   }
@@ -119,20 +133,20 @@ export class AsyncSink implements LogSink {
   }
 
   #writeAll(bytes: Buffer): void {
+    this.#retry = undefined;
     write(this.#fd, bytes, (err, written) => {
       const rest = bytes.subarray(err === null ? written : 0);
       this.#pendingBytes -= bytes.length - rest.length;
-      if (err !== null && err.code !== 'EAGAIN') {
-        // The reader has gone: nobody will miss these lines.
-        this.#pendingBytes -= rest.length;
-        this.#isWriting = false;
-        this.#next();
-      } else if (rest.length > 0) {
-        setTimeout(() => this.#writeAll(rest), err === null ? 0 : RETRY_MS).unref();
-      } else {
-        this.#isWriting = false;
-        this.#next();
+      const isHopeless = this.#isEnded || (err !== null && err.code !== 'EAGAIN');
+      if (rest.length > 0 && !isHopeless) {
+        const pauseMs = err === null ? 0 : RETRY_MS;
+        this.#retry = setTimeout(() => this.#writeAll(rest), pauseMs).unref();
+        return;
       }
+      // Where the reader has gone nobody will miss the rest.
+      this.#pendingBytes -= rest.length;
+      this.#isWriting = false;
+      this.#next();
     });
   }
 }

@@ -1,6 +1,6 @@
 // Log levels by scope, the text and JSON forms of a line, and sinks that never hold up who logs.
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
@@ -141,6 +141,11 @@ describe('AsyncSink', () => {
       for (let i = 0; i < 10_000; i++) sink.write(line);
       assert.ok(sink.droppedLines > 5000 && sink.droppedLines < 6000, String(sink.droppedLines));
       await sink.end(50);
+      // It has given up: what reads now gets what was written, and no more.
+      const buffer = Buffer.alloc(1 << 20);
+      assert.ok(readSync(fd, buffer) > 0);
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      assert.throws(() => readSync(fd, buffer), { code: 'EAGAIN' });
     } finally {
       closeSync(fd);
       rmSync(dir, { recursive: true });
