@@ -1,7 +1,7 @@
 // The test entry: finds the test files of a suite, runs them with node:test, and says what was skipped and why.
 // `npm test` runs everything the repository can test by itself; other suites: --suite interop|kube|fuzz.
 import { spawn } from 'node:child_process';
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 
 const SUITES: Readonly<Record<string, readonly string[]>> = {
   unit: ['test/unit/**/*.test.ts'],
@@ -19,13 +19,55 @@ function fail(message: string): never {
   process.exit(2);
 }
 
+/** A test has this long, and a whole file, its hooks and what it leaves running included. */
+const TEST_LIMIT_MS = 180_000;
+const FILE_LIMIT_MS = 300_000;
+
+/** Ends test files that take too long: a hook that hangs or a handle that is left open has no limit of its own. */
+function limitFiles(runner: number): NodeJS.Timeout {
+  const seen = new Map<number, number>();
+  return setInterval(() => {
+    for (const pid of childrenOf(runner)) {
+      const startedMs = seen.get(pid) ?? Date.now();
+      seen.set(pid, startedMs);
+      if (Date.now() - startedMs < FILE_LIMIT_MS) continue;
+      process.stdout.write(`# ended, it took too long: ${fileOf(pid)}\n`);
+      process.kill(pid, 'SIGKILL');
+    }
+  }, 1000);
+}
+
+function childrenOf(pid: number): number[] {
+  return read(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number);
+}
+
+/** The last word of its command line. */
+function fileOf(pid: number): string {
+  return read(`/proc/${pid}/cmdline`).split('\0').findLast(Boolean) ?? '';
+}
+
+/** Empty where the process has gone. */
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
 function runNodeTest(files: readonly string[], concurrency: number): Promise<number> {
   const child = spawn(
     process.execPath,
-    ['--test', `--test-concurrency=${concurrency}`, '--test-timeout=180000', ...files],
+    ['--test', `--test-concurrency=${concurrency}`, `--test-timeout=${TEST_LIMIT_MS}`, ...files],
     { stdio: 'inherit', env: { ...process.env, NODE_COMPILE_CACHE: '.ambient/compile-cache' } },
   );
-  return new Promise((resolve) => child.on('exit', (code) => resolve(code ?? 1)));
+  const limit = limitFiles(child.pid ?? 0);
+  return new Promise((resolve) => {
+    child.on('exit', (code) => {
+      clearInterval(limit);
+      resolve(code ?? 1);
+    });
+  });
 }
 
 async function main(args: string[]): Promise<void> {

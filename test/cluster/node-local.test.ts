@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
 import { NODE_LOCAL_EXTENSION } from '../../common/workload/extensions.ts';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
-import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
 const PODS = [
@@ -76,8 +76,7 @@ describe('the same-node path', () => {
   it('refuses by policy, and ends a running connection when a policy comes', async () => {
     const running = mesh.client('client', '10.77.0.3', 8080);
     running.stdin?.write('one\n');
-    assert.ok(running.stdout);
-    await once(running.stdout, 'data');
+    await nextOutput(running);
     await denyClient(true);
     const [code] = (await once(running, 'close')) as [number | null];
     assert.equal(code, 3);

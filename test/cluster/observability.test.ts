@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { ChildProcess } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
-import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
 const PODS = [
@@ -29,8 +29,7 @@ async function connectionsOf(node: string, query = ''): Promise<Connections> {
 async function openClient(line: string): Promise<ChildProcess> {
   const client = mesh.client('client', '10.77.0.3', 8080);
   client.stdin?.write(`${line}\n`);
-  assert.ok(client.stdout);
-  await once(client.stdout, 'data');
+  await nextOutput(client);
   return client;
 }
 

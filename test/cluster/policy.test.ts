@@ -1,9 +1,8 @@
 // L4 policy at real node proxies: which rule denied, dry runs, and policies that arrive after the record naming them.
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
-import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
 const PODS = [
@@ -84,8 +83,7 @@ describe('policies at a node proxy', () => {
   it('a named policy that has not arrived: what runs goes on, what is new waits for it', async () => {
     const running = mesh.client('client', SERVER, 8080);
     running.stdin?.write('one\n');
-    assert.ok(running.stdout);
-    await once(running.stdout, 'data');
+    await nextOutput(running);
     await publish('server', ['default/late']);
     const asked = mesh.ask('client', SERVER);
     await mesh.putPolicy('default/late', {
@@ -96,9 +94,8 @@ describe('policies at a node proxy', () => {
       rules: [port(8080)],
     });
     assert.equal((await asked).status, 0);
-    const again = once(running.stdout, 'data');
     running.stdin?.end('two\n');
-    assert.equal(String((await again)[0]), 'server saw 10.77.0.1: two\n');
+    assert.equal(await nextOutput(running), 'server saw 10.77.0.1: two\n');
   });
 
   it('one that does not arrive refuses with the reason, and not for longer than it is named', async () => {

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import type { ChildProcess } from 'node:child_process';
-import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
 const CLIENT = { name: 'client', ip: '10.77.0.1', node: 'a' };
@@ -33,11 +33,9 @@ after(() => mesh.close());
 /** A connection that stays open: sends a line and waits for its answer, as often as asked. */
 async function openLine(): Promise<{ client: ChildProcess; say(line: string): Promise<string> }> {
   const client = mesh.client('client', SERVER.ip, 8080);
-  const say = async (line: string): Promise<string> => {
+  const say = (line: string): Promise<string> => {
     client.stdin?.write(`${line}\n`);
-    assert.ok(client.stdout);
-    const [data] = (await once(client.stdout, 'data')) as [Buffer];
-    return data.toString();
+    return nextOutput(client);
   };
   assert.equal(await say('first'), 'server saw 10.77.0.1: first\n');
   return { client, say };

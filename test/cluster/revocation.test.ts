@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { badCertificates } from '../support/bad-certificates.ts';
-import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 import { revocationList } from '../support/revocation-list.ts';
 
 const mesh = new NetnsMesh();
@@ -80,8 +80,7 @@ describe('revocation lists', () => {
   it('an established connection ends when its peer is revoked, and new ones are refused', async () => {
     const running = mesh.client('client', SERVER, 8080);
     running.stdin?.write('one\n');
-    assert.ok(running.stdout);
-    await once(running.stdout, 'data');
+    await nextOutput(running);
     const ended = once(running, 'close');
     await revoke(await leafOf('b', 'server'));
     await ended;

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
 import { parseIp } from '../../common/workload/ip.ts';
-import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
 const PODS = [
@@ -99,8 +99,7 @@ describe('ztunnel', () => {
   it('a deny policy refuses new connections and ends running ones', async () => {
     const running = mesh.client('intruder', '10.77.0.3', 8080);
     running.stdin?.write('one\n');
-    assert.ok(running.stdout);
-    await once(running.stdout, 'data');
+    await nextOutput(running);
     await mesh.putPolicy('default/deny', {
       name: 'deny',
       namespace: 'default',
@@ -225,8 +224,7 @@ describe('ztunnel', () => {
   it('shows workloads, certificates and connections in its dump', async () => {
     const running = mesh.client('client', '10.77.0.3', 8080);
     running.stdin?.write('one\n');
-    assert.ok(running.stdout);
-    await once(running.stdout, 'data');
+    await nextOutput(running);
     const dump = await mesh.configDump('a');
     running.stdin?.end();
     assert.partialDeepStrictEqual(dump['workloadState'], {
@@ -250,8 +248,7 @@ describe('ztunnel', () => {
   it('drains: a running connection may end by itself, and the process exits 0', async () => {
     const running = mesh.client('client', '10.77.0.3', 8080);
     running.stdin?.write('one\n');
-    assert.ok(running.stdout);
-    await once(running.stdout, 'data');
+    await nextOutput(running);
     const ended = mesh.endProxy('a', 'SIGTERM');
     await eventually('draining has begun', () => mesh.log('a').includes('"draining"'));
     running.stdin?.end('two\n');

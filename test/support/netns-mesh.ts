@@ -2,6 +2,7 @@
 // process, node proxies as real processes. Nothing of it touches the host's own network.
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server } from 'node:net';
@@ -60,6 +61,9 @@ export interface LoadResult {
     readonly endedMs: number;
   }[];
 }
+
+/** A connection that says nothing for so long hangs. More than a proxy's own patience (connect retries: 20 s). */
+const ANSWER_MS = 40_000;
 
 function run(command: string, args: readonly string[], input?: string): string {
   const result = spawnSync(command, args, { encoding: 'utf8', input });
@@ -245,7 +249,10 @@ export class NetnsMesh {
     child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
     child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     child.stdin?.end('hello\n');
+    const patience = setTimeout(() => child.kill('SIGKILL'), ANSWER_MS);
     const status = await new Promise<number | null>((resolve) => child.on('close', resolve));
+    clearTimeout(patience);
+    if (status === null) throw new Error(`${name} has no end of its connection to ${host}:${port}`);
     return { status, stdout, stderr };
   }
 
@@ -544,10 +551,18 @@ export class NetnsMesh {
   /** Hands a pod to its node's proxy and writes the redirect rules. */
   async enrol(name: string): Promise<void> {
     const pod = this.#pod(name);
+    const session = await this.#session(pod.node);
     this.#meshed.add(name);
-    const node = this.#node(pod.node);
-    if (node.session !== undefined) await this.#sendAdd(node.session, pod);
+    await this.#sendAdd(session, pod);
     run('ip', ['netns', 'exec', this.#ns(name), 'nft', '-f', '-'], POD_RULES);
+  }
+
+  /** A proxy says that it is ready at the time it acknowledges its snapshot; what comes here first is not certain. */
+  async #session(nodeName: string): Promise<SeqpacketSocket> {
+    const node = this.#node(nodeName);
+    await eventually(`the proxy of ${nodeName} has its pods`, () => node.session !== undefined);
+    if (node.session === undefined) throw new Error(`no session with ${nodeName}`);
+    return node.session;
   }
 
   /** Takes a pod away from its proxy, rules first. */
@@ -688,11 +703,31 @@ async function freePorts(): Promise<TestNode['ports']> {
   return { admin: await freePort(), stats: await freePort(), readiness: await freePort() };
 }
 
+/** What a client prints next. Rejects when it ends instead, or says nothing for long. */
+export async function nextOutput(client: ChildProcess): Promise<string> {
+  const { stdout } = client;
+  if (stdout === null) throw new Error('the client has no output');
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), ANSWER_MS);
+  const onClose = (): void => patience.abort();
+  client.once('close', onClose);
+  try {
+    const [data] = (await once(stdout, 'data', { signal: patience.signal })) as [Buffer];
+    return data.toString();
+  } catch (err) {
+    const how = client.exitCode === null ? 'said nothing' : `ended with ${client.exitCode}`;
+    throw new Error(`the client ${how}`, { cause: err });
+  } finally {
+    clearTimeout(timer);
+    client.off('close', onClose);
+  }
+}
+
 /** Polls until the check holds; the last error is in the message when it never does. */
 export async function eventually(
   claim: string,
   check: () => boolean | Promise<boolean>,
-  timeoutMs = 15_000,
+  timeoutMs = 30_000,
 ): Promise<void> {
   const until = Date.now() + timeoutMs;
   let last = '';
