@@ -53,11 +53,13 @@ function privateCache(): string {
 }
 
 async function runHolder(): Promise<void> {
-  const { Holder } = await import('./holder/holder.ts');
+  const [{ Holder }, { PROXY_NODE_FLAGS }] = await Promise.all([
+    import('./holder/holder.ts'),
+    import('./holder/node-flags.ts'),
+  ]);
   const holder = new Holder({
     argv: [import.meta.filename, 'proxy'],
-    // The young generation of a proxy that is idle would keep what its start needed.
-    nodeArgs: ['--max-semi-space-size=2'],
+    nodeArgs: PROXY_NODE_FLAGS,
     env: {
       NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? privateCache(),
       ...process.env,

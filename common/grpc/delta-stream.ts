@@ -1,15 +1,14 @@
 // The delta xDS stream over grpc-js: what `OpenDeltaStream` of common/xds/delta-client.ts asks for.
 // A new channel is made for each stream, so that a changed root file is used at the next connect.
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
 import type { Client, ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
 import { errorMessage } from '../errors.ts';
 import type { DeltaStream, OpenDeltaStream, StreamEnd } from '../xds/delta-client.ts';
-import {
-  DeltaDiscoveryRequestSchema,
-  DeltaDiscoveryResponseSchema,
-} from '../xds/gen/discovery_pb.ts';
-import type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../xds/gen/discovery_pb.ts';
+import { readDeltaPush } from '../xds/delta-push.ts';
+import type { DeltaPush } from '../xds/delta-push.ts';
+import { DeltaDiscoveryRequestSchema } from '../xds/gen/discovery_pb.ts';
+import type { DeltaDiscoveryRequest } from '../xds/gen/discovery_pb.ts';
 import { callMetadata, openChannel } from './channel.ts';
 import type { ControlPlaneAddress } from './channel.ts';
 
@@ -28,15 +27,15 @@ export function deltaStreamOpener(target: ControlPlaneAddress): OpenDeltaStream 
     };
     try {
       channel = openChannel(target);
-      const call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> =
+      const call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaPush> =
         channel.makeBidiStreamRequest(
           METHOD,
           (message: DeltaDiscoveryRequest) =>
             Buffer.from(toBinary(DeltaDiscoveryRequestSchema, message)),
-          (bytes: Buffer) => fromBinary(DeltaDiscoveryResponseSchema, bytes),
+          readDeltaPush,
           callMetadata(target),
         );
-      call.on('data', (response: DeltaDiscoveryResponse) => events.onResponse(response));
+      call.on('data', (push: DeltaPush) => events.onResponse(push));
       call.on('error', (err: ServiceError) => end(classifyEnd(err)));
       call.on('end', () => end({ reason: 'Complete', detail: 'stream ended' }));
       return streamOf(call, () => end({ reason: 'Complete', detail: 'closed by us' }));
@@ -50,7 +49,7 @@ export function deltaStreamOpener(target: ControlPlaneAddress): OpenDeltaStream 
 }
 
 function streamOf(
-  call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>,
+  call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaPush>,
   onClosed: () => void,
 ): DeltaStream {
   return {

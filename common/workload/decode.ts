@@ -27,11 +27,18 @@ import type {
   Service,
   Workload,
 } from './model.ts';
+import { TextPool, ValuePool } from './sharing.ts';
 
 export const ADDRESS_TYPE_URL = 'type.googleapis.com/istio.workload.Address';
 
-/** Decodes one Address resource. Throws `MeshError('bad_resource')`. */
-export function decodeAddress(bytes: Uint8Array): AddressResource {
+const texts = new TextPool();
+const localities = new ValuePool<Workload['locality']>();
+const serviceRecords = new ValuePool<Workload['services']>();
+const NO_SERVICES: Workload['services'] = {};
+const NO_POLICIES: readonly string[] = [];
+
+/** Decodes one Address resource; `name` is the resource's. Throws `MeshError('bad_resource')`. */
+export function decodeAddress(bytes: Uint8Array, name?: string): AddressResource {
   let address: pb.Address;
   try {
     address = fromBinary(AddressSchema, bytes);
@@ -40,7 +47,7 @@ export function decodeAddress(bytes: Uint8Array): AddressResource {
   }
   switch (address.type.case) {
     case 'workload':
-      return { kind: 'workload', workload: toWorkload(address.type.value) };
+      return { kind: 'workload', workload: toWorkload(address.type.value, name) };
     case 'service':
       return { kind: 'service', service: toService(address.type.value) };
     case undefined:
@@ -103,40 +110,38 @@ const FAMILIES = {
   [IPFamilies.DUAL]: 'DUAL',
 } as const;
 
-function toWorkload(source: pb.Workload): Workload {
+function toWorkload(source: pb.Workload, resourceName: string | undefined): Workload {
   if (source.uid === '') throw bad('workload without uid');
   const tunnel = source.applicationTunnel;
   return {
-    uid: source.uid,
+    // The client keeps the resource's name: one copy for both.
+    uid: source.uid === resourceName ? resourceName : source.uid,
     name: source.name,
-    namespace: source.namespace,
-    serviceAccount: source.serviceAccount || 'default',
-    trustDomain: source.trustDomain || 'cluster.local',
+    namespace: texts.share(source.namespace),
+    serviceAccount: texts.share(source.serviceAccount || 'default'),
+    trustDomain: texts.share(source.trustDomain || 'cluster.local'),
     ips: source.addresses.map(toIp),
     hostname: source.hostname,
-    network: source.network,
+    network: texts.share(source.network),
     protocol: pick<Workload['protocol']>(PROTOCOLS, source.tunnelProtocol, 'tunnel protocol'),
     isNativeTunnel: source.nativeTunnel,
     isHostNetwork: pick<boolean>(NETWORK_MODES, source.networkMode, 'network mode'),
     isNodeLocalAllowed: source.extensions.some(({ name }) => name === NODE_LOCAL_EXTENSION),
     waypoint: source.waypoint && toGateway(source.waypoint),
     networkGateway: source.networkGateway && toGateway(source.networkGateway),
-    node: source.node,
-    workloadName: source.workloadName,
+    node: texts.share(source.node),
+    workloadName: texts.share(source.workloadName),
     workloadType: pick<Workload['workloadType']>(
       WORKLOAD_TYPES,
       source.workloadType,
       'workload type',
     ),
-    canonicalName: source.canonicalName,
-    canonicalRevision: source.canonicalRevision,
-    clusterId: source.clusterId || 'Kubernetes',
-    locality: {
-      region: source.locality?.region ?? '',
-      zone: source.locality?.zone ?? '',
-      subzone: source.locality?.subzone ?? '',
-    },
-    authorizationPolicies: source.authorizationPolicies,
+    canonicalName: texts.share(source.canonicalName),
+    canonicalRevision: texts.share(source.canonicalRevision),
+    clusterId: texts.share(source.clusterId || 'Kubernetes'),
+    locality: toLocality(source.locality),
+    authorizationPolicies:
+      source.authorizationPolicies.length === 0 ? NO_POLICIES : source.authorizationPolicies,
     isHealthy: pick<boolean>(STATUSES, source.status, 'status'),
     capacity: source.capacity ?? 1,
     services: toServices(source.services),
@@ -147,13 +152,24 @@ function toWorkload(source: pb.Workload): Workload {
   };
 }
 
+function toLocality(source: pb.Locality | undefined): Workload['locality'] {
+  const { region = '', zone = '', subzone = '' } = source ?? {};
+  return localities.share(`${region}\0${zone}\0${subzone}`, { region, zone, subzone });
+}
+
+/** The endpoints of a service have the same record, unless a pod belongs to several or has ports of its own. */
 function toServices(source: pb.Workload['services']): Workload['services'] {
+  const lists = Object.entries(source);
+  if (lists.length === 0) return NO_SERVICES;
   const services: Record<string, readonly PortMapping[]> = {};
-  for (const [key, list] of Object.entries(source)) {
+  let text = '';
+  for (const [key, list] of lists) {
     if (!key.includes('/')) throw bad(`service key "${key}" is not namespace/hostname`);
-    services[key] = toPorts(list.ports);
+    const ports = toPorts(list.ports);
+    services[key] = ports;
+    text += `${key}\0${ports.map((port) => `${port.servicePort}:${port.targetPort}`).join()}\0`;
   }
-  return services;
+  return serviceRecords.share(text, services);
 }
 
 function toPorts(ports: readonly pb.Port[]): PortMapping[] {

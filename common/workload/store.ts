@@ -3,6 +3,7 @@
 import { isIpv6, matchesPrefix, parseIp } from './ip.ts';
 import { serviceKey } from './model.ts';
 import type { AddressResource, GatewayAddress, Service, Workload } from './model.ts';
+import { ScopedIndex } from './scoped-index.ts';
 
 /** An endpoint of a service. */
 export type Endpoints = ReadonlyMap<string, Workload>;
@@ -15,21 +16,24 @@ interface CidrVip {
 }
 
 const NO_ENDPOINTS: Endpoints = new Map();
+/** Hostnames are looked up in all namespaces at once. */
+const ANY_SCOPE = '';
 
 /** An in-memory index; all methods are synchronous. */
 export class WorkloadStore {
   readonly #workloads = new Map<string, Workload>();
   readonly #services = new Map<string, Service>();
-  /** `network/ip` to the workloads there. Host-network pods are left out: they share the node's address. */
-  readonly #byIp = new Map<string, Map<string, Workload>>();
-  /** `network/ip` to services by key. */
-  readonly #byVip = new Map<string, Map<string, Service>>();
-  readonly #byHostname = new Map<string, Map<string, Service>>();
-  readonly #byWorkloadHostname = new Map<string, Map<string, Workload>>();
+  /** By network and address. Host-network pods are left out: they share the node's address. */
+  readonly #byIp = new ScopedIndex<Workload>(uidOf);
+  /** By network and address. */
+  readonly #byVip = new ScopedIndex<Service>(serviceKey);
+  readonly #byHostname = new ScopedIndex<Service>(serviceKey);
+  /** By namespace and hostname. */
+  readonly #byWorkloadHostname = new ScopedIndex<Workload>(uidOf);
   /** Service key to its endpoints by workload uid. */
   readonly #endpoints = new Map<string, Map<string, Workload>>();
-  /** `namespace/name` to workloads by uid. */
-  readonly #byName = new Map<string, Map<string, Workload>>();
+  /** By namespace and name. */
+  readonly #byName = new ScopedIndex<Workload>(uidOf);
   #cidrVips: CidrVip[] = [];
 
   /** Inserts or replaces a resource. */
@@ -42,14 +46,15 @@ export class WorkloadStore {
     const old = this.#workloads.get(workload.uid);
     if (old !== undefined) this.#unindexWorkload(old);
     this.#workloads.set(workload.uid, workload);
-    for (const key of ipKeys(workload)) put(this.#byIp, key, workload.uid, workload);
+    const { network, namespace, name, hostname } = workload;
+    for (const ip of indexedIps(workload)) this.#byIp.put(network, ip, workload);
     for (const key of Object.keys(workload.services)) {
-      put(this.#endpoints, key, workload.uid, workload);
+      const known = this.#endpoints.get(key);
+      if (known === undefined) this.#endpoints.set(key, new Map([[workload.uid, workload]]));
+      else known.set(workload.uid, workload);
     }
-    put(this.#byName, `${workload.namespace}/${workload.name}`, workload.uid, workload);
-    if (workload.hostname !== '') {
-      put(this.#byWorkloadHostname, hostKey(workload), workload.uid, workload);
-    }
+    this.#byName.put(namespace, name, workload);
+    if (hostname !== '') this.#byWorkloadHostname.put(namespace, hostname, workload);
   }
 
   upsertService(service: Service): void {
@@ -57,8 +62,8 @@ export class WorkloadStore {
     const old = this.#services.get(key);
     if (old !== undefined) this.#unindexService(old);
     this.#services.set(key, service);
-    for (const { network, ip } of service.vips) put(this.#byVip, `${network}/${ip}`, key, service);
-    put(this.#byHostname, service.hostname, key, service);
+    for (const { network, ip } of service.vips) this.#byVip.put(network, ip, service);
+    this.#byHostname.put(ANY_SCOPE, service.hostname, service);
     for (const { network, ip, length } of service.cidrVips) {
       const prefix = parseIp(ip);
       if (prefix !== undefined) this.#cidrVips.push({ network, prefix, length, service });
@@ -107,7 +112,7 @@ export class WorkloadStore {
 
   /** The workload of a pod; the service account tells apart a pod that was replaced under its name. */
   findLocal(namespace: string, name: string, serviceAccount: string): Workload | undefined {
-    for (const workload of this.#byName.get(`${namespace}/${name}`)?.values() ?? []) {
+    for (const workload of this.#byName.get(namespace, name)) {
       if (workload.serviceAccount === serviceAccount) return workload;
     }
     return undefined;
@@ -116,7 +121,7 @@ export class WorkloadStore {
   /** The workload at an address. Of several, pods before others and HBONE before TCP. */
   findWorkload(network: string, ip: string): Workload | undefined {
     let best: Workload | undefined;
-    for (const workload of this.#byIp.get(`${network}/${ip}`)?.values() ?? []) {
+    for (const workload of this.#byIp.get(network, ip)) {
       if (best === undefined || rankOf(workload) >= rankOf(best)) best = workload;
     }
     return best;
@@ -127,14 +132,13 @@ export class WorkloadStore {
    * Without a namespace visibility is not enforced.
    */
   findServiceByVip(network: string, ip: string, clientNamespace?: string): Service | undefined {
-    const exact = this.#byVip.get(`${network}/${ip}`);
-    const found = exact && pickService(exact.values(), clientNamespace);
+    const found = pickService(this.#byVip.get(network, ip), clientNamespace);
     return found ?? this.#findByCidr(network, ip, clientNamespace);
   }
 
   /** All services at an address, exact and by prefix, visible or not. */
   servicesAt(network: string, ip: string): Service[] {
-    const found = [...(this.#byVip.get(`${network}/${ip}`)?.values() ?? [])];
+    const found = [...this.#byVip.get(network, ip)];
     const address = this.#cidrVips.length === 0 ? undefined : parseIp(ip);
     if (address === undefined) return found;
     for (const { network: own, prefix, length, service } of this.#cidrVips) {
@@ -145,26 +149,26 @@ export class WorkloadStore {
 
   /** All workloads at an address. */
   workloadsAt(network: string, ip: string): Workload[] {
-    return [...(this.#byIp.get(`${network}/${ip}`)?.values() ?? [])];
+    return [...this.#byIp.get(network, ip)];
   }
 
   /** The service of a hostname as seen from a namespace. */
   findServiceByHostname(hostname: string, clientNamespace?: string): Service | undefined {
-    const known = this.#byHostname.get(hostname);
-    return known && pickService(known.values(), clientNamespace);
+    return pickService(this.#byHostname.get(ANY_SCOPE, hostname), clientNamespace);
   }
 
   /** All services with a hostname, visible or not. */
   servicesByHostname(hostname: string): Iterable<Service> {
-    return this.#byHostname.get(hostname)?.values() ?? [];
+    return this.#byHostname.get(ANY_SCOPE, hostname);
   }
 
   /** Where a waypoint or gateway reference leads: a service, or one workload. */
   findGateway(gateway: GatewayAddress): AddressResource | undefined {
     if (gateway.kind === 'hostname') {
-      const service = this.#services.get(hostKey(gateway));
+      const { namespace, hostname } = gateway;
+      const service = this.#services.get(serviceKey(gateway));
       if (service !== undefined) return { kind: 'service', service };
-      for (const workload of this.#byWorkloadHostname.get(hostKey(gateway))?.values() ?? []) {
+      for (const workload of this.#byWorkloadHostname.get(namespace, hostname)) {
         return { kind: 'workload', workload };
       }
       return undefined;
@@ -194,40 +198,32 @@ export class WorkloadStore {
   }
 
   #unindexWorkload(workload: Workload): void {
-    for (const key of ipKeys(workload)) drop(this.#byIp, key, workload.uid);
-    for (const key of Object.keys(workload.services)) drop(this.#endpoints, key, workload.uid);
-    drop(this.#byName, `${workload.namespace}/${workload.name}`, workload.uid);
-    if (workload.hostname !== '') drop(this.#byWorkloadHostname, hostKey(workload), workload.uid);
+    const { uid, network, namespace, name, hostname } = workload;
+    for (const ip of indexedIps(workload)) this.#byIp.drop(network, ip, workload);
+    for (const key of Object.keys(workload.services)) {
+      const known = this.#endpoints.get(key);
+      known?.delete(uid);
+      if (known?.size === 0) this.#endpoints.delete(key);
+    }
+    this.#byName.drop(namespace, name, workload);
+    if (hostname !== '') this.#byWorkloadHostname.drop(namespace, hostname, workload);
   }
 
   #unindexService(service: Service): void {
-    const key = serviceKey(service);
-    for (const { network, ip } of service.vips) drop(this.#byVip, `${network}/${ip}`, key);
-    drop(this.#byHostname, service.hostname, key);
+    for (const { network, ip } of service.vips) this.#byVip.drop(network, ip, service);
+    this.#byHostname.drop(ANY_SCOPE, service.hostname, service);
     if (service.cidrVips.length > 0) {
       this.#cidrVips = this.#cidrVips.filter((vip) => vip.service !== service);
     }
   }
 }
 
-function put<T>(index: Map<string, Map<string, T>>, key: string, id: string, value: T): void {
-  const known = index.get(key);
-  if (known === undefined) index.set(key, new Map([[id, value]]));
-  else known.set(id, value);
+function uidOf(workload: Workload): string {
+  return workload.uid;
 }
 
-function drop<T>(index: Map<string, Map<string, T>>, key: string, id: string): void {
-  const known = index.get(key);
-  known?.delete(id);
-  if (known?.size === 0) index.delete(key);
-}
-
-function hostKey(named: { readonly namespace: string; readonly hostname: string }): string {
-  return `${named.namespace}/${named.hostname}`;
-}
-
-function ipKeys(workload: Workload): string[] {
-  return workload.isHostNetwork ? [] : workload.ips.map((ip) => `${workload.network}/${ip}`);
+function indexedIps(workload: Workload): readonly string[] {
+  return workload.isHostNetwork ? [] : workload.ips;
 }
 
 function rankOf(workload: Workload): number {

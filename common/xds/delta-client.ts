@@ -1,13 +1,15 @@
 // Delta xDS client (envoy.service.discovery.v3), transport passed in. Resources are kept by their owners; this
 // keeps names and versions, answers each push with ACK or NACK, and reconnects for ever. State survives outages
 // (fail static). An ACK is sent only after the owner has applied the push, which the leaving protocol relies on.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { errorMessage } from '../errors.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import type { DeltaPush, RawResource } from './delta-push.ts';
 import { DeltaDiscoveryRequestSchema, NodeSchema } from './gen/discovery_pb.ts';
-import type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from './gen/discovery_pb.ts';
+import type { DeltaDiscoveryRequest } from './gen/discovery_pb.ts';
 
 /** One resource of a push, decoded. */
 export interface DeltaResource<T> {
@@ -27,7 +29,7 @@ export interface DeltaSubscription {
   readonly typeUrl: string;
   /** Decodes and applies; returns the resources it refused. The ACK waits for the promise. */
   apply(
-    resources: ReadonlyArray<{ name: string; version: string; value: Uint8Array }>,
+    resources: Iterable<RawResource>,
     removed: readonly string[],
   ): Promise<readonly RejectedResource[]>;
 }
@@ -38,7 +40,13 @@ export interface RejectedResource {
   readonly reason: string;
 }
 
-/** Builds a subscription from a decoder (throws on a bad resource) and the function that applies a push. */
+/** Some 2 ms of work. What else the thread does, such as DNS for pods, does not wait for a large push. */
+const SLICE_RESOURCES = 256;
+
+/**
+ * Builds a subscription from a decoder (throws on a bad resource) and the function that applies a push. A large push is
+ * applied in slices, its removals with the last.
+ */
 export function subscribeWith<T>(
   typeUrl: string,
   decode: (value: Uint8Array, name: string) => T,
@@ -48,8 +56,13 @@ export function subscribeWith<T>(
     typeUrl,
     async apply(resources, removed) {
       const rejected: RejectedResource[] = [];
-      const upserts: DeltaResource<T>[] = [];
+      let upserts: DeltaResource<T>[] = [];
       for (const { name, version, value } of resources) {
+        if (upserts.length === SLICE_RESOURCES) {
+          await apply({ upserts, removed: [] });
+          upserts = [];
+          await nextTurn();
+        }
         try {
           upserts.push({ name, version, resource: decode(value, name) });
         } catch (err) {
@@ -76,7 +89,7 @@ export interface DeltaStream {
 
 /** Opens a stream; `onEnd` comes once, also when the connection cannot be made. See common/grpc/delta-stream.ts. */
 export type OpenDeltaStream = (events: {
-  onResponse(response: DeltaDiscoveryResponse): void;
+  onResponse(push: DeltaPush): void;
   onEnd(end: StreamEnd): void;
 }) => DeltaStream;
 
@@ -145,8 +158,8 @@ export class DeltaClient {
     // A late event of an earlier stream must not touch a newer one.
     const state = { isCurrent: true };
     const stream = this.#options.openStream({
-      onResponse: (response) => {
-        if (state.isCurrent) this.#onResponse(response, state);
+      onResponse: (push) => {
+        if (state.isCurrent) this.#onResponse(push, state);
       },
       onEnd: (end) => {
         state.isCurrent = false;
@@ -185,9 +198,9 @@ export class DeltaClient {
     return state.isCurrent;
   }
 
-  #onResponse(response: DeltaDiscoveryResponse, stream: StreamState): void {
+  #onResponse(push: DeltaPush, stream: StreamState): void {
     this.#delayMs = 0;
-    const { typeUrl, nonce } = response;
+    const { typeUrl, nonce } = push;
     const state = this.#types.get(typeUrl);
     if (state === undefined) {
       this.#options.logger.error({ typeUrl }, 'push of an unknown xds type');
@@ -195,7 +208,7 @@ export class DeltaClient {
       return;
     }
     state.queue = state.queue
-      .then(() => this.#apply(state, response))
+      .then(() => this.#apply(state, push))
       .then(
         (rejected) => {
           if (stream.isCurrent) this.#answer(state, nonce, rejected);
@@ -208,23 +221,23 @@ export class DeltaClient {
       );
   }
 
-  async #apply(
-    state: TypeState,
-    response: DeltaDiscoveryResponse,
-  ): Promise<readonly RejectedResource[]> {
-    const resources = response.resources.map(({ name, version, resource }) => ({
-      name,
-      version,
-      value: resource?.value ?? new Uint8Array(0),
-    }));
-    const bytes = resources.reduce((sum, { value }) => sum + value.length, 0);
-    this.#options.onMessage?.(response.typeUrl, bytes);
-    const rejected = await state.subscription.apply(resources, response.removedResources);
+  async #apply(state: TypeState, push: DeltaPush): Promise<readonly RejectedResource[]> {
+    const taken: { name: string; version: string }[] = [];
+    let bytes = 0;
+    const noted = function* (): Generator<RawResource> {
+      for (const resource of push.resources) {
+        taken.push({ name: resource.name, version: resource.version });
+        bytes += resource.value.length;
+        yield resource;
+      }
+    };
+    const rejected = await state.subscription.apply(noted(), push.removedResources);
+    this.#options.onMessage?.(push.typeUrl, bytes);
     const refused = new Set(rejected.map(({ name }) => name));
-    for (const { name, version } of resources) {
+    for (const { name, version } of taken) {
       if (!refused.has(name)) state.versions.set(name, version);
     }
-    for (const name of response.removedResources) state.versions.delete(name);
+    for (const name of push.removedResources) state.versions.delete(name);
     return rejected;
   }
 

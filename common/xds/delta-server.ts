@@ -55,12 +55,13 @@ export interface DeltaServerEvents {
 export interface DeltaServerOptions {
   readonly snapshotOf: SnapshotOf;
   readonly events?: DeltaServerEvents;
+  /** Bounds a message: 5,000 workloads, about 2 MB, by default. */
+  readonly resourcesPerPush?: number | undefined;
 }
 
 const MAX_TYPES = 16;
 const MAX_SUBSCRIBED = 100_000;
-/** Bounds a message: 5,000 workloads are about 2 MB. */
-const MAX_RESOURCES_PER_PUSH = 5000;
+const RESOURCES_PER_PUSH = 5000;
 
 interface TypeState {
   readonly typeUrl: string;
@@ -184,7 +185,11 @@ export class DeltaSession {
   #pushType(state: TypeState): void {
     if (state.isWaiting || this.#node === undefined) return;
     const snapshot = this.#options.snapshotOf(state.typeUrl, this.#node);
-    const { changed, removed, isComplete } = difference(state, snapshot);
+    const { changed, removed, isComplete } = difference(
+      state,
+      snapshot,
+      this.#options.resourcesPerPush ?? RESOURCES_PER_PUSH,
+    );
     const isCurrent = changed.length === 0 && removed.length === 0;
     // A part of a large push does not bring the client to the generation.
     if (isComplete) state.sentGeneration = snapshot?.generation ?? 0;
@@ -221,14 +226,18 @@ interface Difference {
 }
 
 /** What the client has to be told: pure, apart from counting questions as answered. */
-function difference(state: TypeState, snapshot: TypeSnapshot | undefined): Difference {
+function difference(
+  state: TypeState,
+  snapshot: TypeSnapshot | undefined,
+  limit: number,
+): Difference {
   const resources = snapshot?.resources ?? new Map<string, ServedResource>();
   const wanted = state.isWildcard ? undefined : wantedNames(state, snapshot);
   const changed: ServedResource[] = [];
   let isComplete = true;
   for (const resource of wanted === undefined ? resources.values() : pick(resources, wanted)) {
     if (state.held.get(resource.name) === resource.version) continue;
-    if (changed.length === MAX_RESOURCES_PER_PUSH) {
+    if (changed.length === limit) {
       isComplete = false;
       break;
     }

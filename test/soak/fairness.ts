@@ -3,14 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { NetnsMesh } from '../support/netns-mesh.ts';
-
-/** Latencies in milliseconds. */
-export interface Latency {
-  readonly count: number;
-  readonly p50: number;
-  readonly p90: number;
-  readonly p99: number;
-}
+import type { Latency } from './latency.ts';
 
 /** What one load saw. */
 export interface LoadReport {

@@ -1,8 +1,9 @@
-// `npm run soak -- fairness [--rate 2000] [--seconds 10]`, `npm run soak -- memory`: what takes too long, or depends too much on the machine, for
-// `npm test`. Needs root. Prints JSON; numbers that matter are kept in docs/performance.md.
+// `npm run soak -- fairness [--rate 2000] [--seconds 10]`, `memory`, `workloads [--workloads 50000]`: what takes too long, or depends
+// too much on the machine, for `npm test`. Needs root. Prints JSON; numbers that matter are kept in docs/performance.md.
 import { parseArgs } from 'node:util';
 import { measureFairness } from './fairness.ts';
 import { measureMemory } from './memory.ts';
+import { measureWorkloads } from './workloads.ts';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -24,6 +25,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
       scannedAddresses: 65_536,
       workloads: Number(values.workloads),
     }),
+  workloads: () => measureWorkloads(Number(values.workloads), Number(values.seconds)),
 };
 
 const run = RUNS[positionals[0] ?? ''];

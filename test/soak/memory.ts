@@ -2,8 +2,8 @@
 // the promise (10,000 idle connections, 100,000 workloads, a /16); test/cluster/memory.test.ts smaller ones.
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+import { NODES, SERVER_IP, openSoakMesh, pause, residentMb } from './soak-mesh.ts';
 
 /** How much of each. */
 export interface MemoryOptions {
@@ -33,19 +33,19 @@ const SAMPLE_MS = 100;
 export async function measureMemory(options: MemoryOptions): Promise<MemoryReport[]> {
   const mesh = new NetnsMesh();
   try {
-    await openMesh(mesh);
+    await openSoakMesh(mesh);
     const run = new MemoryRun(mesh);
     await run.warmUp();
     const { idleConnections, slowReaders, scannedAddresses, workloads } = options;
     await run.measure(`${slowReaders} slow readers of an endless answer`, 0, () =>
-      mesh.script('client', [CLIENT, 'slow', SERVER, 8081, slowReaders]),
+      mesh.script('client', [CLIENT, 'slow', SERVER_IP, 8081, slowReaders]),
     );
     await run.measure(`a scan of ${scannedAddresses} addresses`, 0, () =>
       mesh.script('client', [CLIENT, 'scan', '10.78', 80, scannedAddresses]),
     );
     const idleMb = idleConnections * CONNECTION_MB;
     await run.measure(`${idleConnections} idle connections`, idleMb, () =>
-      mesh.script('client', [CLIENT, 'hold', SERVER, 8080, idleConnections]),
+      mesh.script('client', [CLIENT, 'hold', SERVER_IP, 8080, idleConnections]),
     );
     await run.measureWorkloads(workloads);
     return run.reports;
@@ -55,25 +55,6 @@ export async function measureMemory(options: MemoryOptions): Promise<MemoryRepor
 }
 
 const CLIENT = 'test/soak/memory-client.ts';
-const SERVER = '10.77.0.3';
-const NODES = ['a', 'b'] as const;
-
-async function openMesh(mesh: NetnsMesh): Promise<void> {
-  await mesh.start();
-  mesh.addPod({ name: 'client', ip: '10.77.0.1', node: 'a' });
-  mesh.addPod({ name: 'server', ip: SERVER, node: 'b' });
-  await mesh.serve('server');
-  await mesh.startScript('server', ['test/soak/flood-server.ts', '8081']);
-  for (const node of NODES) {
-    await mesh.startNode(node);
-    await mesh.admin(node, '/logging?level=off', 'POST');
-  }
-  for (const name of ['client', 'server']) {
-    await mesh.putPod(name);
-    await mesh.enrol(name);
-  }
-}
-
 class MemoryRun {
   readonly #mesh: NetnsMesh;
   readonly reports: MemoryReport[] = [];
@@ -84,7 +65,7 @@ class MemoryRun {
 
   /** What every proxy needs once, such as compiled code, is not growth. */
   async warmUp(): Promise<void> {
-    await this.#load(() => this.#mesh.script('client', [CLIENT, 'hold', SERVER, 8080, 200]));
+    await this.#load(() => this.#mesh.script('client', [CLIENT, 'hold', SERVER_IP, 8080, 200]));
     await this.#whenIdle();
   }
 
@@ -109,7 +90,7 @@ class MemoryRun {
     const [said] = child.stdout === null ? [''] : ((await once(child.stdout, 'data')) as [Buffer]);
     if (!String(said).startsWith('ready')) throw new Error(`load: ${String(said)}`);
     // What is buffered fills up within this time.
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await pause(1000);
     const highest = sampling.stop();
     child.stdin?.end();
     await once(child, 'close');
@@ -160,9 +141,4 @@ class MemoryRun {
   #memory(): readonly [number, number] {
     return [residentMb(this.#mesh.pid('a')), residentMb(this.#mesh.pid('b'))];
   }
-}
-
-function residentMb(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? '0') / 1024);
 }

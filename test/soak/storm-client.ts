@@ -2,6 +2,7 @@
 // at a time on a connection that stays. Prints one JSON line at the end: counts, and latencies in milliseconds.
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { latencySummary } from './latency.ts';
 
 const [host = '', port = '0', rate = '100', seconds = '1', kept = '0'] = process.argv.slice(2);
 const PERIOD_MS = 5;
@@ -54,15 +55,6 @@ function keepAsking(socket: Socket): void {
   socket.on('error', (err) => errors.set(err.message, 1));
 }
 
-function summary(values: number[]): object {
-  values.sort((a, b) => a - b);
-  const at = (share: number): number =>
-    Number(
-      (values[Math.min(values.length - 1, Math.floor(values.length * share))] ?? -1).toFixed(3),
-    );
-  return { count: values.length, p50: at(0.5), p90: at(0.9), p99: at(0.99) };
-}
-
 const kind = Array.from({ length: Number(kept) }, dial);
 for (const socket of kind) keepAsking(socket);
 const started = performance.now();
@@ -73,8 +65,8 @@ const timer = setInterval(() => {
     const report = {
       opened,
       seconds: elapsed / 1000,
-      fresh: summary(latencies),
-      kept: summary(keptLatencies),
+      fresh: latencySummary(latencies),
+      kept: latencySummary(keptLatencies),
       errors: Object.fromEntries(errors),
       openAtEnd: open,
     };

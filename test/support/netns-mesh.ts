@@ -25,6 +25,7 @@ import type { ServedResource } from '../../common/xds/delta-server.ts';
 import { decodeAck, encodeRequest } from '../../common/zds/codec.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
 import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
+import { PROXY_NODE_FLAGS } from '../../ztunnel/holder/node-flags.ts';
 import type { PeerTls } from './bad-certificates.ts';
 import { freePort } from './free-port.ts';
 import { POD_RULES } from './pod-rules.ts';
@@ -111,8 +112,10 @@ export class NetnsMesh {
   #grpc: GrpcServer | undefined;
   #controlPlane: Server | undefined;
 
-  constructor() {
+  /** A limit of resources in each push as our control plane has it, or none, as istiod. */
+  constructor({ resourcesPerPush }: { readonly resourcesPerPush?: number } = {}) {
     this.#xds = new DeltaServer({
+      resourcesPerPush,
       snapshotOf: (typeUrl) => {
         const resources = this.#resources.get(typeUrl);
         return resources && { generation: this.#generation, resources: new Map(resources) };
@@ -442,7 +445,8 @@ export class NetnsMesh {
 
   #spawnProxy(node: TestNode, command: ProxyCommand): ChildProcess {
     const address = `http://127.0.0.1:${this.#grpc?.port ?? 0}`;
-    const child = spawn(process.execPath, ['ztunnel/main.ts', command], {
+    const flags = command === 'proxy' ? PROXY_NODE_FLAGS : [];
+    const child = spawn(process.execPath, [...flags, 'ztunnel/main.ts', command], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env['PATH'],
@@ -635,8 +639,11 @@ export class NetnsMesh {
     await this.#put(AUTHORIZATION_TYPE_URL, name, value);
   }
 
-  /** That many more workloads, on a node that does not exist; in one push. */
-  async putPods(count: number): Promise<void> {
+  /**
+   * That many workloads on nodes that do not exist, published at once. `begin` is awaited before. Milliseconds until all
+   * proxies have acknowledged.
+   */
+  async putPods(count: number, begin?: () => Promise<unknown>): Promise<number> {
     this.#generation++;
     for (let i = 0; i < count; i++) {
       const name = `Kubernetes//Pod/many/pod-${i}`;
@@ -653,14 +660,18 @@ export class NetnsMesh {
         canonicalRevision: 'v1',
       };
       const message = create(AddressSchema, { type: { case: 'workload', value } });
-      const version = String(this.#generation);
+      // Content hashes are as long as this.
+      const version = `${i}-${this.#generation}`.padEnd(16, '0');
       const resource = { name, version, value: toBinary(AddressSchema, message) };
       this.#resources.get(ADDRESS_TYPE_URL)?.set(name, resource);
     }
+    await begin?.();
+    const started = performance.now();
     this.#xds.publish();
     const patience = AbortSignal.timeout(120_000);
     const isAcked = await this.#xds.whenAcked(ADDRESS_TYPE_URL, this.#generation, patience);
     if (!isAcked) throw new Error('the workloads were not acknowledged');
+    return performance.now() - started;
   }
 
   async #put(typeUrl: string, name: string, value: Uint8Array | undefined): Promise<void> {

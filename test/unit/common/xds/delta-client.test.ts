@@ -1,25 +1,20 @@
 // The delta xDS client: a playbook of pushes and answers, then a real gRPC server over TCP.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { create } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
 import { DeltaClient, subscribeWith } from '../../../../common/xds/delta-client.ts';
 import type { DeltaClientOptions, StreamEnd } from '../../../../common/xds/delta-client.ts';
 import { DeltaDiscoveryResponseSchema } from '../../../../common/xds/gen/discovery_pb.ts';
-import type {
-  DeltaDiscoveryRequest,
-  DeltaDiscoveryResponse,
-} from '../../../../common/xds/gen/discovery_pb.ts';
+import { readDeltaPush } from '../../../../common/xds/delta-push.ts';
+import type { DeltaPush } from '../../../../common/xds/delta-push.ts';
+import type { DeltaDiscoveryRequest } from '../../../../common/xds/gen/discovery_pb.ts';
 import { FakeClock, settle } from '../../../support/fake-clock.ts';
 import { quietLogger } from '../../../support/quiet-logger.ts';
 
 const TYPE = 'type.example/T';
 
-function push(
-  nonce: string,
-  resources: Record<string, string>,
-  removed: string[] = [],
-): DeltaDiscoveryResponse {
-  return create(DeltaDiscoveryResponseSchema, {
+function push(nonce: string, resources: Record<string, string>, removed: string[] = []): DeltaPush {
+  const response = create(DeltaDiscoveryResponseSchema, {
     typeUrl: TYPE,
     nonce,
     removedResources: removed,
@@ -29,11 +24,12 @@ function push(
       resource: { typeUrl: TYPE, value: Buffer.from(value) },
     })),
   });
+  return readDeltaPush(toBinary(DeltaDiscoveryResponseSchema, response));
 }
 
 interface Opened {
   readonly sent: DeltaDiscoveryRequest[];
-  onResponse(response: DeltaDiscoveryResponse): void;
+  onResponse(push: DeltaPush): void;
   onEnd(end: StreamEnd): void;
 }
 
@@ -125,6 +121,30 @@ describe('DeltaClient', () => {
     streams[0].onResponse(push('2', { b: '2' }));
     await settle();
     assert.equal(state.synced, 1);
+    client.close();
+  });
+
+  it('applies a large push in slices, lets others run between them, and acknowledges at the end', async () => {
+    const slices: string[] = [];
+    let answersMeanwhile = 0;
+    const subscription = subscribeWith(
+      TYPE,
+      () => 0,
+      ({ upserts, removed }) => {
+        slices.push(`${upserts.length} -${removed.length}`);
+        if (slices.length === 1)
+          setImmediate(() => (answersMeanwhile = streams[0]?.sent.length ?? 0));
+      },
+    );
+    const { client, streams } = setUp({ subscriptions: [subscription] });
+    client.start();
+    const many = Array.from({ length: 600 }, (_, i) => [`r${i}`, 'x'] as const);
+    streams[0]?.onResponse(push('1', Object.fromEntries(many), ['gone']));
+    while (slices.length < 3) await new Promise(setImmediate);
+    await settle();
+    assert.deepEqual(slices, ['256 -0', '256 -0', '88 -1']);
+    assert.equal(answersMeanwhile, 1, 'only the subscription had been sent');
+    assert.equal(streams[0]?.sent[1]?.responseNonce, '1');
     client.close();
   });
 
