@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { NetnsMesh } from '../support/netns-mesh.ts';
+import type { NetnsMesh } from '../support/netns-mesh.ts';
 import type { Latency } from './latency.ts';
 
 export const SERVER_IP = '10.77.0.3';
