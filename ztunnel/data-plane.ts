@@ -16,15 +16,13 @@ import { closePodSockets } from './inpod/pod-sockets.ts';
 import type { ConnectionReport, DataEvent, DataRequest, PodDump } from './messages.ts';
 import { AddressResolver } from './proxy/address-resolver.ts';
 import { HostAddresses } from './proxy/host-addresses.ts';
-import {
-  ConnectionRecorder,
-  STALE_SERIES_MS,
-  TRAFFIC_FAMILIES,
-} from './proxy/connection-result.ts';
+import { ConnectionRecorder } from './proxy/connection-result.ts';
 import { reportConnections } from './proxy/connection-report.ts';
 import { PolicyGate } from './proxy/policy-gate.ts';
 import { PodProxy } from './proxy/pod-proxy.ts';
 import type { ProxyContext } from './proxy/proxy-context.ts';
+import { STALE_SERIES_MS } from './proxy/series-groups.ts';
+import { TRAFFIC_FAMILIES } from './proxy/traffic-families.ts';
 
 const LAST_TURN_MS = 20;
 
@@ -84,7 +82,7 @@ export class DataPlane {
 
   #sweepLater(): void {
     this.#reactor.after(STALE_SERIES_MS, () => {
-      this.#recorder.sweep();
+      this.#recorder.groups.sweep();
       this.#sweepLater();
     });
   }
@@ -167,8 +165,8 @@ export class DataPlane {
     if (request.isReset) this.#store.clear();
     for (const resource of request.upserts) this.#store.upsert(resource);
     for (const name of request.removed) this.#store.remove(name);
-    this.#recorder.forgetGroups();
-    this.#recorder.markStale(request.removed);
+    this.#recorder.groups.forget();
+    this.#recorder.groups.markStale(request.removed);
     this.#resolver.answer(request.answers, request.isReset);
     const changed = new Set(
       request.upserts.map((one) => (one.kind === 'workload' ? one.workload.uid : '')),

@@ -8,7 +8,7 @@ import { startRelay } from '../../engine/reactor/relay.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { ConnectionDump } from '../messages.ts';
 import type { ConnectionManager } from './connection-manager.ts';
-import type { ConnectionAddresses } from './connection-result.ts';
+import type { ConnectionAddresses } from './access-line.ts';
 import { DialError, dialUpstream } from './dial.ts';
 import type { DialedUpstream, TunnelOpener } from './dial.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import type { FamilyDefinition } from '../../../common/telemetry/series-table.ts';
 import { CONTROL_FAMILIES } from '../../../ztunnel/admin/control-metrics.ts';
-import { TRAFFIC_FAMILIES } from '../../../ztunnel/proxy/connection-result.ts';
+import { TRAFFIC_FAMILIES } from '../../../ztunnel/proxy/traffic-families.ts';
 import { WAYPOINT_FAMILIES } from '../../../waypoint/telemetry/metrics.ts';
 
 const SUFFIXES = { counter: ['_total'], gauge: [''], histogram: ['_bucket', '_sum', '_count'] };

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import type { FamilyDefinition } from '../../../common/telemetry/series-table.ts';
 import { CONTROL_FAMILIES } from '../../../ztunnel/admin/control-metrics.ts';
 import { DNS_FAMILIES } from '../../../ztunnel/dns/dns-metrics.ts';
-import { TRAFFIC_FAMILIES } from '../../../ztunnel/proxy/connection-result.ts';
+import { TRAFFIC_FAMILIES } from '../../../ztunnel/proxy/traffic-families.ts';
 
 const FAMILIES: readonly FamilyDefinition[] = [
   ...CONTROL_FAMILIES,

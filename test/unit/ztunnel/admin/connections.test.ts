@@ -6,10 +6,8 @@ import { parseConnectionQuery } from '../../../../ztunnel/admin/connections.ts';
 import { ConnectionManager } from '../../../../ztunnel/proxy/connection-manager.ts';
 import { reportConnections } from '../../../../ztunnel/proxy/connection-report.ts';
 import type { ReportedPod } from '../../../../ztunnel/proxy/connection-report.ts';
-import {
-  ConnectionRecorder,
-  TRAFFIC_FAMILIES,
-} from '../../../../ztunnel/proxy/connection-result.ts';
+import { ConnectionRecorder } from '../../../../ztunnel/proxy/connection-result.ts';
+import { TRAFFIC_FAMILIES } from '../../../../ztunnel/proxy/traffic-families.ts';
 import { makeWorkload } from '../../../support/mesh-builders.ts';
 import { quietLogger } from '../../../support/quiet-logger.ts';
 

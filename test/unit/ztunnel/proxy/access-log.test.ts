@@ -5,10 +5,8 @@ import { describe, it } from 'node:test';
 import { createLoggerRoot } from '../../../../common/telemetry/logger.ts';
 import type { LogFormat } from '../../../../common/telemetry/logger.ts';
 import { SeriesTable } from '../../../../common/telemetry/series-table.ts';
-import {
-  ConnectionRecorder,
-  TRAFFIC_FAMILIES,
-} from '../../../../ztunnel/proxy/connection-result.ts';
+import { ConnectionRecorder } from '../../../../ztunnel/proxy/connection-result.ts';
+import { TRAFFIC_FAMILIES } from '../../../../ztunnel/proxy/traffic-families.ts';
 import type { ConnectionOutcome } from '../../../../ztunnel/proxy/connection-result.ts';
 import type { ConnectionParties } from '../../../../ztunnel/proxy/traffic-labels.ts';
 import { makeService, makeWorkload } from '../../../support/mesh-builders.ts';

@@ -3,10 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { renderSeries } from '../../../../common/telemetry/exposition.ts';
 import { SeriesReader, SeriesTable } from '../../../../common/telemetry/series-table.ts';
-import {
-  ConnectionRecorder,
-  TRAFFIC_FAMILIES,
-} from '../../../../ztunnel/proxy/connection-result.ts';
+import { ConnectionRecorder } from '../../../../ztunnel/proxy/connection-result.ts';
+import { TRAFFIC_FAMILIES } from '../../../../ztunnel/proxy/traffic-families.ts';
 import type { ConnectionParties } from '../../../../ztunnel/proxy/traffic-labels.ts';
 import { makeService, makeWorkload } from '../../../support/mesh-builders.ts';
 import { quietLogger } from '../../../support/quiet-logger.ts';
@@ -127,11 +125,11 @@ describe('ConnectionRecorder', () => {
   it('removes the series of a workload that has gone, once nothing is open', () => {
     const { recorder, text } = setUp();
     const connection = recorder.open(parties, addresses, 1000);
-    recorder.markStale(['Kubernetes//Pod/default/server']);
-    recorder.sweep();
+    recorder.groups.markStale(['Kubernetes//Pod/default/server']);
+    recorder.groups.sweep();
     assert.match(text(), /connections_opened_total/);
     connection.finish({ reason: 'connect_failed', detail: '' });
-    recorder.sweep();
+    recorder.groups.sweep();
     assert.doesNotMatch(text(), /destination_workload="server"/);
   });
 });
