@@ -13,6 +13,7 @@ import type { Workload } from '../common/workload/model.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
 import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { canBeTransparent } from '../engine/reactor/socket-options.ts';
+import { releaseProgramPages } from '../engine/reactor/program-pages.ts';
 import { openAdmin } from './admin/admin-server.ts';
 import { openEndpointSockets } from './admin/endpoint-sockets.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
@@ -94,6 +95,7 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
     await holder?.ready();
     // The next process finds its modules compiled, also when this one is killed.
     flushCompileCache();
+    releaseProgramPages();
   };
   reportFailure(logger, announce());
   return { drain: (isReplaced) => drainParts(parts, running, isReplaced) };

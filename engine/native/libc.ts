@@ -55,6 +55,13 @@ export function mapLowMemory(length: number): Address {
   return address + length < 0x8000_0000 ? address : 0;
 }
 
+export const MADV_DONTNEED = 4;
+export const madvise: (address: Address, length: number, advice: number) => number = lib.func(
+  'madvise',
+  'int',
+  ['uintptr_t', 'size_t', 'int'],
+);
+
 export const close: (fd: number) => number = lib.func('close', 'int', ['int']);
 export const dup3: (from: number, to: number, flags: number) => number = lib.func('dup3', 'int', [
   'int',

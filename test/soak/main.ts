@@ -2,6 +2,7 @@
 // too much on the machine, for `npm test`. Needs root. Prints JSON; numbers that matter are kept in docs/performance.md.
 import { parseArgs } from 'node:util';
 import { measureFairness } from './fairness.ts';
+import { measureIdle } from './idle.ts';
 import { measureMemory } from './memory.ts';
 import { measureWorkloads } from './workloads.ts';
 
@@ -25,6 +26,7 @@ const RUNS: Readonly<Record<string, () => Promise<unknown>>> = {
       scannedAddresses: 65_536,
       workloads: Number(values.workloads),
     }),
+  idle: () => measureIdle(),
   workloads: () => measureWorkloads(Number(values.workloads), Number(values.seconds)),
 };
 

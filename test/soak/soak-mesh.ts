@@ -2,21 +2,21 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import type { NetnsMesh } from '../support/netns-mesh.ts';
+import type { NetnsMesh, ProxyCommand } from '../support/netns-mesh.ts';
 import type { Latency } from './latency.ts';
 
 export const SERVER_IP = '10.77.0.3';
 export const NODES = ['a', 'b'] as const;
 
 /** Starts nodes and pods; the proxies log nothing. */
-export async function openSoakMesh(mesh: NetnsMesh): Promise<void> {
+export async function openSoakMesh(mesh: NetnsMesh, command?: ProxyCommand): Promise<void> {
   await mesh.start();
   mesh.addPod({ name: 'client', ip: '10.77.0.1', node: 'a' });
   mesh.addPod({ name: 'server', ip: SERVER_IP, node: 'b' });
   await mesh.serve('server');
   await mesh.startScript('server', ['test/soak/flood-server.ts', '8081']);
   for (const node of NODES) {
-    await mesh.startNode(node);
+    await mesh.startNode(node, command);
     await mesh.admin(node, '/logging?level=off', 'POST');
   }
   for (const name of ['client', 'server']) {
