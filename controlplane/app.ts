@@ -6,7 +6,6 @@ import type { CompileInput } from '../common/compile/types.ts';
 import { errorMessage } from '../common/errors.ts';
 import { openGrpcServer } from '../common/grpc/server.ts';
 import type { GrpcServer } from '../common/grpc/server.ts';
-import { CertificateAuthority } from '../common/identity/ca.ts';
 import { KubeClient } from '../common/kube/client.ts';
 import { loadConnection } from '../common/kube/connection.ts';
 import { EventRecorder } from '../common/kube/events.ts';
@@ -15,9 +14,10 @@ import type { KubeObject } from '../common/kube/resource.ts';
 import { TokenReviewer } from '../common/kube/token-review.ts';
 import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
+import { AuthoritySource } from './ca/authority-source.ts';
 import { RootDistributor } from './ca/root-distributor.ts';
-import { loadRoot } from './ca/root-store.ts';
 import { keepServerCertificate, serverNames } from './ca/server-certificate.ts';
+import type { KeptCertificate } from './ca/server-certificate.ts';
 import type { Config } from './config.ts';
 import { dashboardPages } from './dashboard/dashboard.ts';
 import { debugPages } from './debug-pages.ts';
@@ -82,7 +82,7 @@ class ControlPlane implements App {
   #withdrawal: Withdrawal | undefined;
   #http: HttpServer | undefined;
   readonly #servers: GrpcServer[] = [];
-  #certificate: { close(): void } | undefined;
+  #certificate: KeptCertificate | undefined;
   #isReady = false;
 
   constructor(config: Config, client: KubeClient, logs: LoggerRoot) {
@@ -153,12 +153,13 @@ class ControlPlane implements App {
       client: this.#client,
       clock: systemClock,
       logger: this.#logs.scope('ca'),
-      rootPem: authority.rootPem,
+      rootsPem: () => authority.current.rootsPem,
       fieldManager: FIELD_MANAGER,
       namespaces: () => this.#watch.objects('namespaces'),
     });
-    for (const name of this.#watch.objects('namespaces').keys()) this.#distributor.note(name);
+    this.#distributor.noteAll();
     void this.#distributor.run(signal);
+    void authority.run(signal);
     await this.#watch.ready;
     this.#openDiscovery(authority, signal);
     this.#compile();
@@ -184,23 +185,37 @@ class ControlPlane implements App {
   }
 
   /** The API may come up after us. */
-  async #openAuthority(signal: AbortSignal): Promise<CertificateAuthority> {
-    const { rootNamespace, trustDomain } = this.#config.mesh;
+  async #openAuthority(signal: AbortSignal): Promise<AuthoritySource> {
+    const { rootNamespace: namespace, trustDomain } = this.#config.mesh;
+    const logger = this.#logs.scope('ca');
+    const client = this.#client;
+    // Proxies learn the bundle before a server certificate that needs it: they retry, with the file as it is then.
+    const onChange = (): void => {
+      this.#distributor?.noteAll();
+      this.#certificate?.renew();
+    };
     for (;;) {
       try {
-        const root = await loadRoot(this.#client, rootNamespace, trustDomain, systemClock);
-        return new CertificateAuthority(root, systemClock);
+        const clock = systemClock;
+        return await AuthoritySource.open({
+          client,
+          clock,
+          logger,
+          namespace,
+          trustDomain,
+          onChange,
+        });
       } catch (err) {
-        this.#logs.scope('ca').warn({ err: errorMessage(err) }, 'root not available yet');
+        logger.warn({ err: errorMessage(err) }, 'root not available yet');
       }
       await sleep(systemClock, ROOT_RETRY_MS, signal);
     }
   }
 
-  #openDiscovery(authority: CertificateAuthority, signal: AbortSignal): void {
+  #openDiscovery(authority: AuthoritySource, signal: AbortSignal): void {
     const client = this.#client;
     this.#discovery = new Discovery({
-      authority,
+      authority: () => authority.current,
       reviewer: new TokenReviewer(client, AUDIENCE, systemClock),
       snapshots: this.#snapshots,
       trustDomain: this.#config.mesh.trustDomain,
@@ -218,14 +233,19 @@ class ControlPlane implements App {
     });
   }
 
-  async #listen(authority: CertificateAuthority): Promise<void> {
+  async #listen(authority: AuthoritySource): Promise<void> {
     const { mesh, listenHost, tlsPort, plainPort } = this.#config;
     const handlers = this.#discovery;
     if (handlers === undefined) return;
     const names = serverNames(mesh.rootNamespace, mesh.domain);
-    const certificate = keepServerCertificate(authority, names, systemClock, (tls) => {
-      for (const server of this.#servers) server.replaceTls(tls);
-    });
+    const certificate = keepServerCertificate(
+      () => authority.current,
+      names,
+      systemClock,
+      (tls) => {
+        for (const server of this.#servers) server.replaceTls(tls);
+      },
+    );
     this.#certificate = certificate;
     const host = listenHost.includes(':') ? `[${listenHost}]` : listenHost;
     const { tls } = certificate;

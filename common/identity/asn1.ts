@@ -43,6 +43,11 @@ export function booleanTrue(): Element {
   return universal(Type.BOOLEAN, false, '\xff');
 }
 
+/** NULL. */
+export function nothing(): Element {
+  return universal(Type.NULL, false, '');
+}
+
 /** UTF8String. */
 export function utf8String(text: string): Element {
   return universal(Type.UTF8, false, binary(Buffer.from(text, 'utf8')));

@@ -19,6 +19,7 @@ declare module 'node-forge/lib/asn1.js' {
         | 'BITSTRING'
         | 'OCTETSTRING'
         | 'OID'
+        | 'NULL'
         | 'UTF8'
         | 'SEQUENCE'
         | 'SET'

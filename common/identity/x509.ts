@@ -8,13 +8,16 @@ import {
   bits,
   booleanTrue,
   children,
+  content,
   decode,
   encode,
   fromPem,
   integer,
   isTagged,
+  nothing,
   octetString,
   oid,
+  oidText,
   sequence,
   set,
   tagged,
@@ -66,6 +69,7 @@ export interface Issuer {
 
 const OID = {
   ecdsaSha256: '1.2.840.10045.4.3.2',
+  rsaSha256: '1.2.840.113549.1.1.11',
   organization: '2.5.4.10',
   subjectKeyId: '2.5.29.14',
   keyUsage: '2.5.29.15',
@@ -123,6 +127,16 @@ export function keyIdOf(publicKeyDer: Uint8Array): Buffer {
   return createHash('sha1').update(bits(key)).digest();
 }
 
+/** A CA certificate's own name for its key, by which what it issues refers to it (RFC 5280 4.2.1.1). */
+export function subjectKeyId(pem: string, publicKeyDer: Uint8Array): Buffer {
+  for (const item of extensionsOf(fromPem(pem, 'CERTIFICATE'))) {
+    const [id, value] = children(item);
+    if (id === undefined || oidText(id) !== OID.subjectKeyId || value === undefined) continue;
+    return content(decode(content(value)));
+  }
+  return keyIdOf(publicKeyDer);
+}
+
 /** A name with only an organisation, or an empty one. */
 export function buildName(organization?: string): Buffer {
   if (organization === undefined) return encode(sequence());
@@ -131,7 +145,7 @@ export function buildName(organization?: string): Buffer {
 
 /** Signs a certificate; PEM. */
 export function buildCertificate(template: CertificateTemplate, issuer: Issuer): string {
-  const algorithm = sequence(oid(OID.ecdsaSha256));
+  const algorithm = signatureAlgorithm(issuer.privateKey);
   const serial = randomBytes(16);
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40; // positive, and always 16 bytes
   const body = sequence(
@@ -146,6 +160,11 @@ export function buildCertificate(template: CertificateTemplate, issuer: Issuer):
   );
   const signature = sign('sha256', encode(body), issuer.privateKey);
   return toPem('CERTIFICATE', encode(sequence(body, algorithm, bitString(signature))));
+}
+
+function signatureAlgorithm(key: KeyObject): Element {
+  if (key.asymmetricKeyType === 'rsa') return sequence(oid(OID.rsaSha256), nothing());
+  return sequence(oid(OID.ecdsaSha256));
 }
 
 function buildExtensions(template: CertificateTemplate, issuer: Issuer): Element[] {

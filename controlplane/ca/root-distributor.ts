@@ -1,5 +1,5 @@
-// Keeps the configmap istio-ca-root-cert in every namespace: the proxies' trust anchor for xDS and the CA. Watches
-// the configmaps, so that one edited by hand is put right.
+// Keeps the configmap istio-ca-root-cert in every namespace: the proxies' trust anchor for xDS and the CA, and their
+// sign to renew when it changes. Watches the configmaps, so that one edited by hand is put right.
 import type { Clock } from '../../common/clock.ts';
 import { errorMessage } from '../../common/errors.ts';
 import { isKubeStatus } from '../../common/kube/client.ts';
@@ -26,7 +26,8 @@ export interface RootDistributorOptions {
   readonly client: KubeClient;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly rootPem: string;
+  /** The trust bundle in force. */
+  readonly rootsPem: () => string;
   readonly fieldManager: string;
   /** Namespaces by name. */
   readonly namespaces: () => ReadonlyMap<string, KubeObject>;
@@ -57,13 +58,19 @@ export class RootDistributor {
     this.#queue.add(namespace);
   }
 
+  /** Call when the trust bundle has changed. */
+  noteAll(): void {
+    for (const name of this.#options.namespaces().keys()) this.note(name);
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#queue.close(), { once: true });
     await this.#configMaps.run(signal);
   }
 
   async #reconcile(namespace: string): Promise<void> {
-    const { client, rootPem, fieldManager, namespaces, logger } = this.#options;
+    const { client, fieldManager, namespaces, logger } = this.#options;
+    const rootPem = this.#options.rootsPem();
     const owner: NamespaceObject | undefined = namespaces().get(namespace);
     if (owner === undefined || owner.status?.phase === 'Terminating') return;
     if (this.#configMaps.objects.get(`${namespace}/${NAME}`)?.data?.[KEY] === rootPem) return;

@@ -1,7 +1,8 @@
-// The CA's root in the Secret istio-ca-secret, Istio's names and keys, so that replacing Istio's control plane
-// keeps the mesh's trust. Created if absent; of two control planes that create it, one wins and both use it.
+// The CA's Secrets with Istio's names and keys, so that replacing Istio's control plane keeps the mesh's trust:
+// `cacerts` of an operator, and the self-signed root of `istio-ca-secret`. The latter is created if absent; of two
+// control planes that create it, one wins and both use it.
 import { createRoot } from '../../common/identity/ca.ts';
-import type { RootMaterial } from '../../common/identity/ca.ts';
+import type { CaMaterial, RootMaterial } from '../../common/identity/ca.ts';
 import type { Clock } from '../../common/clock.ts';
 import { MeshError } from '../../common/errors.ts';
 import { isKubeStatus } from '../../common/kube/client.ts';
@@ -12,7 +13,13 @@ const SECRET_NAME = 'istio-ca-secret';
 const CERT_KEY = 'ca-cert.pem';
 const PRIVATE_KEY = 'ca-key.pem';
 
-interface SecretObject {
+/** An operator's Secret: a signing certificate with its key, its chain, and the roots that the mesh trusts. */
+export const PLUGGED_SECRET = 'cacerts';
+const CHAIN_KEY = 'cert-chain.pem';
+const ROOTS_KEY = 'root-cert.pem';
+
+/** What is read of a Secret. */
+export interface SecretObject {
   readonly data?: Readonly<Record<string, string>>;
 }
 
@@ -25,7 +32,7 @@ export async function loadRoot(
 ): Promise<RootMaterial> {
   const ref = { kind: KINDS.secrets, namespace, name: SECRET_NAME };
   const found = await client.get<SecretObject>(ref);
-  if (found !== undefined) return materialOf(found);
+  if (found !== undefined) return materialOf(found, SECRET_NAME);
   const root = createRoot(trustDomain, clock);
   try {
     await client.create(KINDS.secrets, {
@@ -34,31 +41,43 @@ export async function loadRoot(
       data: {
         [CERT_KEY]: base64(root.certPem),
         [PRIVATE_KEY]: base64(root.keyPem),
-        'cert-chain.pem': '',
+        [CHAIN_KEY]: '',
         'key.pem': '',
-        'root-cert.pem': '',
+        [ROOTS_KEY]: '',
       },
     });
     return root;
   } catch (err) {
     if (!isKubeStatus(err, 409)) throw err;
-    return materialOf((await client.get<SecretObject>(ref)) ?? {});
+    return materialOf((await client.get<SecretObject>(ref)) ?? {}, SECRET_NAME);
   }
 }
 
-function materialOf({ data }: SecretObject): RootMaterial {
+/** What `cacerts` says. Throws `invalid_root` when a key is missing. */
+export function pluggedMaterial(secret: SecretObject): CaMaterial {
+  const { data } = secret;
+  const roots = data?.[ROOTS_KEY];
+  if (roots === undefined) {
+    throw new MeshError('invalid_root', `secret ${PLUGGED_SECRET} lacks ${ROOTS_KEY}`);
+  }
+  return {
+    ...materialOf(secret, PLUGGED_SECRET),
+    chainPem: textOf(data?.[CHAIN_KEY] ?? ''),
+    rootsPem: textOf(roots),
+  };
+}
+
+function materialOf({ data }: SecretObject, name: string): RootMaterial {
   const cert = data?.[CERT_KEY];
   const key = data?.[PRIVATE_KEY];
   if (cert === undefined || key === undefined) {
-    throw new MeshError(
-      'invalid_root',
-      `secret ${SECRET_NAME} lacks ${CERT_KEY} or ${PRIVATE_KEY}`,
-    );
+    throw new MeshError('invalid_root', `secret ${name} lacks ${CERT_KEY} or ${PRIVATE_KEY}`);
   }
-  return {
-    certPem: Buffer.from(cert, 'base64').toString('utf8'),
-    keyPem: Buffer.from(key, 'base64').toString('utf8'),
-  };
+  return { certPem: textOf(cert), keyPem: textOf(key) };
+}
+
+function textOf(base64Text: string): string {
+  return Buffer.from(base64Text, 'base64').toString('utf8');
 }
 
 function base64(text: string): string {

@@ -13,16 +13,24 @@ export function serverNames(namespace: string, domain: string): string[] {
   return [`${service}.svc`, `${service}.svc.${domain}`, service, 'istiod', 'localhost'];
 }
 
-/** Issues the certificate and renews it; returns the current one and a timer to cancel. */
+/** The certificate that is kept. */
+export interface KeptCertificate {
+  readonly tls: ServerTls;
+  /** Issues another now: the authority has changed. */
+  renew(): void;
+  close(): void;
+}
+
+/** Issues the certificate by the authority in force and renews it. */
 export function keepServerCertificate(
-  authority: CertificateAuthority,
+  authority: () => CertificateAuthority,
   dnsNames: readonly string[],
   clock: Clock,
   onRenewed: (tls: ServerTls) => void,
-): { readonly tls: ServerTls; close(): void } {
+): KeptCertificate {
   const issue = (): ServerTls => {
-    const { certPem, privateKeyPem } = authority.issueServer(dnsNames, LIFE_SEC);
-    return { certChainPem: certPem + authority.rootPem, privateKeyPem };
+    const { certPem, privateKeyPem } = authority().issueServer(dnsNames, LIFE_SEC);
+    return { certChainPem: certPem + authority().rootsPem, privateKeyPem };
   };
   let timer: Timer;
   const schedule = (): void => {
@@ -33,5 +41,5 @@ export function keepServerCertificate(
   };
   const tls = issue();
   schedule();
-  return { tls, close: () => timer.cancel() };
+  return { tls, renew: () => onRenewed(issue()), close: () => timer.cancel() };
 }

@@ -25,7 +25,8 @@ export type CallerPod = PlacedPod & {
 /** Options of {@link Discovery}. */
 export interface DiscoveryOptions {
   readonly reviewer: TokenReviewer;
-  readonly authority: CertificateAuthority;
+  /** The one in force. */
+  readonly authority: () => CertificateAuthority;
   readonly snapshots: Snapshots;
   readonly trustDomain: string;
   readonly nodeAccounts: readonly string[];
@@ -134,7 +135,7 @@ export class Discovery implements GrpcHandlers<TokenIdentity> {
       throw new MeshError('unauthenticated', 'the caller may not have this identity');
     }
     const csr = parseCsr(request.csrPem);
-    const chain = authority.issueWorkload(csr.publicKeyDer, decision.identity, request.ttlSec);
+    const chain = authority().issueWorkload(csr.publicKeyDer, decision.identity, request.ttlSec);
     counters.add('citadel_server_success_cert_issuance_count');
     logger.info({ identity: decision.identity }, 'certificate issued');
     return Promise.resolve(chain);

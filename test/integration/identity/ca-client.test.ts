@@ -114,7 +114,7 @@ describe('certificates from a ca', () => {
     assert.equal(identity, ID);
     assert.equal(splitPem(certChainPem).length, 1);
     assert.match(privateKeyPem, /BEGIN PRIVATE KEY/);
-    assert.equal(rootsPem, authority.rootPem);
+    assert.equal(rootsPem, authority.rootsPem);
     assert.deepEqual(ca.requests, [{ impersonated: ID, ttlSec: TTL_SEC }]);
   });
 
@@ -124,7 +124,7 @@ describe('certificates from a ca', () => {
     const second = new CertificateAuthority(createRoot('second', systemClock), clock);
     ca.sign = (csrPem, ttlSec) => {
       const [leaf = ''] = issue(second)(csrPem, ttlSec);
-      return [leaf, second.rootPem + authority.rootPem];
+      return [leaf, second.rootsPem + authority.rootsPem];
     };
     await clock.advance(11 * HOUR_MS);
     assert.equal(issued.length, 1);

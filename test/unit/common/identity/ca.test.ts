@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { systemClock } from '../../../../common/clock.ts';
 import type { Clock } from '../../../../common/clock.ts';
 import { CertificateAuthority, createRoot } from '../../../../common/identity/ca.ts';
+import type { CaMaterial } from '../../../../common/identity/ca.ts';
 import { buildCsr, generateKeyPair, parseCsr } from '../../../../common/identity/csr.ts';
 import { readCertificate, splitPem } from '../../../../common/identity/x509.ts';
 
@@ -147,5 +148,75 @@ describe('certificate authority', () => {
     assert.equal(fields.notAfterMs - fields.notBeforeMs, 3 * 86_400_000);
     assert.equal(splitPem(pem + root.certPem).length, 2);
     assert.throws(() => readCertificate('nothing'), { code: 'invalid_certificate' });
+  });
+});
+
+/** A root and an RSA intermediate below it as an operator's tools make them. */
+function plugIn(name: string, keyArgs: readonly string[]): CaMaterial {
+  const path = (suffix: string): string => join(dir, `${name}-${suffix}`);
+  const text = (suffix: string): string => readFileSync(path(suffix), 'utf8');
+  const request = ['req', '-nodes', '-sha256', '-subj', `/O=${name}`, '-newkey', ...keyArgs];
+  const usage = ['-x509', '-addext', 'keyUsage=critical,keyCertSign'];
+  openssl(...request, ...usage, '-keyout', path('root.key'), '-out', path('root.pem'));
+  openssl(...request, '-subj', `/CN=${name} ca`, '-keyout', path('ca.key'), '-out', path('ca.csr'));
+  const extensions = 'basicConstraints=critical,CA:true,pathlen:0\nsubjectKeyIdentifier=hash\n';
+  writeFileSync(path('ext'), `${extensions}authorityKeyIdentifier=keyid\nkeyUsage=keyCertSign\n`);
+  const signing = ['-CA', path('root.pem'), '-CAkey', path('root.key'), '-CAcreateserial'];
+  const rest = ['-extfile', path('ext'), '-days', '30', '-sha256', '-out', path('ca.pem')];
+  openssl('x509', '-req', '-in', path('ca.csr'), ...signing, ...rest);
+  return {
+    certPem: text('ca.pem'),
+    keyPem: text('ca.key'),
+    chainPem: text('ca.pem') + text('root.pem'),
+    rootsPem: text('root.pem'),
+  };
+}
+
+describe('a plugged-in certificate authority', () => {
+  const rsa = plugIn('rsa', ['rsa:2048']);
+  const ec = plugIn('ec', ['ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']);
+
+  for (const [name, material] of [
+    ['rsa', rsa],
+    ['ecdsa', ec],
+  ] as const) {
+    it(`issues by an intermediate of an ${name} key what openssl verifies by the root alone`, () => {
+      const authority = new CertificateAuthority(material, systemClock);
+      const chain = authority.issueWorkload(csr.publicKeyDer, ID, 60 * 86_400);
+      assert.equal(chain.length, 3);
+      const [leaf = '', intermediate = '', roots = ''] = chain;
+      const out = openssl(
+        ...['verify', '-x509_strict', '-purpose', 'sslserver', '-CAfile', file('r.pem', roots)],
+        ...['-untrusted', file('i.pem', intermediate), file('l.pem', leaf)],
+      );
+      assert.match(out, /OK/);
+      // Its issuers end before it would.
+      assert.ok(readCertificate(leaf).notAfterMs <= Date.now() + 30 * 86_400_000);
+      const server = authority.issueServer(['istiod'], 60);
+      assert.equal(splitPem(server.certPem).length, 2);
+    });
+  }
+
+  it('hands out every root of the bundle, that of the signer first', () => {
+    const both = `${rsa.rootsPem ?? ''}${ec.rootsPem ?? ''}`;
+    const roots = (material: CaMaterial): string =>
+      new CertificateAuthority({ ...material, rootsPem: both }, systemClock).rootsPem;
+    assert.equal(roots(rsa), `${rsa.rootsPem ?? ''}${ec.rootsPem ?? ''}`);
+    assert.equal(roots(ec), `${ec.rootsPem ?? ''}${rsa.rootsPem ?? ''}`);
+    // The self-signed root of before, with the next one beside it.
+    const next = new CertificateAuthority({ ...root, rootsPem: root.certPem + both }, systemClock);
+    assert.equal(splitPem(next.rootsPem).length, 3);
+    assert.equal(next.issueWorkload(csr.publicKeyDer, ID, 60).length, 2);
+  });
+
+  it('refuses a bundle that the signer does not lead to, and one with a leaf in it', () => {
+    const [leaf = ''] = ca.issueWorkload(csr.publicKeyDer, ID, 60);
+    for (const bad of [
+      { ...ec, rootsPem: rsa.rootsPem ?? '' },
+      { ...ec, rootsPem: `${ec.rootsPem ?? ''}${leaf}` },
+      { ...ec, rootsPem: '' },
+    ]) {
+      assert.throws(() => new CertificateAuthority(bad, systemClock), { code: 'invalid_root' });
+    }
   });
 });

@@ -1,0 +1,160 @@
+// What the control plane's CA signs with, followed in Secrets of a real API server: self-signed, plugged in, rotated,
+// spoilt, removed; and the root certificate in every namespace.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { systemClock } from '../../../common/clock.ts';
+import { createRoot } from '../../../common/identity/ca.ts';
+import type { RootMaterial } from '../../../common/identity/ca.ts';
+import { KubeClient } from '../../../common/kube/client.ts';
+import { loadConnection } from '../../../common/kube/connection.ts';
+import { KINDS } from '../../../common/kube/resource.ts';
+import type { KubeObject } from '../../../common/kube/resource.ts';
+import { AuthoritySource } from '../../../controlplane/ca/authority-source.ts';
+import { RootDistributor } from '../../../controlplane/ca/root-distributor.ts';
+import { quietLogger } from '../../support/quiet-logger.ts';
+
+const NAMESPACE = 'istio-system';
+const dir = mkdtempSync(join(tmpdir(), 'ambient-plugged-'));
+const stop = new AbortController();
+let api: ChildProcess;
+let kube: KubeClient;
+let source: AuthoritySource;
+let distributor: RootDistributor;
+let changes = 0;
+const next = createRoot('next', systemClock);
+
+const options = {
+  clock: systemClock,
+  logger: quietLogger(),
+  namespace: NAMESPACE,
+  trustDomain: 'cluster.local',
+};
+
+async function until(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while (!(await check())) {
+    assert.ok(Date.now() < deadline, `not in time: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** What `kubectl create secret generic cacerts --from-file=...` and `kubectl apply` do. */
+async function plugIn(signer: RootMaterial, roots: readonly RootMaterial[]): Promise<void> {
+  const base64 = (text: string): string => Buffer.from(text).toString('base64');
+  const secret = {
+    metadata: { name: 'cacerts', namespace: NAMESPACE },
+    data: {
+      'ca-cert.pem': base64(signer.certPem),
+      'ca-key.pem': base64(signer.keyPem),
+      'cert-chain.pem': base64(signer.certPem),
+      'root-cert.pem': base64(roots.map(({ certPem }) => certPem).join('')),
+    },
+  };
+  await kube.apply(KINDS.secrets, secret as KubeObject, 'operator');
+}
+
+async function selfSigned(): Promise<RootMaterial> {
+  const ref = { kind: KINDS.secrets, namespace: NAMESPACE, name: 'istio-ca-secret' };
+  const secret = await kube.get<{ data: Record<string, string> }>(ref);
+  const text = (key: string): string =>
+    Buffer.from(secret?.data[key] ?? '', 'base64').toString('utf8');
+  return { certPem: text('ca-cert.pem'), keyPem: text('ca-key.pem') };
+}
+
+/** The configmap of a namespace. */
+async function distributed(namespace: string): Promise<string> {
+  const ref = { kind: KINDS.configMaps, namespace, name: 'istio-ca-root-cert' };
+  const found = await kube.get<{ data: Record<string, string> }>(ref);
+  return found?.data['root-cert.pem'] ?? '';
+}
+
+async function inForce(what: string, roots: readonly RootMaterial[]): Promise<void> {
+  const bundle = roots.map(({ certPem }) => certPem).join('');
+  await until(what, () => source.current.rootsPem === bundle);
+  for (const namespace of [NAMESPACE, 'shop']) {
+    await until(`${what} in ${namespace}`, async () => (await distributed(namespace)) === bundle);
+  }
+}
+
+before(async () => {
+  const kubeconfig = join(dir, 'kubeconfig');
+  const args = ['--data', join(dir, 'api'), '--listen', '127.0.0.1:0'];
+  api = spawn(
+    process.execPath,
+    ['local/apiserver/main.ts', ...args, '--kubeconfig-out', kubeconfig],
+    { env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  let output = '';
+  api.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  await until('the api server', () => output.includes('"ready"'));
+  kube = new KubeClient(await loadConnection({ kubeconfig }));
+  const namespaces = new Map<string, KubeObject>();
+  for (const name of [NAMESPACE, 'shop']) {
+    namespaces.set(name, await kube.create(KINDS.namespaces, { metadata: { name } }));
+  }
+  const onChange = (): void => {
+    changes++;
+    distributor.noteAll();
+  };
+  source = await AuthoritySource.open({ ...options, client: kube, onChange });
+  distributor = new RootDistributor({
+    ...options,
+    client: kube,
+    rootsPem: () => source.current.rootsPem,
+    fieldManager: 'test',
+    namespaces: () => namespaces,
+  });
+  distributor.noteAll();
+  void distributor.run(stop.signal);
+  void source.run(stop.signal);
+});
+
+after(async () => {
+  stop.abort();
+  kube.close();
+  api.kill('SIGTERM');
+  await once(api, 'exit');
+  rmSync(dir, { recursive: true, force: true });
+});
+
+describe('the signer and the roots of the mesh', () => {
+  it('are a self-signed root until others are plugged in', async () => {
+    await inForce('the self-signed root', [await selfSigned()]);
+  });
+
+  it('follow the secret cacerts: both roots, then the new signer, then the new root only', async () => {
+    const old = await selfSigned();
+    await plugIn(old, [old, next]);
+    await inForce('both roots', [old, next]);
+    await plugIn(next, [old, next]);
+    // The signer's comes first: a change of the signer alone shows in what the proxies watch.
+    await inForce('the new signer', [next, old]);
+    await plugIn(next, [next]);
+    await inForce('the new root only', [next]);
+    assert.equal(changes, 3);
+  });
+
+  it('stay when the secret is not usable, or is removed', async () => {
+    const other = createRoot('other', systemClock);
+    await plugIn({ certPem: other.certPem, keyPem: next.keyPem }, [next, other]);
+    await plugIn(next, [other]);
+    await kube.json({ method: 'DELETE', path: `/api/v1/namespaces/${NAMESPACE}/secrets/cacerts` });
+    await plugIn(next, [next, other]);
+    await inForce('what is usable again', [next, other]);
+    assert.equal(changes, 4);
+  });
+
+  it('a control plane that starts uses what is plugged in, and none that is spoilt', async () => {
+    const open = (): Promise<AuthoritySource> =>
+      AuthoritySource.open({ ...options, client: kube, onChange: () => undefined });
+    assert.equal((await open()).current.rootsPem, source.current.rootsPem);
+    await plugIn(createRoot('stranger', systemClock), [next]);
+    await assert.rejects(open(), { code: 'invalid_root' });
+  });
+});
