@@ -56,7 +56,7 @@ async function plugIn(signer: RootMaterial, roots: readonly RootMaterial[]): Pro
       'root-cert.pem': base64(roots.map(({ certPem }) => certPem).join('')),
     },
   };
-  await kube.apply(KINDS.secrets, secret as KubeObject, 'operator');
+  await kube.apply(KINDS.secrets, secret, 'operator');
 }
 
 async function selfSigned(): Promise<RootMaterial> {
