@@ -1,11 +1,9 @@
 // What the start needs of the Kubernetes API: apply manifests in order, read pods and workloads, wait.
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
 import { sleep, systemClock } from '../common/clock.ts';
 import { MeshError } from '../common/errors.ts';
 import { isKubeStatus, KubeClient, type KubeList } from '../common/kube/client.ts';
 import { loadConnection } from '../common/kube/connection.ts';
+import { readManifest } from '../common/kube/manifest.ts';
 import {
   KINDS,
   collectionPath,
@@ -53,20 +51,9 @@ export interface Workload extends KubeObject {
   };
 }
 
-/** The objects of a file, or of all YAML files below a folder, in the order of their names. */
+/** The objects of a file, or of all files below a folder, in the order of their names. */
 export function readManifests(path: string): KubeObject[] {
-  if (statSync(path).isDirectory()) {
-    return readdirSync(path)
-      .filter((name) => name !== 'kustomization.yaml')
-      .toSorted()
-      .filter((name) => /\.ya?ml$/.test(name) || statSync(join(path, name)).isDirectory())
-      .flatMap((name) => readManifests(join(path, name)));
-  }
-  const documents = parseAllDocuments(readFileSync(path, 'utf8'));
-  if (!Array.isArray(documents)) return [];
-  return documents
-    .map((document) => document.toJS() as KubeObject | null)
-    .filter((object) => object !== null);
+  return readManifest(path, true).map(({ object }) => object);
 }
 
 /** Whether all replicas of a Deployment or DaemonSet are ready. */

@@ -1,5 +1,10 @@
 // What the control thread and the data thread tell each other. Plain data only. The control thread wakes the
 // reactor after each message. Requests carry `seq`; the data thread answers each with `done` of the same `seq`.
+import type {
+  ConnectionSort,
+  ConnectionsAnswer,
+  LiveConnection,
+} from '../common/admin/connections.ts';
 import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
 import type { Policy } from '../common/policy/model.ts';
 import type { CpuProfileRequest, HeapProfileAction } from '../common/telemetry/profiler.ts';
@@ -80,27 +85,10 @@ export type DataRequest =
     };
 
 /** Tracked connections of a pod, for the admin dump. */
-export interface ConnectionDump {
-  readonly src: string;
-  readonly originalDst: string | null;
-  readonly actualDst: string;
-  readonly protocol: 'TCP' | 'HBONE' | 'DOUBLEHBONE' | 'NODE_LOCAL';
-}
+export type ConnectionDump = Pick<LiveConnection, 'src' | 'originalDst' | 'actualDst' | 'protocol'>;
 
-/** A live connection as `/connections` shows it. Undefined is unknown. */
-export interface ConnectionDetails extends ConnectionDump {
-  readonly direction: 'inbound' | 'outbound';
-  /** `namespace/name`, as for `destination`. */
-  readonly source: string | undefined;
-  readonly destination: string | undefined;
-  readonly service: string | undefined;
-  readonly sourceIdentity: string | undefined;
-  readonly destinationIdentity: string | undefined;
-  /** Client to server. */
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  readonly ageMs: number;
-}
+/** A live connection, without the pod it belongs to. */
+export type ConnectionDetails = Omit<LiveConnection, 'pod' | 'uid'>;
 
 /** Which connections are wanted. */
 export interface ConnectionQuery {
@@ -111,44 +99,8 @@ export interface ConnectionQuery {
   readonly pod: string | undefined;
 }
 
-export const CONNECTION_SORTS = ['bytes', 'age', 'rate'] as const;
-export type ConnectionSort = (typeof CONNECTION_SORTS)[number];
-
-/** What a pod uses of this proxy. */
-export interface PodUse {
-  readonly uid: string;
-  readonly name: string;
-  readonly namespace: string;
-  readonly serviceAccount: string;
-  /** Live connections. */
-  readonly inbound: number;
-  readonly outbound: number;
-  /** Since the pod joined, as the bytes are. */
-  readonly openedTotal: number;
-  /** Refused by a limit of the pod. */
-  readonly limitedTotal: number;
-  /** TLS handshakes in progress, and since the pod joined. */
-  readonly handshakes: number;
-  readonly handshakesTotal: number;
-  readonly tunnels: number;
-  readonly waiting: number;
-  /** Estimates from the counts: nothing is measured for each pod on the way. */
-  readonly cpuMs: number;
-  readonly memoryBytes: number;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-}
-
-/** The answer to {@link ConnectionQuery}. */
-export interface ConnectionReport {
-  readonly pods: readonly PodUse[];
-  readonly connections: readonly (ConnectionDetails & {
-    readonly pod: string;
-    readonly uid: string;
-  })[];
-  /** Of all that were asked for, shown or not. */
-  readonly connectionCount: number;
-}
+/** The answer to {@link ConnectionQuery}; the count is of all that were asked for, shown or not. */
+export type ConnectionReport = Pick<ConnectionsAnswer, 'pods' | 'connections' | 'connectionCount'>;
 
 export interface PodDump {
   readonly uid: string;

@@ -5,7 +5,7 @@ import { errorMessage } from '../../common/errors.ts';
 import { isKubeStatus, KubeError, type KubeClient } from '../../common/kube/client.ts';
 import type { KubeObject } from '../../common/kube/resource.ts';
 import { clusterCommand, withCluster, type Cluster, type GlobalOptions } from '../context.ts';
-import { readManifest, type ManifestObject } from '../manifest.ts';
+import { readManifest, type ManifestObject } from '../../common/kube/manifest.ts';
 import { print } from '../output.ts';
 import { displayName, resourcePath, ResourceMapper } from '../resource-mapping.ts';
 
@@ -77,7 +77,7 @@ export function applyCommand(): Command {
     .requiredOption('-f, --filename <path...>', 'file, folder, or -')
     .option('--force', 'take over fields that another manager owns', false)
     .action(async (options: ApplyOptions) => {
-      const objects = options.filename.flatMap(readManifest);
+      const objects = options.filename.flatMap((path) => readManifest(path));
       await withCluster(options, async (cluster) => {
         if ((await applyAll(cluster, objects, options)) > 0) process.exitCode = 1;
       });

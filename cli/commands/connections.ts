@@ -1,5 +1,10 @@
 // connections: the live connections of all node proxies with bytes and age; --top: which pods use what.
 import type { Command } from 'commander';
+import {
+  CONNECTION_SORTS,
+  type ConnectionsAnswer,
+  type LiveConnection,
+} from '../../common/admin/connections.ts';
 import { MeshError } from '../../common/errors.ts';
 import { clusterCommand, outputOption, withCluster, type GlobalOptions } from '../context.ts';
 import { formatBytes, formatDuration, formatTable, formatValue, print } from '../output.ts';
@@ -8,48 +13,11 @@ import { listZtunnels } from './ztunnel-config.ts';
 
 const DEFAULT_LIMIT = 50;
 const MAX_LIMIT = 10_000;
-const SORTS = ['bytes', 'age', 'rate'];
-
-/** A node proxy's answer. What it does not measure is missing. */
-export interface ConnectionReport {
-  readonly pods: readonly PodUse[];
-  readonly connections: readonly LiveConnection[];
-  readonly connectionCount: number;
-}
-
-interface PodUse {
-  readonly name: string;
-  readonly namespace: string;
-  readonly inbound: number;
-  readonly outbound: number;
-  readonly openedTotal: number;
-  readonly refusedTotal?: number;
-  readonly handshakesTotal?: number;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  readonly cpuMs?: number;
-  readonly memoryBytes?: number;
-}
-
-interface LiveConnection {
-  readonly pod: string;
-  readonly direction: string;
-  readonly src: string;
-  readonly originalDst: string | null;
-  readonly actualDst: string;
-  readonly protocol: string;
-  readonly source: string | null;
-  readonly destination: string | null;
-  readonly service: string | null;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  readonly ageMs: number;
-}
 
 /** A report and the node it is of. */
 export interface NodeReport {
   readonly node: string;
-  readonly report: ConnectionReport;
+  readonly report: ConnectionsAnswer;
 }
 
 interface ConnectionsOptions extends GlobalOptions {
@@ -98,7 +66,6 @@ export function connectionRows(
 
 /** Rows of what pods use, those with most connections first. */
 export function useRows(reports: readonly NodeReport[], limit: number): string[][] {
-  const shown = (value: number | undefined): string => (value === undefined ? '-' : String(value));
   return reports
     .flatMap(({ node, report }) => report.pods.map((pod) => ({ node, pod })))
     .toSorted((a, b) => b.pod.inbound + b.pod.outbound - a.pod.inbound - a.pod.outbound)
@@ -109,16 +76,16 @@ export function useRows(reports: readonly NodeReport[], limit: number): string[]
       String(pod.inbound),
       String(pod.outbound),
       String(pod.openedTotal),
-      shown(pod.refusedTotal),
-      shown(pod.handshakesTotal),
+      String(pod.limitedTotal),
+      String(pod.handshakesTotal),
       formatBytes(pod.bytesReceived),
       formatBytes(pod.bytesSent),
-      pod.cpuMs === undefined ? '-' : formatDuration(pod.cpuMs),
-      pod.memoryBytes === undefined ? '-' : formatBytes(pod.memoryBytes),
+      formatDuration(pod.cpuMs),
+      formatBytes(pod.memoryBytes),
     ]);
 }
 
-function ofNamespace(report: ConnectionReport, namespace: string | undefined): ConnectionReport {
+function ofNamespace(report: ConnectionsAnswer, namespace: string | undefined): ConnectionsAnswer {
   if (namespace === undefined) return report;
   const connections = report.connections.filter(({ pod }) => pod.startsWith(`${namespace}/`));
   const pods = report.pods.filter((pod) => pod.namespace === namespace);
@@ -136,7 +103,7 @@ async function fetchReports(options: ConnectionsOptions, limit: number): Promise
       proxies.map(async (pod) => ({
         node: pod.spec?.nodeName ?? '',
         report: ofNamespace(
-          JSON.parse(await fetchInPod(cluster, pod, { url })) as ConnectionReport,
+          JSON.parse(await fetchInPod(cluster, pod, { url })) as ConnectionsAnswer,
           options.namespace,
         ),
       })),
@@ -148,8 +115,8 @@ async function showConnections(options: ConnectionsOptions): Promise<void> {
   const limit = Number(options.limit);
   if (!(Number.isInteger(limit) && limit > 0 && limit <= MAX_LIMIT))
     throw new MeshError('usage', `--limit must be a number from 1 to ${MAX_LIMIT}`);
-  if (!SORTS.includes(options.sort))
-    throw new MeshError('usage', `--sort must be one of ${SORTS.join(', ')}`);
+  if (!CONNECTION_SORTS.some((one) => one === options.sort))
+    throw new MeshError('usage', `--sort must be one of ${CONNECTION_SORTS.join(', ')}`);
   const reports = await fetchReports(options, limit);
   if (options.output !== undefined) {
     print(formatValue(reports, options.output));
@@ -168,7 +135,7 @@ export function connectionsCommand(): Command {
     .option('--top', 'the pods instead, those with most connections first', false)
     .option('--node <node>', 'only at the node proxy of this node')
     .option('--limit <rows>', `how many rows, up to ${MAX_LIMIT}`, String(DEFAULT_LIMIT))
-    .option('--sort <order>', `what comes first: ${SORTS.join(', ')}`, 'bytes')
+    .option('--sort <order>', `what comes first: ${CONNECTION_SORTS.join(', ')}`, 'bytes')
     .addOption(outputOption(['json', 'yaml']))
     .action(showConnections);
 }

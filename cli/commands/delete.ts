@@ -5,7 +5,7 @@ import { MeshError } from '../../common/errors.ts';
 import { isKubeStatus, type KubeClient, type KubeList } from '../../common/kube/client.ts';
 import type { KubeObject } from '../../common/kube/resource.ts';
 import { clusterCommand, withCluster, type Cluster, type GlobalOptions } from '../context.ts';
-import { readManifest } from '../manifest.ts';
+import { readManifest } from '../../common/kube/manifest.ts';
 import { print } from '../output.ts';
 import { displayName, resourcePath, ResourceMapper, type ServedKind } from '../resource-mapping.ts';
 
@@ -33,7 +33,7 @@ async function targets(
 ): Promise<Target[]> {
   if (options.filename !== undefined) {
     return options.filename
-      .flatMap(readManifest)
+      .flatMap((path) => readManifest(path))
       .reverse()
       .map(({ object }) => ({
         kind: mapper.ofObject(object.apiVersion ?? '', object.kind ?? ''),

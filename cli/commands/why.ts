@@ -1,6 +1,7 @@
 // why SRC DST: what the node proxy would do with a connection, step by step, without making it.
 import type { Command } from 'commander';
 import { isIP } from 'node:net';
+import type { Explanation } from '../../common/admin/explanation.ts';
 import { MeshError } from '../../common/errors.ts';
 import { isKubeStatus } from '../../common/kube/client.ts';
 import {
@@ -13,34 +14,6 @@ import {
 import { formatTable, formatValue, print } from '../output.ts';
 import { fetchInPod, findPod } from '../pods.ts';
 import { listZtunnels } from './ztunnel-config.ts';
-
-/** The node proxy's answer. */
-export interface Explanation {
-  readonly src: string;
-  readonly dst: string;
-  readonly isAllowed: boolean;
-  readonly reason: string | null;
-  readonly summary: string;
-  readonly steps: readonly {
-    readonly step: string;
-    readonly outcome: string;
-    readonly detail: string;
-  }[];
-  readonly candidates: readonly {
-    readonly workload: string;
-    readonly isEligible: boolean;
-    readonly isChosen: boolean;
-    readonly detail: string;
-  }[];
-  readonly policies: readonly {
-    readonly policy: string;
-    readonly action: string;
-    readonly isMatch: boolean;
-    readonly isDryRun: boolean;
-    readonly isDeciding: boolean;
-    readonly detail: string;
-  }[];
-}
 
 interface WhyOptions extends GlobalOptions {
   readonly output?: 'json' | 'yaml';

@@ -1,9 +1,7 @@
 // YAML manifests as the compiler's input, as if a cluster ran them: each Deployment is one pod, each Service gets an
 // address, each Gateway of a waypoint class is ready.
-import { readFileSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
 import type { CompileInput, ConfigObject, Pod, Service } from '../../common/compile/types.ts';
+import { readManifest } from '../../common/kube/manifest.ts';
 import { MESH, makePod } from './kube-objects.ts';
 
 interface Manifest extends ConfigObject {
@@ -29,20 +27,12 @@ const FIELDS: Readonly<Record<string, ConfigField>> = {
   'HTTPRoute gateway.networking.k8s.io': 'httpRoutes',
 };
 
-/** All objects in a file, or in every YAML file below a folder. */
+/** All objects in a file, or in every file below a folder. */
 export function readManifests(path: string, namespace = 'default'): ConfigObject[] {
-  if (statSync(path).isDirectory()) {
-    return readdirSync(path)
-      .sort()
-      .flatMap((name) => readManifests(join(path, name), namespace));
-  }
-  if (!/\.ya?ml$/.test(path)) return [];
-  return parseAllDocuments(readFileSync(path, 'utf8'))
-    .map((document) => document.toJS() as Manifest | null)
-    .filter((object) => object?.kind !== undefined && object.kind !== 'Kustomization')
-    .flatMap((object) =>
-      object === null ? [] : [{ ...object, metadata: { namespace, ...object.metadata } }],
-    );
+  return readManifest(path, true).map(({ object }) => {
+    const manifest = object as Manifest;
+    return { ...manifest, metadata: { namespace, ...manifest.metadata } };
+  });
 }
 
 /** The compiler's input for a set of objects. */

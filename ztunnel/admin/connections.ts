@@ -1,9 +1,10 @@
 // GET /connections: the live connections with bytes and age, and what each pod uses. `?top=` cuts, `?sort=` orders by
 // bytes, age or rate, `?pod=namespace/name` narrows.
+import { CONNECTION_SORTS } from '../../common/admin/connections.ts';
+import type { ConnectionsAnswer } from '../../common/admin/connections.ts';
 import type { AdminRoute } from '../../common/telemetry/proxy-endpoints.ts';
 import type { EndpointAnswer } from '../../common/telemetry/http-endpoint.ts';
 import type { DataThread } from '../data-handle.ts';
-import { CONNECTION_SORTS } from '../messages.ts';
 import type { ConnectionQuery } from '../messages.ts';
 
 const DEFAULT_TOP = 1000;
@@ -36,20 +37,13 @@ export function connectionsRoute(
       if (typeof query === 'string') return { status: 400, body: `${query}\n` };
       const { report } = await data.request({ kind: 'connections', ...query });
       const { pods = [], connections = [], connectionCount = 0 } = report ?? {};
-      const body = {
+      const body: ConnectionsAnswer = {
         now: new Date().toISOString(),
         isDraining: isDraining(),
         pods,
         connectionCount,
         omitted: connectionCount - connections.length,
-        connections: connections.map((one) => ({
-          ...one,
-          source: one.source ?? null,
-          destination: one.destination ?? null,
-          service: one.service ?? null,
-          sourceIdentity: one.sourceIdentity ?? null,
-          destinationIdentity: one.destinationIdentity ?? null,
-        })),
+        connections,
       };
       return { type: 'application/json', body: `${JSON.stringify(body, undefined, 2)}\n` };
     },

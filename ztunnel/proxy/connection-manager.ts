@@ -96,14 +96,21 @@ function detailsOf(
     direction,
     source:
       source === undefined
-        ? baggage && `${baggage.namespace ?? ''}/${baggage.workloadName ?? ''}`
-        : `${source.namespace}/${source.name}`,
-    destination: destination && `${destination.namespace}/${destination.name}`,
-    service: service?.hostname,
-    sourceIdentity: parties.sourceIdentity,
-    destinationIdentity: parties.destinationIdentity,
+        ? nameOf(baggage && { namespace: baggage.namespace, name: baggage.workloadName })
+        : nameOf(source),
+    destination: nameOf(destination),
+    service: service?.hostname ?? null,
+    sourceIdentity: parties.sourceIdentity ?? null,
+    destinationIdentity: parties.destinationIdentity ?? null,
     bytesReceived: record.received,
     bytesSent: record.sent,
     ageMs: Math.max(0, nowMs - startedMs),
   };
+}
+
+/** `namespace/name`; null is unknown. */
+function nameOf(
+  who: { readonly namespace?: string | undefined; readonly name?: string | undefined } | undefined,
+): string | null {
+  return who === undefined ? null : `${who.namespace ?? ''}/${who.name ?? ''}`;
 }

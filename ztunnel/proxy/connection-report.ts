@@ -1,6 +1,7 @@
 // Who uses what, on request: live connections with bytes and age, and what each pod has used. Pure but for reading the
 // pods; bounded, because a node may hold very many connections.
-import type { ConnectionDetails, ConnectionQuery, ConnectionReport, PodUse } from '../messages.ts';
+import type { LiveConnection, PodUse } from '../../common/admin/connections.ts';
+import type { ConnectionDetails, ConnectionQuery, ConnectionReport } from '../messages.ts';
 import type { ConnectionManager } from './connection-manager.ts';
 import type { LocalWorkload } from './local-workload.ts';
 
@@ -31,8 +32,6 @@ const TUNNEL_BYTES = 65_536;
 const CONNECTION_MS = 0.15;
 const HANDSHAKE_MS = 0.8;
 const MS_PER_BYTE = 1e3 / 4e8;
-
-type Entry = ConnectionReport['connections'][number];
 
 const bytesOf = ({ bytesReceived, bytesSent }: ConnectionDetails): number =>
   bytesReceived + bytesSent;
@@ -95,7 +94,7 @@ function useOf({ uid, local: { pod }, connections, use }: ReportedPod): PodUse {
 class TopEntries {
   readonly #limit: number;
   readonly #rank: (details: ConnectionDetails) => number;
-  #entries: Entry[] = [];
+  #entries: LiveConnection[] = [];
   count = 0;
 
   constructor(limit: number, rank: (details: ConnectionDetails) => number) {
@@ -103,13 +102,13 @@ class TopEntries {
     this.#rank = rank;
   }
 
-  add(entry: Entry): void {
+  add(entry: LiveConnection): void {
     this.count++;
     this.#entries.push(entry);
     if (this.#entries.length >= 2 * this.#limit + 64) this.#entries = this.sorted();
   }
 
-  sorted(): Entry[] {
+  sorted(): LiveConnection[] {
     return this.#entries.toSorted((a, b) => this.#rank(b) - this.#rank(a)).slice(0, this.#limit);
   }
 }

@@ -6,7 +6,7 @@ import { loggingPath } from '../../../cli/commands/proxy.ts';
 import { summarizeNamespaces } from '../../../cli/commands/status.ts';
 import { buildWaypoint, listRows } from '../../../cli/commands/waypoint.ts';
 import { connectionEdges, requestEdges } from '../../../cli/traffic.ts';
-import { parseManifest } from '../../../cli/manifest.ts';
+import { parseManifest } from '../../../common/kube/manifest.ts';
 import { formatAge, formatBytes, formatTable } from '../../../cli/output.ts';
 import { parseSamples } from '../../../common/telemetry/samples.ts';
 

@@ -1,26 +1,30 @@
 // What `connections` and `why` show, from answers as the node proxies give them.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { LiveConnection, PodUse } from '../../../common/admin/connections.ts';
 import { connectionRows, useRows, type NodeReport } from '../../../cli/commands/connections.ts';
 import { describeExplanation, expandDestination } from '../../../cli/commands/why.ts';
 
-const connection = {
-  ...{ pod: 'shop/a', direction: 'outbound', src: '10.0.0.1:1', originalDst: '10.96.0.1:80' },
-  ...{ actualDst: '10.0.0.2:15008', protocol: 'HBONE', source: 'shop/a', destination: null },
-  ...{ service: null, bytesReceived: 10, bytesSent: 2048, ageMs: 61_000 },
+const connection: LiveConnection = {
+  ...{ pod: 'shop/a', uid: 'u1', src: '10.0.0.1:1', originalDst: '10.96.0.1:80' },
+  ...{ direction: 'outbound', protocol: 'HBONE', actualDst: '10.0.0.2:15008', source: 'shop/a' },
+  ...{ destination: null, service: null, sourceIdentity: null, destinationIdentity: null },
+  ...{ bytesReceived: 10, bytesSent: 2048, ageMs: 61_000 },
 };
-const pod = {
-  ...{ name: 'a', namespace: 'shop', inbound: 1, outbound: 1, openedTotal: 9 },
-  ...{ bytesReceived: 1, bytesSent: 2 },
+const pod: PodUse = {
+  ...{ uid: 'u1', name: 'a', namespace: 'shop', serviceAccount: 'a', inbound: 1, outbound: 1 },
+  ...{ openedTotal: 9, limitedTotal: 0, handshakes: 0, handshakesTotal: 2, tunnels: 0, waiting: 0 },
+  ...{ bytesReceived: 1, bytesSent: 2, cpuMs: 4000, memoryBytes: 2048 },
 };
+const answer = { now: '2026-11-23T00:00:00Z', isDraining: false, connectionCount: 1, omitted: 0 };
 const REPORTS: NodeReport[] = [
-  { node: 'n1', report: { pods: [pod], connections: [connection], connectionCount: 1 } },
+  { node: 'n1', report: { ...answer, pods: [pod], connections: [connection] } },
   {
     node: 'n2',
     report: {
-      pods: [{ ...pod, name: 'b', outbound: 5, refusedTotal: 3, cpuMs: 4000 }],
+      ...answer,
+      pods: [{ ...pod, name: 'b', outbound: 5, limitedTotal: 3 }],
       connections: [{ ...connection, pod: 'shop/b', bytesSent: 4096, ageMs: 1000 }],
-      connectionCount: 1,
     },
   },
 ];
@@ -38,11 +42,11 @@ describe('connections', () => {
     assert.equal(connectionRows(REPORTS, 'age', 1)[0]?.[0], 'shop/a');
   });
 
-  it('orders pods by their connections; what is not measured is a dash', () => {
+  it('orders pods by their connections, with what they use', () => {
     const [first, second] = useRows(REPORTS, 10);
-    assert.deepEqual(first?.slice(0, 7), ['shop/b', 'n2', '1', '5', '9', '3', '-']);
-    assert.deepEqual(first.slice(7), ['1 B', '2 B', '4s', '-']);
-    assert.deepEqual(second?.slice(0, 6), ['shop/a', 'n1', '1', '1', '9', '-']);
+    assert.deepEqual(first?.slice(0, 7), ['shop/b', 'n2', '1', '5', '9', '3', '2']);
+    assert.deepEqual(first.slice(7), ['1 B', '2 B', '4s', '2.0 KiB']);
+    assert.deepEqual(second?.slice(0, 6), ['shop/a', 'n1', '1', '1', '9', '0']);
   });
 });
 
@@ -58,11 +62,15 @@ describe('why', () => {
     const text = describeExplanation({
       ...{ src: 'a', dst: 'b', isAllowed: false, reason: 'policy_denied', summary: 'no' },
       steps: [{ step: 'policy', outcome: 'refuse', detail: 'denied' }],
-      candidates: [{ workload: 'shop/a', isEligible: true, isChosen: false, detail: 'far' }],
+      source: null,
+      decision: null,
+      candidates: [
+        { workload: 'shop/a', uid: 'u', isEligible: true, isChosen: false, detail: 'far' },
+      ],
       policies: [
         {
           ...{ policy: 'shop/p', action: 'DENY', isMatch: true, isDryRun: true },
-          ...{ isDeciding: false, detail: 'rule 0' },
+          ...{ isDeciding: false, detail: 'rule 0', scope: 'NAMESPACE', rule: 0 },
         },
       ],
     });

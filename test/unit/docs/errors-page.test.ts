@@ -61,7 +61,14 @@ describe('docs/errors.md', () => {
   });
 
   it('has every code of control plane, node agent and command line', () => {
-    const kube = ['kube_config', 'kube_api', 'invalid_config', 'unreachable', 'exec'];
+    const kube = [
+      'kube_config',
+      'kube_api',
+      'invalid_config',
+      'unreachable',
+      'exec',
+      'bad_manifest',
+    ];
     for (const [heading, pattern] of [
       ['Control plane', 'controlplane/**/*.ts'],
       ['Node agent', 'cni/**/*.ts'],

@@ -10,7 +10,13 @@ import type { Policy } from '../../../common/policy/model.ts';
 import { buildInboundRequest } from '../../proxy/inbound-request.ts';
 import { buildRequest } from '../../proxy/request.ts';
 import type { OriginalDst, RequestDecision } from '../../proxy/request.ts';
-import type { Explanation, WhyCandidate, WhyDecision, WhyPolicy, WhyStep } from './explanation.ts';
+import type {
+  Explanation,
+  WhyCandidate,
+  WhyDecision,
+  WhyPolicy,
+  WhyStep,
+} from '../../../common/admin/explanation.ts';
 import { findDestination, findSource } from './names.ts';
 import { explainPolicies } from './policies.ts';
 

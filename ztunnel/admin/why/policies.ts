@@ -4,7 +4,7 @@ import { evaluatePolicies, policiesFor } from '../../../common/policy/evaluate.t
 import type { ConnectionFacts, PolicyVerdict } from '../../../common/policy/evaluate.ts';
 import type { Policy } from '../../../common/policy/model.ts';
 import type { Workload } from '../../../common/workload/model.ts';
-import type { WhyPolicy } from './explanation.ts';
+import type { WhyPolicy } from '../../../common/admin/explanation.ts';
 
 /** The verdict, with what led to it. */
 export interface ExplainedVerdict {

@@ -5,7 +5,7 @@ import type { Policy } from '../../../../../common/policy/model.ts';
 import type { GatewayAddress, Service, Workload } from '../../../../../common/workload/model.ts';
 import { WorkloadStore } from '../../../../../common/workload/store.ts';
 import { explain } from '../../../../../ztunnel/admin/why/explain.ts';
-import type { Explanation } from '../../../../../ztunnel/admin/why/explanation.ts';
+import type { Explanation } from '../../../../../common/admin/explanation.ts';
 import {
   makeMatch,
   makePolicy,

@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { errorMessage, MeshError } from '../common/errors.ts';
-import type { KubeObject } from '../common/kube/resource.ts';
+import { errorMessage, MeshError } from '../errors.ts';
+import type { KubeObject } from './resource.ts';
 
 /** An object and where it came from. */
 export interface ManifestObject {
@@ -40,19 +40,23 @@ function checkObject(source: string, object: KubeObject): ManifestObject {
   return { source, object };
 }
 
-/** Reads a file, every .yaml, .yml and .json of a folder, or `-`. */
-export function readManifest(path: string): ManifestObject[] {
+/** Reads a file, every .yaml, .yml and .json of a folder in the order of their names, or `-`. */
+export function readManifest(path: string, isRecursive = false): ManifestObject[] {
   if (path === '-') return parseManifest('standard input', readFileSync(0, 'utf8'));
   try {
     if (!statSync(path).isDirectory()) return parseManifest(path, readFileSync(path, 'utf8'));
-    return readdirSync(path)
-      .filter((file) => /\.(ya?ml|json)$/.test(file) && file !== 'kustomization.yaml')
-      .sort()
-      .flatMap((file) => readManifest(join(path, file)));
+    return readdirSync(path, { withFileTypes: true })
+      .filter((entry) => (entry.isDirectory() ? isRecursive : isManifest(entry.name)))
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .flatMap(({ name }) => readManifest(join(path, name), isRecursive));
   } catch (err) {
     if (err instanceof MeshError) throw err;
     throw new MeshError('bad_manifest', `cannot read ${path}: ${errorMessage(err)}`, {
       cause: err,
     });
   }
+}
+
+function isManifest(file: string): boolean {
+  return /\.(ya?ml|json)$/.test(file) && file !== 'kustomization.yaml';
 }

@@ -1,5 +1,5 @@
-// What /debug/why answers: the decision about a connection that nobody made, step by step. The shape is read by
-// `ambientctl`; the words of `reason` are those of docs/errors.md.
+// What the node proxy's /debug/why answers: the decision about a connection that nobody made, step by step. `ambientctl`
+// reads it; the words of `reason` are those of docs/errors.md.
 
 /** One step. `refuse` ends the connection; `info` did not decide anything. */
 export interface WhyStep {
