@@ -189,6 +189,22 @@ export const writev: (fd: number, iov: Address, count: number) => number = lib.f
   'int',
   ['int', 'uintptr_t', 'int'],
 );
+export const pipe2: (fds: Address, flags: number) => number = lib.func('pipe2', 'int', [
+  'uintptr_t',
+  'int',
+]);
+const spliceFunction = lib.func('splice', 'int64_t', [
+  'int',
+  'uintptr_t',
+  'int',
+  'uintptr_t',
+  'size_t',
+  'uint32_t',
+]);
+/** splice(2) without offsets: one end is a pipe. */
+export function splice(from: number, to: number, length: number, flags: number): number {
+  return spliceFunction(from, 0, to, 0, length, flags) as number;
+}
 export const sendmsg: (fd: number, message: Address, flags: number) => number = lib.func(
   'sendmsg',
   'int64_t',
@@ -250,6 +266,10 @@ export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;
 export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
+export const F_SETPIPE_SZ = 1031;
+export const SPLICE_F_MOVE = 1;
+export const SPLICE_F_NONBLOCK = 2;
 export const CLONE_NEWNET = 0x40000000;
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;

@@ -11,6 +11,7 @@ import type {
   RelayResult,
   StartRelay,
 } from './duplex.ts';
+import { SplicePump } from './splice-pump.ts';
 import { CLOSED_OK } from './stream-error.ts';
 import { TcpStream } from './tcp-stream.ts';
 
@@ -40,6 +41,9 @@ class StreamRelay implements Relay {
   #isAClosed = false;
   #isBClosed = false;
   #observer: RelayObserver | undefined;
+  /** Between two sockets: the directions, which the kernel may move. */
+  #forward: SplicePump | undefined;
+  #backward: SplicePump | undefined;
 
   constructor(
     a: Duplex,
@@ -77,6 +81,7 @@ class StreamRelay implements Relay {
       onData: (address, length) => {
         count(length);
         if (!to.write(address, length)) from.pause();
+        (side === 'a' ? this.#forward : this.#backward)?.noteCopied(length);
       },
       onEnd: () => to.end(),
       onDrain: () => to.resume(),
@@ -94,6 +99,9 @@ class StreamRelay implements Relay {
     } else if (b instanceof TcpStream && isJoiner(a)) {
       a.attachSource(b, addBackward);
       a.attachSink(b, addForward);
+    } else if (a instanceof TcpStream && b instanceof TcpStream) {
+      this.#forward = new SplicePump(a, b, addForward);
+      this.#backward = new SplicePump(b, a, addBackward);
     }
   }
 
@@ -142,6 +150,8 @@ class StreamRelay implements Relay {
     }
     if (!this.#isAClosed || !this.#isBClosed) return;
     this.#observer?.ended();
+    this.#forward?.close();
+    this.#backward?.close();
     this.#onDone({
       forwardBytes: this.forwardBytes,
       backwardBytes: this.backwardBytes,

@@ -10,6 +10,8 @@ import {
   SOL_SOCKET,
   SO_LINGER,
   SO_ERROR,
+  SPLICE_F_MOVE,
+  SPLICE_F_NONBLOCK,
   close,
   errno,
   getpeername,
@@ -21,6 +23,7 @@ import {
   sendmsg,
   setsockopt,
   shutdown,
+  splice,
   writev,
 } from '../native/libc.ts';
 import {
@@ -48,6 +51,7 @@ import { CLOSED_OK, reasonFromErrno } from './stream-error.ts';
 const READS_PER_TURN = 4;
 /** Queued bytes above which `write` asks the caller to stop. */
 const HIGH_WATER_BYTES = 64 * 1024;
+const SPLICE_FLAGS = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
 const lingerOffset = reserve(8);
 // A struct msghdr of which only the pieces are ever set.
 const messageOffset = reserve(56);
@@ -146,7 +150,7 @@ export class TcpStream implements Duplex {
     if ((events & READY_READ) !== 0) this.#readable = true;
     if ((events & READY_WRITE) !== 0) {
       this.#writable = true;
-      if (this.#pending.length > 0) this.#flushPending();
+      if (this.#pending.length > 0 || this.#wantsDrain) this.#flushPending();
     }
     if ((events & READY_ERROR) !== 0 && this.#isPaused && this.handler !== NO_HANDLER) {
       this.#failBySocketError();
@@ -227,6 +231,15 @@ export class TcpStream implements Duplex {
     return this.#noteRead(readv(this.fd, iov, count), room);
   }
 
+  /**
+   * For pullers: moves what has come into an empty pipe (splice(2)); results as of `readInto`. A short result says
+   * nothing about what is left.
+   */
+  spliceInto(pipe: number, length: number): number {
+    if (this.#closed) return READ_FAILED;
+    return this.#noteRead(splice(this.fd, pipe, length, SPLICE_FLAGS), 0);
+  }
+
   /** The bytes read last were the last ones: call `finishRead`. */
   get isAtEnd(): boolean {
     return this.#isAtEnd && !this.#closed && !this.#readEnded;
@@ -282,6 +295,21 @@ export class TcpStream implements Duplex {
     }
     if (sent < total) pushRest(this.#pending, iov, count, sent);
     return this.#afterWrite();
+  }
+
+  /**
+   * Sends up to `length` bytes out of a pipe. Bytes taken; 0 when there is no room (`onDrain` follows) or nobody to send
+   * to.
+   */
+  spliceFrom(pipe: number, length: number): number {
+    if (this.#closed || this.#writeEnding) return 0;
+    if (this.#pending.length === 0 && this.#writable) {
+      const sent = splice(pipe, this.fd, length, SPLICE_FLAGS);
+      if (sent > 0) return sent;
+      if (this.#noteSendError() < 0) return 0;
+    }
+    this.#wantsDrain = true;
+    return 0;
   }
 
   #afterWrite(): boolean {
