@@ -412,8 +412,13 @@ export class FrameWriter {
     }
     stream.credit -= length;
     this.#credit -= length;
-    if (this.#isFrameLast) stream.isDataSubmitted = false;
     this.#used += HEADER_BYTES + length;
+    if (this.#isFrameLast) {
+      stream.isDataSubmitted = false;
+      // More may have come while the frame waited for room.
+      const isEndDue = stream.isEnding && !stream.isEndSent;
+      if (stream.out.length > 0 || isEndDue) stream.session.markReady(stream);
+    }
     return 0;
   }
 
