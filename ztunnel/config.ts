@@ -49,6 +49,12 @@ export interface Config {
   readonly isIpv6: boolean;
   /** The same-node path may be taken. */
   readonly isNodeLocal: boolean;
+  /** HTTP observed on its way. */
+  readonly l7Sight: {
+    readonly reporter: 'both' | 'source' | 'destination' | 'off';
+    readonly percent: number;
+    readonly maxConnections: number;
+  };
   /** Application tunnels with PROXY protocol are dialled on loopback. */
   readonly isTunnelOnLoopback: boolean;
   readonly isSocks5: boolean;
@@ -137,6 +143,7 @@ export function readConfig(env: Env): Config {
     isSourceRequired: values.ENABLE_ORIG_SRC === true,
     isIpv6: values.IPV6_ENABLED,
     isNodeLocal: values.LOCAL_FAST_PATH,
+    l7Sight: sightSettings(values),
     isTunnelOnLoopback: values.LOCALHOST_APP_TUNNEL,
     isSocks5: values.UNSTABLE_ENABLE_SOCKS5,
     adminPort: values.ADMIN_PORT,
@@ -191,6 +198,15 @@ function checkValues(values: Values, ca: ControlPlaneAddress | undefined, reader
     reader.problem('RUST_LOG', `is not a level list: "${values.RUST_LOG}"`);
   if (values.LOCAL_XDS !== undefined && values.LOCAL_XDS_PATH !== undefined)
     reader.problem('LOCAL_XDS', 'and LOCAL_XDS_PATH are both set');
+}
+
+/** Of HTTP observed on its way. */
+function sightSettings(values: Values): Config['l7Sight'] {
+  return {
+    reporter: values.L7_SIGHT,
+    percent: values.L7_SIGHT_PERCENT,
+    maxConnections: values.L7_SIGHT_MAX_CONNECTIONS,
+  };
 }
 
 type IdentitySettings = Pick<

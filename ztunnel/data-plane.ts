@@ -17,6 +17,8 @@ import type { ConnectionReport, DataEvent, DataRequest, PodDump } from './messag
 import { AddressResolver } from './proxy/address-resolver.ts';
 import { HostAddresses } from './proxy/host-addresses.ts';
 import { ConnectionRecorder } from './proxy/connection-result.ts';
+import { L7_SIGHT_FAMILIES } from './proxy/l7-series.ts';
+import { L7Sight } from './proxy/l7-sight.ts';
 import { reportConnections } from './proxy/connection-report.ts';
 import { PolicyGate } from './proxy/policy-gate.ts';
 import { PodProxy } from './proxy/pod-proxy.ts';
@@ -47,6 +49,7 @@ export class DataPlane {
   readonly #resolver: AddressResolver;
   readonly #hosts: HostAddresses;
   readonly #recorder: ConnectionRecorder;
+  readonly #sight: L7Sight;
   readonly #profiler: Profiler;
   readonly #pods = new Map<string, PodProxy>();
 
@@ -54,7 +57,9 @@ export class DataPlane {
     this.#reactor = reactor;
     this.#loggers = loggers;
     this.#profiler = new Profiler((delayMs, fn) => reactor.after(delayMs, fn));
-    const table = new SeriesTable(TRAFFIC_FAMILIES, (message) => emit({ kind: 'series', message }));
+    const families = [...TRAFFIC_FAMILIES, ...L7_SIGHT_FAMILIES];
+    const table = new SeriesTable(families, (message) => emit({ kind: 'series', message }));
+    this.#sight = new L7Sight(table, config.l7Sight, () => reactor.now());
     this.#recorder = new ConnectionRecorder(table, loggers.scope('access'));
     this.#certificates = new CertificateStore(reactor, (identity) =>
       emit({ kind: 'needCertificate', identity }),
@@ -72,6 +77,7 @@ export class DataPlane {
       gate: this.#gate,
       certificates: this.#certificates,
       recorder: this.#recorder,
+      sight: this.#sight,
       logger: loggers.scope('proxy'),
       findPod: (workload) => this.#findPod(workload),
       hosts: this.#hosts,
@@ -83,6 +89,7 @@ export class DataPlane {
   #sweepLater(): void {
     this.#reactor.after(STALE_SERIES_MS, () => {
       this.#recorder.groups.sweep();
+      this.#sight.sweep();
       this.#sweepLater();
     });
   }
@@ -167,6 +174,10 @@ export class DataPlane {
     for (const name of request.removed) this.#store.remove(name);
     this.#recorder.groups.forget();
     this.#recorder.groups.markStale(request.removed);
+    this.#sight.markStale(request.removed);
+    this.#sight.recordsChanged(
+      request.upserts.flatMap((one) => (one.kind === 'workload' ? one.workload : [])),
+    );
     this.#resolver.answer(request.answers, request.isReset);
     const changed = new Set(
       request.upserts.map((one) => (one.kind === 'workload' ? one.workload.uid : '')),

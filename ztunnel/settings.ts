@@ -141,6 +141,24 @@ export const OWN_SETTINGS = {
     'join pods of this node without a tunnel, where the control plane allows it for both',
     true,
   ),
+  L7_SIGHT: choice(
+    'which ends report HTTP seen on connections of namespaces that ask for it: as Istio’s reporters',
+    ['both', 'source', 'destination', 'off'],
+    'both',
+  ),
+  L7_SIGHT_PERCENT: whole(
+    'of these connections, how many are looked at, each from its first byte',
+    100,
+    {
+      max: 100,
+      unit: 'percent',
+    },
+  ),
+  L7_SIGHT_MAX_CONNECTIONS: whole(
+    'connections looked at at once by a data thread; more pass unseen',
+    1000,
+    { min: 1 },
+  ),
   POD_MAX_CONNECTIONS: whole(
     'connections of one pod at once, both directions; more are refused',
     20_000,

@@ -1,7 +1,8 @@
 // Workloads of Istio's workload API (istio-ambient-spec 3.2, 3.3): pods, addresses of selectorless services and
 // endpoints of ServiceEntries.
 import { create } from '@bufbuild/protobuf';
-import { NODE_LOCAL_EXTENSION } from '../workload/extensions.ts';
+import { L7_SIGHT_EXTENSION, NODE_LOCAL_EXTENSION } from '../workload/extensions.ts';
+import { isL7Observed } from './l7-sight.ts';
 import {
   ExtensionSchema,
   NetworkMode,
@@ -48,8 +49,12 @@ export function buildWorkloads(
       const services = servicesField(endpoints.byPod.get(pod.uid) ?? new Map());
       const { workload, binding } = podWorkload(model, pod, services);
       workload.authorizationPolicies = [...rules.policiesOf(pod)];
-      if (isCaptured(pod) && rules.allowsNodeLocal(pod)) {
-        workload.extensions = [create(ExtensionSchema, { name: NODE_LOCAL_EXTENSION })];
+      if (isCaptured(pod)) {
+        const names = [
+          ...(rules.allowsNodeLocal(pod) ? [NODE_LOCAL_EXTENSION] : []),
+          ...(isL7Observed(model, pod) ? [L7_SIGHT_EXTENSION] : []),
+        ];
+        workload.extensions = names.map((name) => create(ExtensionSchema, { name }));
       }
       workloads.push(workload);
       if (binding !== undefined) bindings.push(binding);

@@ -16,7 +16,7 @@ import {
   WorkloadType,
 } from './gen/workload_pb.ts';
 import type * as pb from './gen/workload_pb.ts';
-import { NODE_LOCAL_EXTENSION } from './extensions.ts';
+import { L7_SIGHT_EXTENSION, NODE_LOCAL_EXTENSION } from './extensions.ts';
 import { formatIp } from './ip.ts';
 import type {
   AddressResource,
@@ -110,6 +110,10 @@ const FAMILIES = {
   [IPFamilies.DUAL]: 'DUAL',
 } as const;
 
+function hasExtension({ extensions }: pb.Workload, wanted: string): boolean {
+  return extensions.some(({ name }) => name === wanted);
+}
+
 function toWorkload(source: pb.Workload, resourceName: string | undefined): Workload {
   if (source.uid === '') throw bad('workload without uid');
   const tunnel = source.applicationTunnel;
@@ -126,7 +130,8 @@ function toWorkload(source: pb.Workload, resourceName: string | undefined): Work
     protocol: pick<Workload['protocol']>(PROTOCOLS, source.tunnelProtocol, 'tunnel protocol'),
     isNativeTunnel: source.nativeTunnel,
     isHostNetwork: pick<boolean>(NETWORK_MODES, source.networkMode, 'network mode'),
-    isNodeLocalAllowed: source.extensions.some(({ name }) => name === NODE_LOCAL_EXTENSION),
+    isNodeLocalAllowed: hasExtension(source, NODE_LOCAL_EXTENSION),
+    isL7Observed: hasExtension(source, L7_SIGHT_EXTENSION),
     waypoint: source.waypoint && toGateway(source.waypoint),
     networkGateway: source.networkGateway && toGateway(source.networkGateway),
     node: texts.share(source.node),

@@ -68,6 +68,7 @@ function toWorkload(fields: Fields): Workload {
     isHostNetwork:
       fields.oneOf('networkMode', ['Standard', 'HostNetwork'], 'Standard') === 'HostNetwork',
     isNodeLocalAllowed: fields.flag('nodeLocal'),
+    isL7Observed: fields.flag('l7Sight'),
     waypoint: toGateway(fields.child('waypoint')),
     networkGateway: toGateway(fields.child('networkGateway')),
     node: fields.text('node'),

@@ -63,6 +63,11 @@ export class HttpObserver implements RelayObserver {
     });
   }
 
+  /** Looks no more. */
+  stop(): void {
+    if (!this.#isDone) this.#finish('stopped');
+  }
+
   #detect(address: number, length: number): ObserveEnd | undefined {
     const held = this.#held.length;
     // Enough to tell; the rest is not copied.
@@ -74,18 +79,17 @@ export class HttpObserver implements RelayObserver {
     const protocol =
       found === 'http1' ? new Http1Observer(this.#events) : new Http2Observer(this.#events);
     this.#protocol = protocol;
-    return (
-      protocol.sawForward(this.#held.address, this.#held.length) ??
-      protocol.sawForward(address + added, length - added) ??
-      this.#replayBack(protocol)
-    );
+    const end = this.#replay(protocol);
+    return end ?? protocol.sawForward(address + added, length - added);
   }
 
-  #replayBack(protocol: ProtocolObserver): ObserveEnd | undefined {
-    this.#held.clear();
-    const early = this.#heldBack;
-    const end = early.length > 0 ? protocol.sawBackward(early.address, early.length) : undefined;
+  /** In the order they came: what the client says may answer what the server said first. */
+  #replay(protocol: ProtocolObserver): ObserveEnd | undefined {
+    const [early, first] = [this.#heldBack, this.#held];
+    let end = early.length > 0 ? protocol.sawBackward(early.address, early.length) : undefined;
+    end ??= protocol.sawForward(first.address, first.length);
     early.clear();
+    first.clear();
     return end;
   }
 

@@ -26,7 +26,6 @@ import {
 import {
   nghttp2_session_set_next_stream_id,
   registerObserver,
-  type ObserverThread,
 } from '../native/nghttp2-observer.ts';
 import { StreamError } from '../reactor/stream-error.ts';
 import { FrameFilter } from './frame-filter.ts';
@@ -78,7 +77,6 @@ export function mirrorSessionCount(): number {
 }
 
 let current: MirrorSession | undefined;
-let thread: ObserverThread | undefined;
 let thrown: { readonly error: unknown } | undefined;
 
 /** Makes `session` the one that callbacks are for; returns the one before. */
@@ -100,16 +98,14 @@ function guarded(call: (session: MirrorSession) => void): number {
   }
 }
 
-function observerThread(): ObserverThread {
-  thread ??= registerObserver({
-    onBeginHeaders: () => guarded((session) => session.beginHeaders()),
-    onHeader: (name, nameLength, value, valueLength) =>
-      guarded((session) => session.header(name, nameLength, value, valueLength)),
-    onFrame: (frame) => guarded((session) => session.frame(frame)),
-    onStreamClose: (id) => guarded((session) => session.streamClosed(id)),
-  });
-  return thread;
-}
+// Now, not when the first session is made: that may be within a callback of a tunnel, where koffi must not register.
+const thread = registerObserver({
+  onBeginHeaders: () => guarded((session) => session.beginHeaders()),
+  onHeader: (name, nameLength, value, valueLength) =>
+    guarded((session) => session.header(name, nameLength, value, valueLength)),
+  onFrame: (frame) => guarded((session) => session.frame(frame)),
+  onStreamClose: (id) => guarded((session) => session.streamClosed(id)),
+});
 
 /** One direction. */
 export class MirrorSession {
@@ -128,7 +124,7 @@ export class MirrorSession {
     this.#isServer = reads === 'client';
     this.#events = events;
     this.#filter = new FrameFilter(this.#isServer ? PREFACE_BYTES : 0);
-    const { callbacks, option } = observerThread();
+    const { callbacks, option } = thread;
     const create = this.#isServer ? nghttp2_session_server_new2 : nghttp2_session_client_new2;
     if (create(scratch.address + pointerOffset, callbacks, 0, option) !== 0) {
       throw new StreamError('io', 'out of memory for an http2 session');

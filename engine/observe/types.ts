@@ -15,12 +15,20 @@ export interface HttpExchange {
 }
 
 /**
- * How looking ended. `ended`: with the connection. The others are early: the bytes are no HTTP (`not_http`, or the server
+ * How looking ended. `ended`: with the connection. `stopped`: by who asked for it. The others are early: the bytes are no HTTP (`not_http`, or the server
  * spoke first), HTTP is over (`upgraded`), or what came cannot be followed (`parse_error`), is larger (`limit`) or dearer
  * (`cpu`) than looking is worth. `failed` is a bug of ours.
  */
 export type ObserveEnd =
-  'ended' | 'upgraded' | 'not_http' | 'server_first' | 'parse_error' | 'limit' | 'cpu' | 'failed';
+  | 'ended'
+  | 'stopped'
+  | 'upgraded'
+  | 'not_http'
+  | 'server_first'
+  | 'parse_error'
+  | 'limit'
+  | 'cpu'
+  | 'failed';
 
 /** Follows one protocol. Each call returns the end, or undefined to go on. Forward is from the client. */
 export interface ProtocolObserver {

@@ -208,6 +208,23 @@ export class NetnsMesh {
     return stdout.trim();
   }
 
+  /** Runs a program in a pod to its end. */
+  async runProgram(name: string, program: string, args: readonly string[]): Promise<ClientResult> {
+    const child = spawn('ip', ['netns', 'exec', this.#ns(name), program, ...args]);
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stdin.end();
+    const status = await new Promise<number | null>((resolve) => child.on('close', resolve));
+    return { status, stdout, stderr };
+  }
+
+  /** A path for a file of the test. */
+  pathOf(name: string): string {
+    return join(this.#dir, name);
+  }
+
   /** Starts the line server in a pod. */
   async serve(name: string, port = 8080): Promise<ChildProcess> {
     const child = this.#inPod(name, ['test/support/line-server.ts', name, String(port)]);

@@ -6,6 +6,7 @@ import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { ConnectionManager } from './connection-manager.ts';
 import type { ConnectionOutcome } from './connection-result.ts';
 import type { LocalWorkload } from './local-workload.ts';
+import type { ConnectionParties } from './traffic-labels.ts';
 
 /** The pod's parts that inbound needs. */
 export interface InboundPod {
@@ -16,6 +17,8 @@ export interface InboundPod {
 
 /** The destination's half of a connection that is joined on this node: told by the source's relay. */
 export interface JoinedInbound extends RelayCounters {
+  /** As the destination sees them. */
+  readonly parties: ConnectionParties;
   finish(outcome: ConnectionOutcome): void;
   /** Sets what ends the relay when policies change or the pod goes. */
   onRelay(abort: (detail: string) => void): void;

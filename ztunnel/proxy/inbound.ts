@@ -6,6 +6,7 @@ import { encodeProxyHeader } from '../../common/hbone/proxy-protocol.ts';
 import { joinHostPort, normalizeIp, parseIp, splitHostPort } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Service, Workload } from '../../common/workload/model.ts';
+import type { RelayResult } from '../../engine/reactor/duplex.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
@@ -181,16 +182,19 @@ class InboundConnection {
       : [];
     const stream = request.accept(headers);
     if (header !== undefined) app.writeBytes(header);
-    const relay = startRelay(stream, app, this.#connection, (result) => {
+    const done = (result: RelayResult): void => {
       unregister();
       this.#connection.finish(this.#aborted ?? relayOutcome(result));
-    });
+    };
+    const observer = this.#context.sight.watch(this.#connection.fields.parties);
+    const relay = startRelay(stream, app, this.#connection, done, observer);
     this.#abortRelay = (detail) => relay.abort(detail);
   }
 
   #join(request: JoiningRequest, app: TcpStream, unregister: () => void): void {
     const connection = this.#connection;
     request.join(app, {
+      parties: connection.fields.parties,
       addForward: (bytes) => connection.addForward(bytes),
       addBackward: (bytes) => connection.addBackward(bytes),
       finish: (outcome) => {

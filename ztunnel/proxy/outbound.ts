@@ -2,7 +2,8 @@
 // connect, relay, one result. See docs/design/life-of-a-connection.md.
 import { joinHostPort } from '../../common/workload/ip.ts';
 import type { Workload } from '../../common/workload/model.ts';
-import { closeWatcher, type RelayCounters } from '../../engine/reactor/duplex.ts';
+import { closeWatcher } from '../../engine/reactor/duplex.ts';
+import type { RelayCounters, RelayObserver, RelayResult } from '../../engine/reactor/duplex.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
@@ -135,13 +136,20 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
     upstream.stream.writeBytes(parts.early);
     counters.addForward(parts.early.length);
   }
-  const relay = startRelay(stream, upstream.stream, counters, (result) => {
+  const done = (result: RelayResult): void => {
     unregister();
     const outcome = relayOutcome(result);
     connection.finish(aborted ?? outcome);
     inbound?.finish(outcome);
     upstream.release?.();
-  });
+  };
+  const relay = startRelay(
+    stream,
+    upstream.stream,
+    counters,
+    done,
+    observerOf(context, parts, parties),
+  );
   inbound?.onRelay((detail) => relay.abort(detail));
   const unregister = pod.connections.register({
     direction: 'outbound',
@@ -158,6 +166,17 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
       relay.abort(detail);
     },
   });
+}
+
+/** A connection is observed from its first byte; a waypoint counts the requests it serves itself. */
+function observerOf(
+  { sight }: ProxyContext,
+  { upstream: { decision, inbound }, early }: OutboundRelay,
+  parties: ConnectionParties,
+): RelayObserver | undefined {
+  const isServedByWaypoint = decision.kind === 'hbone' && decision.hop === 'waypoint';
+  if (isServedByWaypoint || (early !== undefined && early.length > 0)) return undefined;
+  return sight.watch(parties, inbound?.parties);
 }
 
 /** Both ends of a connection within this node are counted from one relay. */

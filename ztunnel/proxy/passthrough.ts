@@ -1,6 +1,6 @@
 // Inbound plaintext of a pod, taken by the redirect to 15006: policies decide without an identity (so STRICT mutual
 // TLS refuses here), then the original destination is dialled from the client's address.
-import { IGNORE_STREAM } from '../../engine/reactor/duplex.ts';
+import { IGNORE_STREAM, type RelayResult } from '../../engine/reactor/duplex.ts';
 import type { ConnectionFacts } from '../../common/policy/evaluate.ts';
 import { joinHostPort, parseIp } from '../../common/workload/ip.ts';
 import type { Workload } from '../../common/workload/model.ts';
@@ -119,10 +119,12 @@ async function relayPlaintext(
     fail('downstream_reset', 'closed while connecting');
     return;
   }
-  const relay = startRelay(stream, app, connection, (result) => {
+  const done = (result: RelayResult): void => {
     unregister();
     connection.finish(state.outcome ?? relayOutcome(result));
-  });
+  };
+  const observer = context.sight.watch(connection.fields.parties);
+  const relay = startRelay(stream, app, connection, done, observer);
   state.abortRelay = (detail) => relay.abort(detail);
 }
 

@@ -5,6 +5,7 @@ import type { WorkloadStore } from '../../common/workload/store.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import type { Config } from '../config.ts';
 import type { CertificateStore } from '../identity/certificate-store.ts';
+import type { L7Sight } from './l7-sight.ts';
 import type { PolicyGate } from './policy-gate.ts';
 import type { ConnectionRecorder } from './connection-result.ts';
 import type { InboundPod } from './inbound-types.ts';
@@ -18,6 +19,7 @@ export interface ProxyContext {
   readonly gate: PolicyGate;
   readonly certificates: CertificateStore;
   readonly recorder: ConnectionRecorder;
+  readonly sight: L7Sight;
   readonly logger: Logger;
   /** The pod of this node that a workload record describes now. */
   findPod(workload: Workload): InboundPod | undefined;

@@ -3,7 +3,7 @@
 import type { SeriesTable } from '../../common/telemetry/series-table.ts';
 import { renderLabels } from '../../common/telemetry/series-table.ts';
 import type { Workload } from '../../common/workload/model.ts';
-import { trafficLabels } from './traffic-labels.ts';
+import { trafficLabels, withoutPeer } from './traffic-labels.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
 
 const GROUP_FAMILIES = [
@@ -127,19 +127,6 @@ export class SeriesGroups {
       this.#groups.clear();
     }
   }
-}
-
-/** The same connection, without what differs from peer to peer. */
-function withoutPeer(parties: ConnectionParties): ConnectionParties {
-  return parties.direction === 'outbound'
-    ? { ...parties, destination: undefined, service: undefined }
-    : {
-        ...parties,
-        source: undefined,
-        sourceBaggage: undefined,
-        // Not its name, but that it had one: the security label says so.
-        sourceIdentity: parties.sourceIdentity && 'unknown',
-      };
 }
 
 /** Whether both have the same labels, given the same two workloads. */

@@ -18,6 +18,19 @@ export interface ConnectionParties {
   readonly isNodeLocal?: boolean;
 }
 
+/** The same connection, without what differs from peer to peer. */
+export function withoutPeer(parties: ConnectionParties): ConnectionParties {
+  return parties.direction === 'outbound'
+    ? { ...parties, destination: undefined, service: undefined }
+    : {
+        ...parties,
+        source: undefined,
+        sourceBaggage: undefined,
+        // Not its name, but that it had one: the security label says so.
+        sourceIdentity: parties.sourceIdentity && 'unknown',
+      };
+}
+
 type Label = readonly [name: string, value: string];
 
 /** The label list of a connection. */

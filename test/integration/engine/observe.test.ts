@@ -10,8 +10,10 @@ import { after, describe, it } from 'node:test';
 import { HttpObserver } from '../../../engine/observe/http-observer.ts';
 import { mirrorSessionCount } from '../../../engine/observe/mirror-session.ts';
 import { ObserveBudget } from '../../../engine/observe/observe-budget.ts';
+import { connectHttp2, serveHttp2 } from '../../../engine/http2/http2-session.ts';
 import type { HttpExchange, ObserveEnd } from '../../../engine/observe/types.ts';
 import { nativeQueueCount } from '../../../engine/reactor/bytes.ts';
+import type { Duplex } from '../../../engine/reactor/duplex.ts';
 import { startRelay } from '../../../engine/reactor/relay.ts';
 import { openTcpListener } from '../../../engine/reactor/socket-options.ts';
 import { connectTcp } from '../../../engine/reactor/tcp-connect.ts';
@@ -25,42 +27,73 @@ interface Observed {
   readonly port: number;
   readonly exchanges: HttpExchange[];
   readonly ends: ObserveEnd[];
+  /** Seen by the first of two relays. */
+  readonly near: HttpExchange[];
   done: number;
   /** `method status grpc-status`, sorted. */
   told(): string[];
   close(): void;
 }
 
-/** A relay to `port` on loopback, each connection observed. */
-function observe(port: number): Observed {
+const HTTP2_OPTIONS = {
+  settings: { initialWindowSize: 1 << 20, connectionWindowSize: 4 << 20 },
+  pingIntervalMs: 0,
+  pingTimeoutMs: 0,
+};
+const counters = { addForward: () => undefined, addBackward: () => undefined };
+
+type Watch = (downstream: Duplex, upstream: Duplex, done: () => void) => void;
+
+/** Carries a connection on in a tunnel: the relays' other sides are HTTP/2 streams, as in the mesh. */
+async function openTunnel(port: number, watch: Watch): Promise<Duplex> {
+  const noEvents = { onHeaders: () => undefined, onTrailers: () => undefined };
+  const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
+  const listener = new TcpListener(reactor, bound.fd, (tcp) => {
+    listener.close();
+    const server = serveHttp2(reactor, tcp, HTTP2_OPTIONS, {
+      onStream: (stream) => {
+        stream.respond([[':status', '200']], false);
+        void connectTcp(reactor, { address: '127.0.0.1', port }).then((upstream) =>
+          watch(stream, upstream, () => server.drain()),
+        );
+        return noEvents;
+      },
+      onGoaway: () => undefined,
+      onClose: () => undefined,
+    });
+  });
+  const tcp = await connectTcp(reactor, { address: '127.0.0.1', port: bound.port });
+  const events = { onGoaway: () => undefined, onClose: () => undefined };
+  const client = connectHttp2(reactor, tcp, HTTP2_OPTIONS, events);
+  const connect = [
+    [':method', 'CONNECT'],
+    [':authority', 'a:1'],
+  ] as const;
+  return client.request(connect, false, noEvents);
+}
+
+/** A relay to `port` on loopback, each connection observed; in a tunnel, at its far end. */
+function observeAt(port: number, path: 'plain' | 'tunnelled'): Observed {
   const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
   const budget = new ObserveBudget(1, 60_000, performance.now());
-  const counters = { addForward: () => undefined, addBackward: () => undefined };
-  const listener = new TcpListener(reactor, bound.fd, (downstream) => {
-    void connectTcp(reactor, { address: '127.0.0.1', port }).then((upstream) => {
+  const watchAs =
+    (exchanges: HttpExchange[], ends: ObserveEnd[]): Watch =>
+    (downstream, upstream, done) => {
       const observer = new HttpObserver(
         {
           now: () => performance.now(),
-          onExchange: (exchange) => void seen.exchanges.push(exchange),
-          onEnd: (end) => void seen.ends.push(end),
+          onExchange: (exchange) => void exchanges.push(exchange),
+          onEnd: (end) => void ends.push(end),
         },
         budget,
       );
-      startRelay(
-        downstream,
-        upstream,
-        counters,
-        () => {
-          seen.done++;
-        },
-        observer,
-      );
-    });
-  });
+      startRelay(downstream, upstream, counters, done, observer);
+    };
   const seen: Observed = {
     port: bound.port,
     exchanges: [],
     ends: [],
+    near: [],
     done: 0,
     told: () =>
       seen.exchanges
@@ -68,6 +101,26 @@ function observe(port: number): Observed {
         .sort(),
     close: () => listener.close(),
   };
+  const finish = (): void => {
+    seen.done++;
+  };
+  const here = watchAs(seen.exchanges, seen.ends);
+  const listener = new TcpListener(reactor, bound.fd, (downstream) => {
+    if (path === 'plain') {
+      void connectTcp(reactor, { address: '127.0.0.1', port }).then((upstream) =>
+        here(downstream, upstream, finish),
+      );
+      return;
+    }
+    const far: Watch = (from, to, done) =>
+      here(from, to, () => {
+        done();
+        finish();
+      });
+    void openTunnel(port, far).then((upstream) =>
+      watchAs(seen.near, [])(downstream, upstream, () => undefined),
+    );
+  });
   return seen;
 }
 
@@ -85,231 +138,252 @@ async function bodyOf(stream: AsyncIterable<Buffer>): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-describe('http/1 on its way', () => {
-  it('tells keep-alive requests with chunked and sized bodies, byte for byte the same', async () => {
-    const server = http.createServer((request, response) => {
-      void bodyOf(request).then((body) => {
-        response.writeHead(request.url === '/missing' ? 404 : 200);
-        response.write(sha256(body));
-        response.end();
-      });
-    });
-    const seen = observe(await listening(server));
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-    const ask = (method: string, path: string, body?: Buffer, length?: number): Promise<string> =>
-      new Promise((resolve, reject) => {
-        const headers = length === undefined ? {} : { 'content-length': length };
-        const options = { port: seen.port, host: '127.0.0.1', method, path, agent, headers };
-        const request = http.request(options, (response) => {
-          bodyOf(response).then((answer) => resolve(answer.toString()), reject);
+for (const path of ['plain', 'tunnelled'] as const) {
+  const observe = (port: number): Observed => observeAt(port, path);
+
+  describe(`http/1 on its way, ${path}`, () => {
+    it('tells keep-alive requests with chunked and sized bodies, byte for byte the same', async () => {
+      const server = http.createServer((request, response) => {
+        void bodyOf(request).then((body) => {
+          response.writeHead(request.url === '/missing' ? 404 : 200);
+          response.write(sha256(body));
+          response.end();
         });
-        request.on('error', reject);
-        request.end(body);
-      });
-    const bulk = randomBytes(3 << 20);
-    assert.equal(await ask('POST', '/', bulk), sha256(bulk));
-    assert.equal(await ask('PUT', '/', bulk, bulk.length), sha256(bulk));
-    assert.equal(await ask('HEAD', '/'), '');
-    assert.equal(await ask('GET', '/missing'), sha256(Buffer.alloc(0)));
-    agent.destroy();
-    await until(() => seen.done === 1, 'the relay ends');
-    assert.deepEqual(seen.told(), ['GET 404 -', 'HEAD 200 -', 'POST 200 -', 'PUT 200 -']);
-    assert.deepEqual(seen.ends, ['ended']);
-    assert.ok(seen.exchanges.every(({ durationMs }) => durationMs > 0 && durationMs < 5000));
-    seen.close();
-    server.close();
-  });
-
-  it('matches pipelined requests with their answers', async () => {
-    const server = http.createServer((request, response) => {
-      response.writeHead(Number(request.url?.slice(1)), { 'content-length': 2 });
-      response.end(request.method === 'HEAD' ? undefined : 'ok');
-    });
-    const seen = observe(await listening(server));
-    const client = net.connect(seen.port, '127.0.0.1');
-    const words = ['GET /200', 'HEAD /201', 'DELETE /404', 'GET /500'];
-    client.end(words.map((word) => `${word} HTTP/1.1\r\nHost: a\r\n\r\n`).join(''));
-    await bodyOf(client);
-    await until(() => seen.done === 1, 'the relay ends');
-    assert.deepEqual(
-      seen.exchanges.map(({ method, status }) => `${method} /${status}`),
-      words,
-    );
-    seen.close();
-    server.close();
-  });
-
-  it('an upgrade is told, and the rest is not looked at', async () => {
-    const server = http.createServer();
-    server.on('upgrade', (_request, socket: net.Socket) => {
-      socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n');
-      socket.pipe(socket);
-    });
-    const seen = observe(await listening(server));
-    const request = http.get({
-      port: seen.port,
-      headers: { connection: 'Upgrade', upgrade: 'x' },
-    });
-    const [, socket] = (await once(request, 'upgrade')) as [unknown, net.Socket];
-    const bulk = randomBytes(1 << 20);
-    socket.end(bulk);
-    assert.equal(sha256(await bodyOf(socket)), sha256(bulk));
-    await until(() => seen.done === 1, 'the relay ends');
-    assert.deepEqual([seen.told(), seen.ends], [['GET 101 -'], ['upgraded']]);
-    seen.close();
-    server.close();
-  });
-
-  it('a request without an answer, and an answer that lasts until the end', async () => {
-    const server = net.createServer((socket) => {
-      socket.once('data', (data) => {
-        if (data.toString().startsWith('GET /close'))
-          socket.end('HTTP/1.0 200 OK\r\n\r\nall of it');
-        else socket.destroy();
-      });
-    });
-    const seen = observe(await listening(server));
-    for (const path of ['/close', '/never']) {
-      const client = net.connect(seen.port, '127.0.0.1');
-      client.on('error', () => undefined);
-      client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
-      await once(client.resume(), 'close');
-    }
-    await until(() => seen.done === 2, 'the relays end');
-    assert.deepEqual(seen.told(), ['GET 0 -', 'GET 200 -']);
-    seen.close();
-    server.close();
-  });
-});
-
-describe('what is not http', () => {
-  for (const [name, first, end] of [
-    ['a server that speaks first', 'x'.repeat(300), 'server_first'],
-    ['a greeting, then a client that is no http', 'SSH-2.0-x\r\n', 'not_http'],
-  ] as const) {
-    it(`${name} is left alone, byte for byte`, async () => {
-      const server = net.createServer((socket) => {
-        socket.write(first);
-        socket.pipe(socket);
       });
       const seen = observe(await listening(server));
-      const client = net.connect(seen.port, '127.0.0.1');
-      await once(client, 'readable');
-      const bulk = randomBytes(2 << 20);
-      client.end(bulk);
-      const answer = await bodyOf(client);
-      assert.equal(sha256(answer), sha256(Buffer.concat([Buffer.from(first), bulk])));
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+      const ask = (method: string, path: string, body?: Buffer, length?: number): Promise<string> =>
+        new Promise((resolve, reject) => {
+          const headers = length === undefined ? {} : { 'content-length': length };
+          const options = { port: seen.port, host: '127.0.0.1', method, path, agent, headers };
+          const request = http.request(options, (response) => {
+            bodyOf(response).then((answer) => resolve(answer.toString()), reject);
+          });
+          request.on('error', reject);
+          request.end(body);
+        });
+      const bulk = randomBytes(3 << 20);
+      assert.equal(await ask('POST', '/', bulk), sha256(bulk));
+      assert.equal(await ask('PUT', '/', bulk, bulk.length), sha256(bulk));
+      assert.equal(await ask('HEAD', '/'), '');
+      assert.equal(await ask('GET', '/missing'), sha256(Buffer.alloc(0)));
+      agent.destroy();
       await until(() => seen.done === 1, 'the relay ends');
-      assert.deepEqual([seen.told(), seen.ends], [[], [end]]);
+      assert.deepEqual(seen.told(), ['GET 404 -', 'HEAD 200 -', 'POST 200 -', 'PUT 200 -']);
+      assert.deepEqual(seen.ends, ['ended']);
+      assert.ok(seen.exchanges.every(({ durationMs }) => durationMs > 0 && durationMs < 5000));
       seen.close();
       server.close();
     });
-  }
-});
 
-describe('http/2 on its way', () => {
-  /** Answers with `:status` and trailers as the request asks, and the body's checksum. */
-  function answering(settings: http2.Settings): http2.Http2Server {
-    const server = http2.createServer({ settings });
-    server.on('stream', (stream, headers) => {
-      void bodyOf(stream).then(
-        (body) => {
-          const status = Number(headers['x-status'] ?? 200);
-          const grpc = headers['x-grpc'];
-          const type = grpc === undefined ? 'text/plain' : 'application/grpc+proto';
-          const answer = { ':status': status, 'content-type': type };
-          stream.respond(answer, { waitForTrailers: grpc !== undefined });
-          stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(grpc) }));
-          stream.end(headers['x-echo'] === undefined ? sha256(body) : body);
-        },
-        () => undefined,
+    it('matches pipelined requests with their answers', async () => {
+      const server = http.createServer((request, response) => {
+        response.writeHead(Number(request.url?.slice(1)), { 'content-length': 2 });
+        response.end(request.method === 'HEAD' ? undefined : 'ok');
+      });
+      const seen = observe(await listening(server));
+      const client = net.connect(seen.port, '127.0.0.1');
+      const words = ['GET /200', 'HEAD /201', 'DELETE /404', 'GET /500'];
+      client.end(words.map((word) => `${word} HTTP/1.1\r\nHost: a\r\n\r\n`).join(''));
+      await bodyOf(client);
+      await until(() => seen.done === 1, 'the relay ends');
+      assert.deepEqual(
+        seen.exchanges.map(({ method, status }) => `${method} /${status}`),
+        words,
       );
-      stream.on('error', () => undefined);
+      seen.close();
+      server.close();
     });
-    return server;
-  }
 
-  function ask(
-    session: http2.ClientHttp2Session,
-    headers: http2.OutgoingHttpHeaders,
-    body = Buffer.alloc(0),
-  ): Promise<Buffer> {
-    const stream = session.request({ ':method': 'POST', ...headers });
-    stream.end(body);
-    return bodyOf(stream);
-  }
-
-  for (const [name, client, server] of [
-    ['the default settings', {}, {}],
-    [
-      'large windows and frames, small and large tables',
-      { initialWindowSize: 8 << 20, maxFrameSize: 1 << 20, headerTableSize: 32_768 },
-      { initialWindowSize: 4 << 20, maxFrameSize: 512 << 10, headerTableSize: 0 },
-    ],
-    ['the largest windows', { initialWindowSize: 0x7fffffff }, { initialWindowSize: 0x7fffffff }],
-    ['no push, few streams', { enablePush: false }, { maxConcurrentStreams: 5 }],
-  ] as const) {
-    it(`tells every request with its status, with ${name}`, async () => {
-      const upstream = answering(server);
-      const seen = observe(await listening(upstream));
-      const session = http2.connect(`http://127.0.0.1:${seen.port}`, { settings: client });
-      await once(session, 'remoteSettings');
+    it('an upgrade is told, and the rest is not looked at', async () => {
+      const server = http.createServer();
+      server.on('upgrade', (_request, socket: net.Socket) => {
+        socket.write(
+          'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n',
+        );
+        socket.pipe(socket);
+      });
+      const seen = observe(await listening(server));
+      const request = http.get({
+        port: seen.port,
+        headers: { connection: 'Upgrade', upgrade: 'x' },
+      });
+      const [, socket] = (await once(request, 'upgrade')) as [unknown, net.Socket];
       const bulk = randomBytes(1 << 20);
-      const asked: Promise<Buffer>[] = [];
-      for (let at = 0; at < 60; at++) {
-        const custom = { 'x-status': 200 + (at % 3) * 100, [`x-${at}`]: 'y'.repeat(at * 5) };
-        asked.push(ask(session, custom, at % 10 === 0 ? bulk : Buffer.from('small')));
+      socket.end(bulk);
+      assert.equal(sha256(await bodyOf(socket)), sha256(bulk));
+      await until(() => seen.done === 1, 'the relay ends');
+      assert.deepEqual([seen.told(), seen.ends], [['GET 101 -'], ['upgraded']]);
+      seen.close();
+      server.close();
+    });
+
+    it('a request without an answer, and an answer that lasts until the end', async () => {
+      const server = net.createServer((socket) => {
+        socket.once('data', (data) => {
+          if (data.toString().startsWith('GET /close'))
+            socket.end('HTTP/1.0 200 OK\r\n\r\nall of it');
+          else socket.destroy();
+        });
+      });
+      const seen = observe(await listening(server));
+      for (const path of ['/close', '/never']) {
+        const client = net.connect(seen.port, '127.0.0.1');
+        client.on('error', () => undefined);
+        client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+        await once(client.resume(), 'close');
       }
-      const sums = await Promise.all(asked);
-      assert.equal(sums[0]?.toString(), sha256(bulk));
-      const back = await Promise.all([1, 2, 3].map(() => ask(session, { 'x-echo': 'y' }, bulk)));
-      assert.ok(back.every((body) => sha256(body) === sha256(bulk)));
-      await ask(session, { 'x-grpc': '0' });
-      await ask(session, { 'x-grpc': '14' });
+      await until(() => seen.done === 2, 'the relays end');
+      assert.deepEqual(seen.told(), ['GET 0 -', 'GET 200 -']);
+      seen.close();
+      server.close();
+    });
+  });
+
+  describe(`what is not http, ${path}`, () => {
+    for (const [name, first, end] of [
+      ['a server that speaks first', 'x'.repeat(300), 'server_first'],
+      ['a greeting, then a client that is no http', 'SSH-2.0-x\r\n', 'not_http'],
+    ] as const) {
+      it(`${name} is left alone, byte for byte`, async () => {
+        const server = net.createServer((socket) => {
+          socket.write(first);
+          socket.pipe(socket);
+        });
+        const seen = observe(await listening(server));
+        const client = net.connect(seen.port, '127.0.0.1');
+        await once(client, 'readable');
+        const bulk = randomBytes(2 << 20);
+        client.end(bulk);
+        const answer = await bodyOf(client);
+        assert.equal(sha256(answer), sha256(Buffer.concat([Buffer.from(first), bulk])));
+        await until(() => seen.done === 1, 'the relay ends');
+        assert.deepEqual([seen.told(), seen.ends], [[], [end]]);
+        seen.close();
+        server.close();
+      });
+    }
+  });
+
+  describe(`http/2 on its way, ${path}`, () => {
+    /** Answers with `:status` and trailers as the request asks, and the body's checksum. */
+    function answering(settings: http2.Settings): http2.Http2Server {
+      const server = http2.createServer({ settings });
+      server.on('stream', (stream, headers) => {
+        void bodyOf(stream).then(
+          (body) => {
+            const status = Number(headers['x-status'] ?? 200);
+            const grpc = headers['x-grpc'];
+            const type = grpc === undefined ? 'text/plain' : 'application/grpc+proto';
+            const answer = { ':status': status, 'content-type': type };
+            stream.respond(answer, { waitForTrailers: grpc !== undefined });
+            stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(grpc) }));
+            stream.end(headers['x-echo'] === undefined ? sha256(body) : body);
+          },
+          () => undefined,
+        );
+        stream.on('error', () => undefined);
+      });
+      return server;
+    }
+
+    function ask(
+      session: http2.ClientHttp2Session,
+      headers: http2.OutgoingHttpHeaders,
+      body = Buffer.alloc(0),
+    ): Promise<Buffer> {
+      const stream = session.request({ ':method': 'POST', ...headers });
+      stream.end(body);
+      return bodyOf(stream);
+    }
+
+    for (const [name, client, server] of [
+      ['the default settings', {}, {}],
+      [
+        'large windows and frames, small and large tables',
+        { initialWindowSize: 8 << 20, maxFrameSize: 1 << 20, headerTableSize: 32_768 },
+        { initialWindowSize: 4 << 20, maxFrameSize: 512 << 10, headerTableSize: 0 },
+      ],
+      ['the largest windows', { initialWindowSize: 0x7fffffff }, { initialWindowSize: 0x7fffffff }],
+      ['no push, few streams', { enablePush: false }, { maxConcurrentStreams: 5 }],
+    ] as const) {
+      it(`tells every request with its status, with ${name}`, async () => {
+        const upstream = answering(server);
+        const seen = observe(await listening(upstream));
+        const session = http2.connect(`http://127.0.0.1:${seen.port}`, { settings: client });
+        await once(session, 'remoteSettings');
+        const bulk = randomBytes(1 << 20);
+        const asked: Promise<Buffer>[] = [];
+        for (let at = 0; at < 60; at++) {
+          const custom = { 'x-status': 200 + (at % 3) * 100, [`x-${at}`]: 'y'.repeat(at * 5) };
+          asked.push(ask(session, custom, at % 10 === 0 ? bulk : Buffer.from('small')));
+        }
+        const sums = await Promise.all(asked);
+        assert.equal(sums[0]?.toString(), sha256(bulk));
+        const back = await Promise.all([1, 2, 3].map(() => ask(session, { 'x-echo': 'y' }, bulk)));
+        assert.ok(back.every((body) => sha256(body) === sha256(bulk)));
+        await ask(session, { 'x-grpc': '0' });
+        await ask(session, { 'x-grpc': '14' });
+        session.close();
+        await until(() => seen.done === 1, 'the relay ends');
+        assert.deepEqual(seen.ends, ['ended']);
+        const expected = Array.from({ length: 60 }, (_, at) => `POST ${200 + (at % 3) * 100} -`);
+        expected.push('POST 200 -', 'POST 200 -', 'POST 200 -', 'POST 200 0', 'POST 200 14');
+        assert.deepEqual(seen.told(), expected.sort());
+        assert.equal(seen.exchanges.filter(({ isGrpc }) => isGrpc).length, 2);
+        seen.close();
+        upstream.close();
+      });
+    }
+
+    it('follows a client that answers what the server said first', async () => {
+      const upstream = answering({});
+      const seen = observe(await listening(upstream));
+      const socket = net.connect(seen.port, '127.0.0.1');
+      // The SETTINGS of the server are there before the client says a word: its first bytes acknowledge them.
+      await once(socket, 'readable');
+      const session = http2.connect('http://a', { createConnection: () => socket });
+      await ask(session, {});
       session.close();
       await until(() => seen.done === 1, 'the relay ends');
-      assert.deepEqual(seen.ends, ['ended']);
-      const expected = Array.from({ length: 60 }, (_, at) => `POST ${200 + (at % 3) * 100} -`);
-      expected.push('POST 200 -', 'POST 200 -', 'POST 200 -', 'POST 200 0', 'POST 200 14');
-      assert.deepEqual(seen.told(), expected.sort());
-      assert.equal(seen.exchanges.filter(({ isGrpc }) => isGrpc).length, 2);
+      assert.deepEqual([seen.told(), seen.ends], [['POST 200 -'], ['ended']]);
       seen.close();
       upstream.close();
     });
-  }
 
-  it('tells cancelled requests, and goes on', async () => {
-    const upstream = http2.createServer();
-    upstream.on('stream', (stream, headers) => {
-      stream.on('error', () => undefined);
-      if (headers[':path'] === '/hang') return;
-      if (headers[':path'] === '/reset') stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
-      else stream.respond({ ':status': 204 }, { endStream: true });
+    it('tells cancelled requests, and goes on', async () => {
+      const upstream = http2.createServer();
+      upstream.on('stream', (stream, headers) => {
+        stream.on('error', () => undefined);
+        if (headers[':path'] === '/hang') return;
+        if (headers[':path'] === '/reset') stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+        else stream.respond({ ':status': 204 }, { endStream: true });
+      });
+      const seen = observe(await listening(upstream));
+      const session = http2.connect(`http://127.0.0.1:${seen.port}`);
+      const hanging = session.request({ ':path': '/hang' });
+      hanging.on('error', () => undefined);
+      await once(hanging, 'ready');
+      const reset = session.request({ ':path': '/reset' });
+      reset.on('error', () => undefined);
+      await new Promise((resolve) => reset.once('close', resolve));
+      hanging.close(http2.constants.NGHTTP2_CANCEL);
+      await once(hanging, 'close');
+      // An answer before the request's body has come.
+      const early = session.request({ ':method': 'POST' });
+      await once(early, 'response');
+      early.end('late');
+      await once(early.resume(), 'close');
+      await bodyOf(session.request({ ':path': '/again' }));
+      session.close();
+      await until(() => seen.done === 1, 'the relay ends');
+      assert.deepEqual(seen.ends, ['ended']);
+      assert.deepEqual(seen.told(), ['GET 0 -', 'GET 0 -', 'GET 204 -', 'POST 204 -']);
+      seen.close();
+      upstream.close();
     });
-    const seen = observe(await listening(upstream));
-    const session = http2.connect(`http://127.0.0.1:${seen.port}`);
-    const hanging = session.request({ ':path': '/hang' });
-    hanging.on('error', () => undefined);
-    await once(hanging, 'ready');
-    const reset = session.request({ ':path': '/reset' });
-    reset.on('error', () => undefined);
-    await new Promise((resolve) => reset.once('close', resolve));
-    hanging.close(http2.constants.NGHTTP2_CANCEL);
-    await once(hanging, 'close');
-    // An answer before the request's body has come.
-    const early = session.request({ ':method': 'POST' });
-    await once(early, 'response');
-    early.end('late');
-    await once(early.resume(), 'close');
-    await bodyOf(session.request({ ':path': '/again' }));
-    session.close();
-    await until(() => seen.done === 1, 'the relay ends');
-    assert.deepEqual(seen.ends, ['ended']);
-    assert.deepEqual(seen.told(), ['GET 0 -', 'GET 0 -', 'GET 204 -', 'POST 204 -']);
-    seen.close();
-    upstream.close();
   });
-});
+}
 
 after(() => {
   assert.equal(mirrorSessionCount(), 0);

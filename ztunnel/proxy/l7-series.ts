@@ -1,0 +1,184 @@
+// Metrics of HTTP that was only observed, under names of their own: a waypoint's `istio_requests_total` counts what it
+// served. Every label has few values, and the series of workloads that went go.
+import { renderLabels } from '../../common/telemetry/series-table.ts';
+import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
+import type { HttpExchange } from '../../engine/observe/types.ts';
+import { trafficLabels, withoutPeer } from './traffic-labels.ts';
+import type { ConnectionParties } from './traffic-labels.ts';
+
+const REQUESTS = 'ambient_mesh_l7_requests';
+const DURATION = 'ambient_mesh_l7_request_duration_milliseconds';
+const CONNECTIONS = 'ambient_mesh_l7_connections';
+
+// Istio's, up to a minute: each series is that many lines of a scrape.
+const BUCKETS: readonly number[] = [
+  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000,
+];
+
+export const L7_SIGHT_FAMILIES: readonly FamilyDefinition[] = [
+  {
+    name: REQUESTS,
+    help: 'HTTP requests that the node proxy observed on sampled connections, on their way.',
+    type: 'counter',
+  },
+  {
+    name: DURATION,
+    help: 'From the head of a request that the node proxy observed to the end of its answer.',
+    type: 'histogram',
+    buckets: BUCKETS,
+  },
+  {
+    name: CONNECTIONS,
+    help: 'Connections of namespaces that ask for it, by how the observation ended or why there was none.',
+    type: 'counter',
+  },
+];
+
+const LABELS = new Set([
+  'reporter',
+  'source_workload',
+  'source_canonical_service',
+  'source_workload_namespace',
+  'destination_service',
+  'destination_service_namespace',
+  'destination_service_name',
+  'destination_workload',
+  'destination_canonical_service',
+  'destination_workload_namespace',
+  'connection_security_policy',
+]);
+const METHODS = new Set(
+  'GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH'.split(' '), // RFC 9110, RFC 5789
+);
+
+/** Label sets with requests; beyond, requests are counted without their peer's names. */
+const MAX_SERIES = 2000;
+
+interface Cells {
+  readonly requests: number;
+  readonly duration: number;
+}
+
+/** The series of one pair of workloads, while connections between them are observed. */
+export class L7Group {
+  readonly labels: string;
+  /** Workloads (uid) it names. */
+  readonly uids: readonly string[];
+  readonly #cells = new Map<string, Cells>();
+  readonly #table: SeriesTable;
+  openCount = 0;
+  isStale = false;
+
+  constructor(table: SeriesTable, labels: string, uids: readonly string[]) {
+    this.#table = table;
+    this.labels = labels;
+    this.uids = uids;
+  }
+
+  get size(): number {
+    return this.#cells.size;
+  }
+
+  count(exchange: HttpExchange): void {
+    const labels = `${this.labels},${renderLabels(exchangeLabels(exchange))}`;
+    let cells = this.#cells.get(labels);
+    if (cells === undefined) {
+      const [requests = 0, duration = 0] = this.#table.cells([REQUESTS, DURATION], labels);
+      cells = { requests, duration };
+      this.#cells.set(labels, cells);
+    }
+    this.#table.add(cells.requests, 1);
+    this.#table.observe(cells.duration, BUCKETS, exchange.durationMs);
+  }
+
+  /** Forgets its series. */
+  remove(): void {
+    for (const labels of this.#cells.keys()) {
+      this.#table.remove(REQUESTS, labels);
+      this.#table.remove(DURATION, labels);
+    }
+  }
+}
+
+/** All of a thread. */
+export class L7Series {
+  readonly #table: SeriesTable;
+  readonly #groups = new Map<string, L7Group>();
+
+  constructor(table: SeriesTable) {
+    this.#table = table;
+  }
+
+  /** The group of a connection that is observed; give it back with `close`. */
+  open(parties: ConnectionParties): L7Group {
+    let size = 0;
+    for (const group of this.#groups.values()) size += group.size;
+    const shown = size >= MAX_SERIES ? withoutPeer(parties) : parties;
+    const labels = renderLabels(trafficLabels(shown, '-').filter(([name]) => LABELS.has(name)));
+    let group = this.#groups.get(labels);
+    if (group === undefined) {
+      const uids = [shown.source?.uid, shown.destination?.uid].filter((uid) => uid !== undefined);
+      group = new L7Group(this.#table, labels, uids);
+      this.#groups.set(labels, group);
+    }
+    group.isStale = false;
+    group.openCount++;
+    return group;
+  }
+
+  close(group: L7Group): void {
+    group.openCount--;
+  }
+
+  /** A connection was not observed, or no more. */
+  countConnection({ direction }: ConnectionParties, outcome: string): void {
+    const reporter = direction === 'outbound' ? 'source' : 'destination';
+    const labels = renderLabels([
+      ['reporter', reporter],
+      ['outcome', outcome],
+    ]);
+    this.#table.add(this.#table.cell(CONNECTIONS, labels), 1);
+  }
+
+  /** Workloads have gone: their series go at the next {@link sweep} after this one. */
+  markStale(uids: readonly string[]): void {
+    const gone = new Set(uids);
+    for (const group of this.#groups.values()) {
+      if (group.uids.some((uid) => gone.has(uid))) group.isStale = true;
+    }
+  }
+
+  /** Removes stale series that nothing uses. A stranger's, named by nobody we know, go when they are idle. */
+  sweep(): void {
+    for (const group of this.#groups.values()) {
+      if (group.openCount > 0) continue;
+      if (!group.isStale) {
+        group.isStale = group.uids.length < 2;
+        continue;
+      }
+      group.remove();
+      this.#groups.delete(group.labels);
+    }
+  }
+}
+
+/** What tells requests of a pair apart. Bounded: what a peer writes is one of few words, or `other`. */
+export function exchangeLabels(exchange: HttpExchange): (readonly [string, string])[] {
+  const { method, status, isGrpc } = exchange;
+  return [
+    ['request_protocol', isGrpc ? 'grpc' : 'http'],
+    ['request_method', METHODS.has(method) ? method : 'other'],
+    ['response_code_class', codeClass(status)],
+    ['grpc_response_status', isGrpc ? grpcStatus(exchange.grpcStatus) : ''],
+  ];
+}
+
+function codeClass(status: number): string {
+  if (status === 0) return 'none';
+  return status >= 100 && status < 600 ? `${Math.floor(status / 100)}xx` : 'other';
+}
+
+function grpcStatus(text: string | undefined): string {
+  if (text === undefined) return 'none';
+  return /^(?:\d|1[0-6])$/.test(text) ? text : 'other';
+}

@@ -1,0 +1,128 @@
+// L7 sight without a waypoint (docs/design/l7-sight.md): which connections are observed, and for whom. The proxy stays an L4
+// proxy: what is seen is counted, and nothing depends on it.
+import type { SeriesTable } from '../../common/telemetry/series-table.ts';
+import type { Workload } from '../../common/workload/model.ts';
+import { HttpObserver } from '../../engine/observe/http-observer.ts';
+import { ObserveBudget } from '../../engine/observe/observe-budget.ts';
+import type { ObserveEnd } from '../../engine/observe/types.ts';
+import type { RelayObserver } from '../../engine/reactor/duplex.ts';
+import type { Config } from '../config.ts';
+import { L7Series } from './l7-series.ts';
+import type { L7Group } from './l7-series.ts';
+import type { ConnectionParties } from './traffic-labels.ts';
+
+// Of a data thread's time, all its observers together.
+const SHARE = 0.2;
+const BURST_MS = 500;
+
+/** One connection that is observed. */
+interface Watched {
+  readonly observer: HttpObserver;
+  readonly reported: readonly { readonly parties: ConnectionParties; readonly group: L7Group }[];
+}
+
+/** Whether this end of a connection reports what is seen. Pure. */
+export function isReported(
+  reporter: Config['l7Sight']['reporter'],
+  parties: ConnectionParties,
+): boolean {
+  const { direction, source, destination } = parties;
+  return direction === 'outbound'
+    ? source?.isL7Observed === true && (reporter === 'both' || reporter === 'source')
+    : destination?.isL7Observed === true && (reporter === 'both' || reporter === 'destination');
+}
+
+/** The observers of a data thread. */
+export class L7Sight {
+  readonly #config: Config['l7Sight'];
+  readonly #series: L7Series;
+  readonly #now: () => number;
+  readonly #random: () => number;
+  readonly #budget: ObserveBudget;
+  readonly #watched = new Set<Watched>();
+
+  constructor(
+    table: SeriesTable,
+    config: Config['l7Sight'],
+    now: () => number,
+    random: () => number = Math.random,
+  ) {
+    this.#config = config;
+    this.#series = new L7Series(table);
+    this.#now = now;
+    this.#random = random;
+    this.#budget = new ObserveBudget(SHARE, BURST_MS, now());
+  }
+
+  /**
+   * The observer of a new connection, if it is to be observed. `other` is its second end, where this proxy joins both; the
+   * relay's forward direction must be the client's.
+   */
+  watch(parties: ConnectionParties, other?: ConnectionParties): RelayObserver | undefined {
+    const { reporter } = this.#config;
+    const isOther = other !== undefined && isReported(reporter, other);
+    if (!isOther && !isReported(reporter, parties)) return undefined;
+    const ends = [parties, other].filter(
+      (each) => each !== undefined && isReported(reporter, each),
+    ) as ConnectionParties[];
+    const reason = this.#refusal();
+    if (reason === undefined) return this.#start(ends);
+    for (const end of ends) this.#series.countConnection(end, reason);
+    return undefined;
+  }
+
+  #refusal(): 'not_sampled' | 'full' | 'busy' | undefined {
+    if (this.#random() * 100 >= this.#config.percent) return 'not_sampled';
+    if (this.#watched.size >= this.#config.maxConnections) return 'full';
+    return this.#budget.spend(0, this.#now()) ? undefined : 'busy';
+  }
+
+  #start(ends: readonly ConnectionParties[]): RelayObserver {
+    const reported = ends.map((parties) => ({ parties, group: this.#series.open(parties) }));
+    const observer = new HttpObserver(
+      {
+        now: this.#now,
+        onExchange: (exchange) => {
+          for (const { group } of reported) group.count(exchange);
+        },
+        onEnd: (end) => this.#ended(watched, end),
+      },
+      this.#budget,
+    );
+    const watched: Watched = { observer, reported };
+    this.#watched.add(watched);
+    return observer;
+  }
+
+  #ended(watched: Watched, end: ObserveEnd): void {
+    this.#watched.delete(watched);
+    for (const { parties, group } of watched.reported) {
+      this.#series.countConnection(parties, end);
+      this.#series.close(group);
+    }
+  }
+
+  /** Workload records have changed: a namespace that asks no more is no longer looked at. */
+  recordsChanged(changed: readonly Workload[]): void {
+    if (this.#watched.size === 0) return;
+    const blind = new Set(changed.filter((one) => !one.isL7Observed).map(({ uid }) => uid));
+    if (blind.size === 0) return;
+    for (const { observer, reported } of this.#watched) {
+      const isOver = reported.some(({ parties }) => {
+        const own = parties.direction === 'outbound' ? parties.source : parties.destination;
+        return own !== undefined && blind.has(own.uid);
+      });
+      if (isOver) observer.stop();
+    }
+  }
+
+  /** Workloads have gone. */
+  markStale(uids: readonly string[]): void {
+    this.#series.markStale(uids);
+  }
+
+  /** Removes stale series. */
+  sweep(): void {
+    this.#series.sweep();
+  }
+}
