@@ -14,6 +14,7 @@ import { DeltaClient } from '../common/xds/delta-client.ts';
 import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { canBeTransparent } from '../engine/reactor/socket-options.ts';
 import { releaseProgramPages } from '../engine/reactor/program-pages.ts';
+import { CounterHandOver } from './admin/counter-hand-over.ts';
 import { openAdmin } from './admin/admin-server.ts';
 import { openEndpointSockets } from './admin/endpoint-sockets.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
@@ -31,6 +32,7 @@ import { ZdsClient } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
 import { answerCertificate, startSecrets } from './identity/workload-secrets.ts';
 import type { WorkloadSecrets } from './identity/workload-secrets.ts';
+import { STALE_SERIES_MS } from './proxy/series-groups.ts';
 import { MeshModel } from './state/model.ts';
 
 /** A running proxy. */
@@ -52,6 +54,8 @@ export interface AppEvents {
 
 const READY_CHECK_MS = 50;
 const DRAIN_REPORT_MS = 1000;
+/** More often than Prometheus asks; a file may have many series. */
+const SAVE_COUNTERS_MS = 5000;
 
 /** What the control thread consists of. */
 interface Parts extends DataParts {
@@ -62,6 +66,7 @@ interface Parts extends DataParts {
   readonly readers: { readonly data: SeriesReader; readonly control: SeriesReader };
   readonly metrics: ControlMetrics;
   readonly holder: HolderClient | undefined;
+  readonly handOver: CounterHandOver | undefined;
   readonly dns: DnsProxy | undefined;
   readonly starter: PodStarter;
   readonly registry: PodRegistry<PodNetns>;
@@ -92,6 +97,7 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
     while (pending().length > 0) await sleep(systemClock, READY_CHECK_MS);
     // A probe that came to a successor that is not ready would say that of the one that serves.
     if (running.endpoints === undefined) await open();
+    parts.handOver?.expectHandOver();
     await holder?.ready();
     // The next process finds its modules compiled, also when this one is killed.
     flushCompileCache();
@@ -128,11 +134,12 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
     data.request({ kind: 'removePod', uid }).catch(() => undefined);
   };
   const holder = await connectHolder(config, { ...events, onGone }, metrics);
+  const handOver = holder && openHandOver(config, holder, readers);
   const starter = new PodStarter({ data, sockets: config, dns, holder });
   const registry = new PodRegistry<PodNetns>(starter);
   const pods = podSource(config, registry, loggers.scope('inpod'));
   const telemetry = { loggers, logger, output, readers, metrics };
-  return { ...dataParts, ...telemetry, config, holder, dns, starter, registry, pods };
+  return { ...dataParts, ...telemetry, config, holder, handOver, dns, starter, registry, pods };
 }
 
 function podSource(
@@ -161,10 +168,10 @@ async function openOwnEndpoints(
   pending: () => string[],
   events: AppEvents,
 ): Promise<Endpoints> {
-  const { config, logger, readers, holder } = parts;
+  const { config, logger, readers, holder, handOver } = parts;
   return openAdmin({
     ...parts,
-    readers: [readers.data, readers.control],
+    readers: [readers.data, readers.control, ...(handOver === undefined ? [] : [handOver.reader])],
     sockets: holder && (await openEndpointSockets(holder, config)),
     pending,
     isDraining: () => running.isDraining,
@@ -188,10 +195,14 @@ async function drainParts(parts: Parts, running: Running, isReplaced: boolean): 
   running.isDraining = true;
   logger.info({ deadlineMs, isReplaced }, 'draining');
   pods.close();
-  if (isReplaced) await running.endpoints?.close();
+  if (isReplaced) {
+    saveCounters(parts);
+    await running.endpoints?.close();
+  }
   const stopReports = reportDraining(parts, isReplaced);
   await Promise.all([data.request({ kind: 'drain', deadlineMs, isReplaced }), dns?.drain()]);
   stopReports();
+  if (isReplaced) saveCounters(parts);
   running.xds?.close();
   identities.close();
   if (!isReplaced) await running.endpoints?.close();
@@ -218,7 +229,8 @@ async function connectHolder(
 }
 
 /** Shows whose connections are left: by our own metrics, or through the successor's. Returns what ends it. */
-function reportDraining({ data, metrics, holder }: Parts, isReplaced: boolean): () => void {
+function reportDraining(parts: Parts, isReplaced: boolean): () => void {
+  const { data, metrics, holder } = parts;
   const report = async (): Promise<void> => {
     const query = { kind: 'connections', top: 0, sort: 'bytes', pod: undefined } as const;
     const { report: { pods = [] } = {} } = await data.request(query);
@@ -233,7 +245,39 @@ function reportDraining({ data, metrics, holder }: Parts, isReplaced: boolean): 
   const run = (): void => void report().catch(() => undefined);
   run();
   const timer = setInterval(run, DRAIN_REPORT_MS);
-  return () => clearInterval(timer);
+  const saving = setInterval(() => {
+    if (isReplaced) saveCounters(parts);
+  }, SAVE_COUNTERS_MS);
+  return () => {
+    clearInterval(timer);
+    clearInterval(saving);
+  };
+}
+
+function saveCounters({ handOver, logger }: Parts): void {
+  try {
+    handOver?.save();
+  } catch (err) {
+    logger.warn({ err: errorMessage(err) }, 'counters are not handed over');
+  }
+}
+
+/** What passes counters from one proxy of a holder to the next, where they have a directory for it. */
+function openHandOver(
+  { holderDir }: Config,
+  holder: HolderClient,
+  { data, control }: Parts['readers'],
+): CounterHandOver | undefined {
+  if (holderDir === undefined) return undefined;
+  const handOver = new CounterHandOver({
+    dir: holderDir,
+    own: [data, control],
+    families: [...data.families.values(), ...DNS_FAMILIES],
+    isReplacement: holder.welcome.isReplacement,
+    clock: systemClock,
+  });
+  setInterval(() => handOver.sweep(), STALE_SERIES_MS).unref();
+  return handOver;
 }
 
 /** The log of the whole process: the data thread's lines come here too. */

@@ -40,6 +40,8 @@ export interface Config {
   readonly zdsPath: string;
   /** Descriptor of the holder's socket; set by the holder for the proxies it starts. */
   readonly holderFd: number | undefined;
+  /** Where proxies of one holder leave their counters to one another. */
+  readonly holderDir: string | undefined;
   /** Undefined: packets carry none. */
   readonly packetMark: number | undefined;
   readonly isPortReuse: boolean;
@@ -137,6 +139,7 @@ export function readConfig(env: Env): Config {
     dedicatedPod,
     zdsPath: values.INPOD_UDS,
     holderFd: values.HOLDER_FD === 0 ? undefined : values.HOLDER_FD,
+    holderDir: values.HOLDER_DIR,
     packetMark: packetMark(values),
     isPortReuse: values.INPOD_PORT_REUSE,
     isSourcePreserved: values.ENABLE_ORIG_SRC ?? true,

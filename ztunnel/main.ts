@@ -45,11 +45,21 @@ async function runProxy(): Promise<void> {
   state.app = await startApp(config, { onQuit: shutDown, onFatal: fail });
 }
 
-/** Where a proxy finds what the one before it compiled. Not a directory that others could write to. */
-function privateCache(): string {
-  const path = mkdtempSync(join(tmpdir(), 'ztunnel-'));
-  process.on('exit', () => rmSync(path, { recursive: true, force: true }));
-  return path;
+/**
+ * Where a proxy finds what the one before it compiled and counted. Not a directory that others could write to. Undefined
+ * where there is no room for it.
+ */
+function privateDir(): string | undefined {
+  try {
+    const path = mkdtempSync(join(tmpdir(), 'ztunnel-'));
+    process.on('exit', () => rmSync(path, { recursive: true, force: true }));
+    return path;
+  } catch (err) {
+    process.stderr.write(
+      `ztunnel: no directory for proxies to hand over in: ${errorMessage(err)}\n`,
+    );
+    return undefined;
+  }
 }
 
 async function runHolder(): Promise<void> {
@@ -57,11 +67,12 @@ async function runHolder(): Promise<void> {
     import('./holder/holder.ts'),
     import('./holder/node-flags.ts'),
   ]);
+  const dir = privateDir();
   const holder = new Holder({
     argv: [import.meta.filename, 'proxy'],
     nodeArgs: PROXY_NODE_FLAGS,
     env: {
-      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? privateCache(),
+      ...(dir === undefined ? {} : { NODE_COMPILE_CACHE: dir, HOLDER_DIR: dir }),
       ...process.env,
     },
     // The shape of the proxies' lines, without loading their logger.

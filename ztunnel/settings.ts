@@ -137,6 +137,7 @@ export const OWN_SETTINGS = {
   STATS_PORT: port('metrics', 15_020),
   READINESS_PORT: port('readiness', 15_021),
   HOLDER_FD: whole('set by the holder: descriptor of its socket', 0, { max: 65_535 }),
+  HOLDER_DIR: optionalText('set by the holder: directory where proxies leave their counters'),
   LOCAL_FAST_PATH: flag(
     'join pods of this node without a tunnel, where the control plane allows it for both',
     true,

@@ -33,7 +33,7 @@ export interface EndpointSources {
   readonly sockets?: EndpointSockets | undefined;
   readonly readers: readonly SeriesReader[];
   /** Called before each scrape: sets gauges that nothing else keeps. */
-  readonly beforeScrape?: () => void;
+  readonly beforeScrape?: () => void | Promise<void>;
   /** See `streamJson`: generators become arrays. */
   configDump(): Promise<Readonly<Record<string, unknown>>>;
   /** Names of what is not ready; empty is ready. */
@@ -102,7 +102,7 @@ export async function openEndpoints(sources: EndpointSources): Promise<Endpoints
 function metricsHandler(sources: EndpointSources): EndpointHandler {
   const processMetrics = collectProcessMetrics();
   return async (request) => {
-    sources.beforeScrape?.();
+    await sources.beforeScrape?.();
     const own = await processMetrics();
     const pieces = function* (): Generator<string> {
       yield* renderPieces(sources.readers);

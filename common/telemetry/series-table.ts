@@ -163,6 +163,8 @@ export class SeriesReader {
   /** Family name to label text to first cell. */
   readonly series = new Map<string, Map<string, number>>();
   readonly #chunks: Float64Array[] = [];
+  /** Called when a series has been removed. */
+  onRemoved: ((family: string, labels: string) => void) | undefined;
 
   /** Takes a message of the table. */
   apply(message: SeriesMessage): void {
@@ -179,6 +181,7 @@ export class SeriesReader {
       }
     } else {
       this.series.get(message.family)?.delete(message.labels);
+      this.onRemoved?.(message.family, message.labels);
     }
   }
 

@@ -115,6 +115,33 @@ describe('restarts', () => {
     assert.ok(served > 300, `${served} were served`);
   });
 
+  it('what a replaced proxy counts is in the metrics of its successor, to the byte', async () => {
+    const count = (name: string): Promise<number> =>
+      mesh.metric('a', `istio_tcp_${name}_total`, 'reporter="source"');
+    const line = await openLine();
+    const before = mesh.proxyPid('a');
+    const counted = {
+      opened: await count('connections_opened'),
+      closed: await count('connections_closed'),
+      received: await count('received_bytes'),
+    };
+    await mesh.admin('a', '/replace', 'POST');
+    await eventually('the old one drains', () => mesh.proxyPid('a') !== before);
+    await mesh.whenReady('a');
+    assert.equal(await count('connections_opened'), counted.opened);
+    await line.say('by the old one');
+    line.client.stdin?.end();
+    await once(line.client, 'close');
+    await eventually('the old one has gone', () => hasEnded('a', before));
+    assert.equal((await mesh.ask('client', SERVER.ip)).status, 0);
+    const bytes = 'by the old one\nhello\n'.length;
+    await eventually('both are closed', async () => {
+      return (await count('connections_closed')) === counted.closed + 2;
+    });
+    assert.equal(await count('connections_opened'), counted.opened + 1);
+    assert.equal(await count('received_bytes'), counted.received + bytes);
+  });
+
   it('what is open at the drain deadline is ended, and its log line says so', async () => {
     const line = await openLine();
     const before = mesh.proxyPid('a');

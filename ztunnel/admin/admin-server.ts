@@ -19,6 +19,7 @@ import { connectionsRoute } from './connections.ts';
 import { certificateHealth } from '../identity/certificate-health.ts';
 import type { WorkloadSecrets } from '../identity/workload-secrets.ts';
 import type { ControlMetrics } from './control-metrics.ts';
+import type { CounterHandOver } from './counter-hand-over.ts';
 import { whyRoute } from './why/route.ts';
 
 /** What the endpoints show and steer. */
@@ -28,6 +29,7 @@ export interface AdminParts {
   readonly output: AsyncSink;
   readonly readers: readonly SeriesReader[];
   readonly metrics: ControlMetrics;
+  readonly handOver: CounterHandOver | undefined;
   readonly data: DataThread;
   readonly model: MeshModel;
   readonly identities: Pick<WorkloadSecrets, 'secrets' | 'failures' | 'problems'>;
@@ -52,7 +54,8 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
     config,
     sockets: parts.sockets,
     readers: parts.readers,
-    beforeScrape: () => {
+    beforeScrape: async () => {
+      await parts.handOver?.refresh();
       metrics.collect(registry, output.droppedLines);
       metrics.setCertificates(certificateHealth(secrets.states(), Date.now()), failures());
     },
