@@ -138,8 +138,7 @@ export function readConfig(env: Env): Config {
     secretTtlSec: values.SECRET_TTL / 1000,
     dedicatedPod,
     zdsPath: values.INPOD_UDS,
-    holderFd: values.HOLDER_FD === 0 ? undefined : values.HOLDER_FD,
-    holderDir: values.HOLDER_DIR,
+    ...holderSettings(values),
     packetMark: packetMark(values),
     isPortReuse: values.INPOD_PORT_REUSE,
     isSourcePreserved: values.ENABLE_ORIG_SRC ?? true,
@@ -189,6 +188,12 @@ function dedicatedPodOf(values: Values, reader: EnvReader): PodInfo | undefined 
     );
   }
   return { namespace, name, serviceAccount };
+}
+
+/** What a holder says to its proxies. */
+function holderSettings(values: Values): Pick<Config, 'holderFd' | 'holderDir'> {
+  const { HOLDER_FD, HOLDER_DIR } = values;
+  return { holderFd: HOLDER_FD === 0 ? undefined : HOLDER_FD, holderDir: HOLDER_DIR };
 }
 
 /** What values say together. */
