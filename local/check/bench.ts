@@ -55,6 +55,8 @@ export interface Bench {
   /** Runs the load program in a pod to its end. */
   readonly load: (pod: Pod, args: readonly string[]) => Promise<LoadReport>;
   readonly startLoad: (pod: Pod, args: readonly string[]) => RunningLoad;
+  /** Ends the loads of a statement that has failed before it stopped them. */
+  readonly endLoads: () => void;
   readonly metrics: () => Promise<ProxyMetrics>;
   /** The log of a pod's first container. */
   readonly log: (pod: Pod) => string;
@@ -123,8 +125,10 @@ function parseReport({ stdout, stderr }: Output): LoadReport {
   return JSON.parse(line) as LoadReport;
 }
 
-function startLoad(pod: Pod, args: readonly string[]): RunningLoad {
+function startLoad(pod: Pod, args: readonly string[], running: Set<ChildProcess>): RunningLoad {
   const { child, done } = start(inPod(pod, [...LOAD, ...args]));
+  running.add(child);
+  child.once('exit', () => running.delete(child));
   return {
     async stop() {
       // nsenter without -F and without a new process namespace executes the program itself.
@@ -137,6 +141,7 @@ function startLoad(pod: Pod, args: readonly string[]): RunningLoad {
 /** The bench of a running cluster. */
 export function openBench(cluster: Cluster, stateDir: string, signal: AbortSignal): Bench {
   const { api } = cluster;
+  const loads = new Set<ChildProcess>();
   return {
     api,
     signal,
@@ -154,7 +159,10 @@ export function openBench(cluster: Cluster, stateDir: string, signal: AbortSigna
       return { status: Number(stdout.slice(end + 1)), body: stdout.slice(0, Math.max(0, end)) };
     },
     load: async (pod, args) => parseReport(await runHost(inPod(pod, [...LOAD, ...args]))),
-    startLoad,
+    startLoad: (pod, args) => startLoad(pod, args, loads),
+    endLoads() {
+      for (const child of loads) child.kill('SIGTERM');
+    },
     metrics: () => scrapeProxies(api),
     log(pod) {
       return readFileSync(join(stateDir, 'logs', logName(pod)), 'utf8');

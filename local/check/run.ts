@@ -28,6 +28,8 @@ export async function runChecks(
     } catch (err) {
       failures++;
       line = `FAIL  ${name}: ${errorMessage(err)}`;
+    } finally {
+      bench.endLoads();
     }
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     process.stdout.write(`${line} (${seconds} s)\n`);
