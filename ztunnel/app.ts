@@ -9,6 +9,7 @@ import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import { parseLocalState, readLocalState } from '../common/workload/local-file.ts';
+import { ADDRESS_TYPE_URL } from '../common/workload/decode.ts';
 import type { Workload } from '../common/workload/model.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
 import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
@@ -135,7 +136,13 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
   };
   const holder = await connectHolder(config, { ...events, onGone }, metrics);
   const handOver = holder && openHandOver(config, holder, readers);
-  const starter = new PodStarter({ data, sockets: config, dns, holder });
+  const starter = new PodStarter({
+    data,
+    sockets: config,
+    dns,
+    holder,
+    onStart: (pod) => dataParts.model.expect(pod),
+  });
   const registry = new PodRegistry<PodNetns>(starter);
   const pods = podSource(config, registry, loggers.scope('inpod'));
   const telemetry = { loggers, logger, output, readers, metrics };
@@ -346,7 +353,12 @@ async function startData(
   );
   const identities = startSecrets(config, loggers.scope('identity'), data);
   const { secrets } = identities;
-  const model = new MeshModel({ isLocal: localTo(config), data, secrets });
+  const model = new MeshModel({
+    isLocal: localTo(config),
+    data,
+    secrets,
+    ...(config.isOnDemand && { onDemand: { clock: systemClock, clusterId: config.clusterId } }),
+  });
   Object.assign(parts, { identities, model });
   return { data, identities, model };
 }
@@ -390,6 +402,7 @@ async function feedModel(
     onStreamEnd: (end) => metrics.countStreamEnd(end.reason),
     onMessage: (url, bytes) => metrics.countMessage(url, bytes),
   });
+  model.askThrough((added, dropped) => xds.changeNames(ADDRESS_TYPE_URL, added, dropped));
   xds.start();
   return xds;
 }

@@ -29,6 +29,8 @@ export interface Config {
   /** Undefined with `fakeCaRoot` set. */
   readonly ca: ControlPlaneAddress | undefined;
   readonly fakeCaRoot: string | undefined;
+  /** Addresses are asked for when they are needed. */
+  readonly isOnDemand: boolean;
   readonly localXdsPath: string | undefined;
   /** File with revocation lists; undefined: not checked. */
   readonly crlPath: string | undefined;
@@ -122,6 +124,8 @@ export function readConfig(env: Env): Config {
   });
   checkValues(values, ca, reader);
   const dns = dnsSettings(values, reader);
+  if (values.XDS_ON_DEMAND && dns !== undefined)
+    reader.problem('XDS_ON_DEMAND', 'needs ISTIO_META_DNS_CAPTURE=false: names are not asked for');
   const metadata = xdsMetadata(values, reader);
   const dedicatedPod = dedicatedPodOf(values, reader);
   reader.finish();
@@ -132,6 +136,7 @@ export function readConfig(env: Env): Config {
     xds,
     ca: isFakeCa ? undefined : ca,
     fakeCaRoot: isFakeCa ? values.FAKE_CA_ROOT : undefined,
+    isOnDemand: values.XDS_ON_DEMAND,
     localXdsPath: values.LOCAL_XDS_PATH,
     crlPath: values.CRL_PATH === '' ? undefined : values.CRL_PATH,
     localXds: values.LOCAL_XDS,

@@ -178,7 +178,7 @@ export class DataPlane {
     this.#sight.recordsChanged(
       request.upserts.flatMap((one) => (one.kind === 'workload' ? one.workload : [])),
     );
-    this.#resolver.answer(request.answers, request.isReset);
+    this.#resolver.answer(request);
     const changed = new Set(
       request.upserts.map((one) => (one.kind === 'workload' ? one.workload.uid : '')),
     );

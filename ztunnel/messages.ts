@@ -24,6 +24,10 @@ export type DataRequest =
       readonly removed: readonly string[];
       /** `network/ip` keys that were asked for and are answered now, also when nothing is there. */
       readonly answers: readonly string[];
+      /** Those for which the control plane had no answer in time. */
+      readonly unanswered: readonly string[];
+      /** Those that are to be asked for again when they are needed. */
+      readonly forgotten: readonly string[];
       /** Forget everything first: too many addresses had been asked for. */
       readonly isReset: boolean;
     }

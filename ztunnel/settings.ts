@@ -47,7 +47,10 @@ export const ISTIO_SETTINGS = {
   XDS_ADDRESS: textOrEmpty('control plane; empty: none, LOCAL_XDS_PATH only', ISTIOD_DEFAULT),
   XDS_ROOT_CA: text('root certificate (PEM file) of the control plane', ROOT_DEFAULT),
   ALT_XDS_HOSTNAME: optionalText('second name accepted in the control plane’s certificate'),
-  XDS_ON_DEMAND: refused('addresses are always subscribed to', ['false']),
+  XDS_ON_DEMAND: flag(
+    'ask the control plane for an address when a connection needs it, instead of having all; not with the DNS proxy',
+    false,
+  ),
   'XDS_HEADER_*': prefixed('header sent with the xDS stream, named by the rest of the variable'),
   CA_ADDRESS: textOrEmpty('certificate authority; empty only with FAKE_CA', ISTIOD_DEFAULT),
   CA_ROOT_CA: text('root certificate (PEM file) of the certificate authority', ROOT_DEFAULT),

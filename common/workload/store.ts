@@ -70,19 +70,25 @@ export class WorkloadStore {
     }
   }
 
-  /** Removes by resource name: a workload uid, or `namespace/hostname` of a service. Returns what went. */
-  remove(name: string): AddressResource | undefined {
+  /** By resource name: a workload uid, or `namespace/hostname` of a service. */
+  find(name: string): AddressResource | undefined {
     const workload = this.#workloads.get(name);
-    if (workload !== undefined) {
-      this.#workloads.delete(name);
-      this.#unindexWorkload(workload);
-      return { kind: 'workload', workload };
-    }
+    if (workload !== undefined) return { kind: 'workload', workload };
     const service = this.#services.get(name);
-    if (service === undefined) return undefined;
-    this.#services.delete(name);
-    this.#unindexService(service);
-    return { kind: 'service', service };
+    return service && { kind: 'service', service };
+  }
+
+  /** Removes by resource name. Returns what went. */
+  remove(name: string): AddressResource | undefined {
+    const found = this.find(name);
+    if (found?.kind === 'workload') {
+      this.#workloads.delete(name);
+      this.#unindexWorkload(found.workload);
+    } else if (found !== undefined) {
+      this.#services.delete(name);
+      this.#unindexService(found.service);
+    }
+    return found;
   }
 
   /** Forgets everything. */

@@ -15,6 +15,8 @@ import type { DeltaDiscoveryRequest } from './gen/discovery_pb.ts';
 export interface DeltaResource<T> {
   readonly name: string;
   readonly version: string;
+  /** Other names it was asked for by. */
+  readonly aliases: readonly string[];
   readonly resource: T;
 }
 
@@ -22,11 +24,22 @@ export interface DeltaResource<T> {
 export interface DeltaUpdate<T> {
   readonly upserts: ReadonlyArray<DeltaResource<T>>;
   readonly removed: readonly string[];
+  /** The end of a push. */
+  readonly isLast: boolean;
 }
 
-/** A type the client subscribes to by wildcard. */
+/** Names a client asks for one by one. */
+export interface WantedNames {
+  /** Those that have been answered, and the rest of what is wanted. */
+  readonly answered: Iterable<string>;
+  readonly unanswered: Iterable<string>;
+}
+
+/** A type the client subscribes to: by wildcard, or on demand. */
 export interface DeltaSubscription {
   readonly typeUrl: string;
+  /** Undefined: everything. */
+  readonly wanted?: WantedNames;
   /** Decodes and applies; returns the resources it refused. The ACK waits for the promise. */
   apply(
     resources: Iterable<RawResource>,
@@ -51,25 +64,27 @@ export function subscribeWith<T>(
   typeUrl: string,
   decode: (value: Uint8Array, name: string) => T,
   apply: (update: DeltaUpdate<T>) => void | Promise<void>,
+  wanted?: WantedNames,
 ): DeltaSubscription {
   return {
     typeUrl,
+    ...(wanted === undefined ? {} : { wanted }),
     async apply(resources, removed) {
       const rejected: RejectedResource[] = [];
       let upserts: DeltaResource<T>[] = [];
-      for (const { name, version, value } of resources) {
+      for (const { name, version, aliases, value } of resources) {
         if (upserts.length === SLICE_RESOURCES) {
-          await apply({ upserts, removed: [] });
+          await apply({ upserts, removed: [], isLast: false });
           upserts = [];
           await nextTurn();
         }
         try {
-          upserts.push({ name, version, resource: decode(value, name) });
+          upserts.push({ name, version, aliases, resource: decode(value, name) });
         } catch (err) {
           rejected.push({ name, reason: errorMessage(err) });
         }
       }
-      await apply({ upserts, removed });
+      await apply({ upserts, removed, isLast: true });
       return rejected;
     },
   };
@@ -141,7 +156,8 @@ export class DeltaClient {
       this.#types.set(subscription.typeUrl, {
         subscription,
         versions: new Map(),
-        isWarm: false,
+        // Nothing need come of what is asked for one by one.
+        isWarm: subscription.wanted !== undefined,
         queue: Promise.resolve(),
       });
     }
@@ -168,21 +184,40 @@ export class DeltaClient {
     });
     if (!this.#isOpen(state)) return;
     this.#stream = stream;
-    let isFirst = true;
-    for (const [typeUrl, state] of this.#types) {
-      stream.send(
-        create(DeltaDiscoveryRequestSchema, {
-          typeUrl,
-          initialResourceVersions: Object.fromEntries(state.versions),
-          node: create(NodeSchema, {
-            id: this.#options.nodeId,
-            metadata: this.#options.nodeMetadata,
-          }),
-        }),
-      );
-      isFirst = false;
-    }
-    if (isFirst) this.#markSynced();
+    for (const state of this.#types.values()) this.#subscribe(stream, state);
+    if (this.#types.size === 0) this.#markSynced();
+  }
+
+  /** Asks for names of a type on demand, or no longer. Between streams nothing is sent: the next one begins with all. */
+  changeNames(typeUrl: string, added: readonly string[], dropped: readonly string[]): void {
+    if (added.length + dropped.length === 0) return;
+    this.#stream?.send(
+      create(DeltaDiscoveryRequestSchema, {
+        typeUrl,
+        resourceNamesSubscribe: [...added],
+        resourceNamesUnsubscribe: [...dropped],
+      }),
+    );
+  }
+
+  #subscribe(stream: DeltaStream, { subscription, versions }: TypeState): void {
+    const { typeUrl, wanted } = subscription;
+    const { nodeId: id, nodeMetadata: metadata } = this.#options;
+    // `*` taken back at once: a first request that names nothing would mean everything.
+    const names =
+      wanted === undefined
+        ? {}
+        : { resourceNamesSubscribe: ['*', ...wanted.answered], resourceNamesUnsubscribe: ['*'] };
+    stream.send(
+      create(DeltaDiscoveryRequestSchema, {
+        typeUrl,
+        initialResourceVersions: Object.fromEntries(versions),
+        node: create(NodeSchema, { id, metadata }),
+        ...names,
+      }),
+    );
+    // Apart: whoever waits needs an answer, also when what is meant is held under another name.
+    if (wanted !== undefined) this.changeNames(typeUrl, [...wanted.unanswered], []);
   }
 
   /** Ends the stream and does not come back. */

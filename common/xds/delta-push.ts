@@ -7,6 +7,8 @@ import { MeshError } from '../errors.ts';
 export interface RawResource {
   readonly name: string;
   readonly version: string;
+  /** Other names; only clients that ask on demand are told. */
+  readonly aliases: readonly string[];
   readonly value: Uint8Array;
 }
 
@@ -19,8 +21,9 @@ export interface DeltaPush {
 }
 
 const RESPONSE = { resources: 2, typeUrl: 4, nonce: 5, removedResources: 6 } as const;
-const RESOURCE = { version: 1, resource: 2, name: 3 } as const;
+const RESOURCE = { version: 1, resource: 2, name: 3, aliases: 4 } as const;
 const ANY_VALUE = 2;
+const NO_NAMES: readonly string[] = [];
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /** Reads everything but the resources. Throws `MeshError('bad_push')`. */
@@ -55,11 +58,13 @@ function* read(bytes: Uint8Array, places: readonly number[]): Generator<RawResou
 }
 
 function readResource(bytes: Uint8Array): RawResource {
-  const resource = { name: '', version: '', value: NO_BYTES };
+  const resource = { name: '', version: '', aliases: NO_NAMES, value: NO_BYTES };
   readFields(bytes, (reader, field) => {
     if (field === RESOURCE.name) resource.name = reader.string();
     else if (field === RESOURCE.version) resource.version = reader.string();
-    else if (field === RESOURCE.resource) resource.value = readAny(reader.bytes());
+    else if (field === RESOURCE.aliases) {
+      resource.aliases = [...resource.aliases, reader.string()];
+    } else if (field === RESOURCE.resource) resource.value = readAny(reader.bytes());
     else return false;
     return true;
   });

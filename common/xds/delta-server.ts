@@ -22,6 +22,8 @@ export interface TypeSnapshot {
   readonly resources: ReadonlyMap<string, ServedResource>;
   /** Other names of resources (`network/ip`), for clients that ask on demand. */
   lookup?(name: string): readonly string[];
+  /** What a client that asks on demand is sent unasked. */
+  unasked?(node: ClientNode): readonly string[];
 }
 
 /** The node of a client's first request. */
@@ -69,6 +71,8 @@ interface TypeState {
   readonly names: Set<string>;
   /** Names asked for and not yet answered; also those that do not exist need an answer. */
   readonly unanswered: Set<string>;
+  /** Names asked for within the stream: what they mean is sent also when the client holds it. */
+  readonly asked: Set<string>;
   /** Name to version of what the client holds. */
   readonly held: Map<string, string>;
   nonce: string;
@@ -159,6 +163,7 @@ export class DeltaSession {
       isWildcard: false,
       names: new Set(),
       unanswered: new Set(),
+      asked: new Set(),
       held: new Map(Object.entries(request.initialResourceVersions)),
       nonce: '',
       isWaiting: false,
@@ -185,11 +190,9 @@ export class DeltaSession {
   #pushType(state: TypeState): void {
     if (state.isWaiting || this.#node === undefined) return;
     const snapshot = this.#options.snapshotOf(state.typeUrl, this.#node);
-    const { changed, removed, isComplete } = difference(
-      state,
-      snapshot,
-      this.#options.resourcesPerPush ?? RESOURCES_PER_PUSH,
-    );
+    const wanted = state.isWildcard ? undefined : wantedNames(state, snapshot, this.#node);
+    const limit = this.#options.resourcesPerPush ?? RESOURCES_PER_PUSH;
+    const { changed, removed, isComplete } = difference(state, snapshot, wanted, limit);
     const isCurrent = changed.length === 0 && removed.length === 0;
     // A part of a large push does not bring the client to the generation.
     if (isComplete) state.sentGeneration = snapshot?.generation ?? 0;
@@ -213,6 +216,7 @@ export class DeltaSession {
           name,
           version,
           resource: { typeUrl: state.typeUrl, value },
+          aliases: [...(wanted?.get(name) ?? [])],
         })),
       }),
     );
@@ -229,13 +233,15 @@ interface Difference {
 function difference(
   state: TypeState,
   snapshot: TypeSnapshot | undefined,
+  wanted: WantedNames | undefined,
   limit: number,
 ): Difference {
   const resources = snapshot?.resources ?? new Map<string, ServedResource>();
-  const wanted = state.isWildcard ? undefined : wantedNames(state, snapshot);
   const changed: ServedResource[] = [];
   let isComplete = true;
-  for (const resource of wanted === undefined ? resources.values() : pick(resources, wanted)) {
+  for (const resource of wanted === undefined
+    ? resources.values()
+    : pick(resources, wanted.keys())) {
     if (state.held.get(resource.name) === resource.version) continue;
     if (changed.length === limit) {
       isComplete = false;
@@ -255,18 +261,33 @@ function difference(
   return { changed, removed, isComplete };
 }
 
-function wantedNames(state: TypeState, snapshot: TypeSnapshot | undefined): Set<string> {
-  const wanted = new Set<string>();
+/** Resources for a client that asks on demand, each with the other names it was asked for by. */
+type WantedNames = ReadonlyMap<string, ReadonlySet<string>>;
+
+function wantedNames(
+  state: TypeState,
+  snapshot: TypeSnapshot | undefined,
+  node: ClientNode,
+): WantedNames {
+  const wanted = new Map<string, Set<string>>();
+  const add = (name: string, asked: string): void => {
+    const aliases = wanted.get(name) ?? new Set();
+    if (name !== asked) aliases.add(asked);
+    wanted.set(name, aliases);
+    if (state.asked.has(asked)) state.held.delete(name);
+  };
   for (const name of state.names) {
-    if (snapshot?.resources.has(name) === true) wanted.add(name);
-    for (const other of snapshot?.lookup?.(name) ?? []) wanted.add(other);
+    if (snapshot?.resources.has(name) === true) add(name, name);
+    for (const other of snapshot?.lookup?.(name) ?? []) add(other, name);
   }
+  for (const name of snapshot?.unasked?.(node) ?? []) add(name, name);
+  state.asked.clear();
   return wanted;
 }
 
 function* pick(
   resources: ReadonlyMap<string, ServedResource>,
-  names: ReadonlySet<string>,
+  names: Iterable<string>,
 ): Generator<ServedResource> {
   for (const name of names) {
     const resource = resources.get(name);
@@ -288,7 +309,10 @@ function subscribe(state: TypeState, request: DeltaDiscoveryRequest, isFirst: bo
       state.names.add(name);
       state.unanswered.add(name);
       // Asking again for a held name means that the client lost it.
-      if (!isFirst) state.held.delete(name);
+      if (!isFirst) {
+        state.held.delete(name);
+        state.asked.add(name);
+      }
     }
   }
   for (const name of dropped) {
@@ -296,9 +320,12 @@ function subscribe(state: TypeState, request: DeltaDiscoveryRequest, isFirst: bo
     else {
       state.names.delete(name);
       state.unanswered.delete(name);
+      state.asked.delete(name);
       if (!state.isWildcard) state.held.delete(name);
     }
   }
+  // Istio's ztunnel does not repeat its questions on a new stream: what it holds is what it wants.
+  if (isFirst && !state.isWildcard) for (const name of state.held.keys()) state.names.add(name);
   if (state.unanswered.size > 0) state.needsAnswer = true;
   return added.length > 0 || dropped.length > 0;
 }

@@ -52,7 +52,7 @@ export class Snapshots {
     this.#addresses =
       addresses === this.#addresses
         ? addresses
-        : { ...addresses, lookup: addressLookup(output.addresses) };
+        : { ...addresses, ...addressLookup(output.addresses) };
     this.#authorizations = refresh(
       AuthorizationSchema,
       output.authorizations,

@@ -8,8 +8,8 @@ import { connect, createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { create, toBinary } from '@bufbuild/protobuf';
-import { errorMessage } from '../../common/errors.ts';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { errorMessage, MeshError } from '../../common/errors.ts';
 import { systemClock } from '../../common/clock.ts';
 import { openGrpcServer } from '../../common/grpc/server.ts';
 import type { GrpcServer } from '../../common/grpc/server.ts';
@@ -21,7 +21,10 @@ import { ADDRESS_TYPE_URL } from '../../common/workload/decode.ts';
 import { AddressSchema, TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
 import { parseIp } from '../../common/workload/ip.ts';
 import { DeltaServer } from '../../common/xds/delta-server.ts';
+import type { DeltaDiscoveryRequest } from '../../common/xds/gen/discovery_pb.ts';
 import type { ServedResource } from '../../common/xds/delta-server.ts';
+import { addressLookup } from '../../controlplane/serve/address-lookup.ts';
+import type { AddressLookup } from '../../controlplane/serve/address-lookup.ts';
 import { decodeAck, encodeRequest } from '../../common/zds/codec.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
 import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
@@ -103,9 +106,14 @@ export class NetnsMesh {
     [AUTHORIZATION_TYPE_URL, new Map()],
   ]);
   #generation = 1;
+  #lookup: { readonly generation: number; readonly lookup: AddressLookup } | undefined;
   /** Further variables of the proxies. */
   readonly proxyEnv: Record<string, string> = {};
   readonly #xds: DeltaServer;
+  /** Every xDS request of all proxies. */
+  readonly requests: DeltaDiscoveryRequest[] = [];
+  /** What the control plane does with a request: failing ends its stream. */
+  xdsMood: 'answering' | 'silent' | 'failing' = 'answering';
   /** The mesh's root with its key: tests forge certificates with it. */
   readonly root = createRoot('cluster.local', systemClock);
   readonly #ca = new CertificateAuthority(this.root, systemClock);
@@ -118,9 +126,27 @@ export class NetnsMesh {
       resourcesPerPush,
       snapshotOf: (typeUrl) => {
         const resources = this.#resources.get(typeUrl);
-        return resources && { generation: this.#generation, resources: new Map(resources) };
+        if (resources === undefined) return undefined;
+        return {
+          generation: this.#generation,
+          resources: new Map(resources),
+          lookup: (name) => this.#lookUp(resources).lookup(name),
+          unasked: (node) => this.#lookUp(resources).unasked(node),
+        };
       },
     });
+  }
+
+  /** For proxies that ask on demand, as our control plane does it. */
+  #lookUp(resources: ReadonlyMap<string, ServedResource>): AddressLookup {
+    if (this.#lookup?.generation !== this.#generation) {
+      const addresses = [...resources].map(
+        ([name, { value }]) => [name, fromBinary(AddressSchema, value)] as const,
+      );
+      const lookup = addressLookup(new Map(addresses));
+      this.#lookup = { generation: this.#generation, lookup };
+    }
+    return this.#lookup.lookup;
   }
 
   /** Starts the control plane and the bridge. */
@@ -132,7 +158,11 @@ export class NetnsMesh {
         openStream: (_caller, _peer, send) => {
           const session = this.#xds.open(send);
           return {
-            onRequest: (request) => session.onRequest(request),
+            onRequest: (request) => {
+              this.requests.push(request);
+              if (this.xdsMood === 'failing') throw new MeshError('xds_limit', 'as the test asks');
+              if (this.xdsMood === 'answering') session.onRequest(request);
+            },
             onEnd: () => this.#xds.remove(session),
           };
         },

@@ -26,6 +26,8 @@ export interface PodStarterOptions {
   readonly dns: DnsProxy | undefined;
   /** Undefined: sockets live and die with this process. */
   readonly holder: HolderClient | undefined;
+  /** Its record will be needed. */
+  readonly onStart: (pod: PodInfo) => void;
 }
 
 /** All sockets of a pod. */
@@ -45,7 +47,8 @@ export class PodStarter implements PodActions<PodNetns> {
   }
 
   async start(uid: string, pod: PodInfo, netns: PodNetns): Promise<void> {
-    const { data, dns } = this.#options;
+    const { data, dns, onStart } = this.#options;
+    onStart(pod);
     const sockets = await this.#sockets(uid, pod, netns);
     const netnsFd = netns.netns.fd;
     dns?.addPod(uid, pod, netnsFd, sockets.dns);

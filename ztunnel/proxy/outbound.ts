@@ -78,7 +78,13 @@ export async function serveDestination(
     return;
   }
   const pending = context.resolve(source.network, ip);
-  if (pending !== undefined) await pending;
+  if (pending !== undefined && !(await pending)) {
+    const parties = partiesOf(source, undefined, undefined);
+    const detail = `the control plane has not said in time what ${ip} is`;
+    context.recorder.refuse(parties, addresses, 'xds_timeout', detail);
+    stream.reset();
+    return;
+  }
   let upstream: DialedUpstream;
   try {
     upstream = await dialUpstream(context, {

@@ -24,6 +24,6 @@ export interface ProxyContext {
   /** The pod of this node that a workload record describes now. */
   findPod(workload: Workload): InboundPod | undefined;
   readonly hosts: HostAddresses;
-  /** Makes sure the store has what is known of an address; undefined when it has it already. */
-  resolve(network: string, ip: string): Promise<void> | undefined;
+  /** Makes sure the store has what is known of an address: undefined when it has it, false when nobody could tell. */
+  resolve(network: string, ip: string): Promise<boolean> | undefined;
 }

@@ -16,6 +16,7 @@ export const REASON_FLAGS = {
   // Decided before anything is dialled.
   recursive_call: 'CONNECT',
   unknown_source: 'CONNECT',
+  xds_timeout: 'CONNECT',
   no_healthy_upstream: 'CONNECT',
   unknown_waypoint: 'CONNECT',
   no_healthy_waypoint: 'CONNECT',

@@ -1,5 +1,6 @@
 // The control thread's whole model: workloads, services, policies; fed by delta xDS or a local file, forwarded to the
 // data thread before a push is acknowledged, and the source of certificate prefetch.
+import type { Clock } from '../../common/clock.ts';
 import type { SecretManager } from '../../common/identity/secret-manager.ts';
 import { AUTHORIZATION_TYPE_URL, decodeAuthorization } from '../../common/policy/decode.ts';
 import type { Policy } from '../../common/policy/model.ts';
@@ -9,9 +10,11 @@ import { workloadIdentity } from '../../common/workload/model.ts';
 import type { AddressResource, Workload } from '../../common/workload/model.ts';
 import { WorkloadStore } from '../../common/workload/store.ts';
 import { subscribeWith } from '../../common/xds/delta-client.ts';
-import type { DeltaSubscription } from '../../common/xds/delta-client.ts';
+import type { DeltaSubscription, DeltaUpdate } from '../../common/xds/delta-client.ts';
+import type { PodInfo } from '../../common/zds/codec.ts';
 import type { DataThread } from '../data-handle.ts';
-import { StatePublisher } from './publisher.ts';
+import { namesOf, OnDemand } from './on-demand.ts';
+import { NOTHING, StatePublisher } from './publisher.ts';
 import type { Publication } from './publisher.ts';
 
 /** Options of {@link MeshModel}. */
@@ -20,7 +23,11 @@ export interface MeshModelOptions {
   readonly isLocal: (workload: Workload) => boolean;
   readonly data: Pick<DataThread, 'request'>;
   readonly secrets: SecretManager;
+  /** Addresses are asked for one by one; pods' own records by the cluster's name. Undefined: all come. */
+  readonly onDemand?: { readonly clock: Clock; readonly clusterId: string };
 }
+
+type ChangeNames = (added: readonly string[], dropped: readonly string[]) => void;
 
 /** Owns the model. */
 export class MeshModel {
@@ -30,20 +37,52 @@ export class MeshModel {
   readonly #publisher: StatePublisher;
   /** Identity to the local workloads (uid) that use it. */
   readonly #identities = new Map<string, Set<string>>();
+  readonly #demand: OnDemand | undefined;
+  /** Names that the push being applied has brought and taken. */
+  #present: string[] = [];
+  #absent: string[] = [];
+  #changeNames: ChangeNames = () => undefined;
 
   constructor(options: MeshModelOptions) {
     this.#options = options;
     this.#publisher = new StatePublisher(this.store, options.isLocal);
+    this.#demand =
+      options.onDemand &&
+      new OnDemand({
+        store: this.store,
+        clock: options.onDemand.clock,
+        changeNames: (added, dropped) => this.#changeNames(added, dropped),
+        onForgotten: (names) => {
+          this.#send(this.#publisher.forget(names)).catch(() => undefined);
+        },
+      });
+  }
+
+  /** Where names are asked for; before that they wait. */
+  askThrough(changeNames: ChangeNames): void {
+    this.#changeNames = changeNames;
+  }
+
+  /** A pod that this proxy serves. */
+  expect({ namespace, name }: PodInfo): void {
+    // Else its record comes by itself.
+    const clusterId = this.#options.onDemand?.clusterId ?? '';
+    this.#ask(`${clusterId}//Pod/${namespace}/${name}`);
+  }
+
+  #ask(name: string): void {
+    // Who needs the answer waits for it elsewhere.
+    this.#demand?.fetch(name).catch(() => undefined);
   }
 
   /** The xDS subscriptions that feed this model. */
   subscriptions(): DeltaSubscription[] {
     return [
-      subscribeWith(ADDRESS_TYPE_URL, decodeAddress, ({ upserts, removed }) =>
-        this.applyAddresses(
-          upserts.map(({ resource }) => resource),
-          removed,
-        ),
+      subscribeWith(
+        ADDRESS_TYPE_URL,
+        decodeAddress,
+        (update) => this.#applyPush(update),
+        this.#demand,
       ),
       subscribeWith(AUTHORIZATION_TYPE_URL, decodeAuthorization, ({ upserts, removed }) =>
         this.applyPolicies(
@@ -52,6 +91,26 @@ export class MeshModel {
         ),
       ),
     ];
+  }
+
+  async #applyPush({ upserts, removed, isLast }: DeltaUpdate<AddressResource>): Promise<void> {
+    const resources = upserts.map(({ resource }) => resource);
+    if (this.#demand === undefined) return this.applyAddresses(resources, removed);
+    for (const { resource, aliases } of upserts) this.#present.push(...namesOf(resource, aliases));
+    for (const name of removed) {
+      const gone = this.store.find(name);
+      this.#absent.push(name, ...(gone === undefined ? [] : namesOf(gone, [])));
+    }
+    await this.applyAddresses(resources, removed);
+    for (const resource of resources) this.#askForServices(resource);
+    if (!isLast) return;
+    this.#demand.applied(this.#present.splice(0), this.#absent.splice(0));
+  }
+
+  /** What comes to a pod of ours is told by its services. */
+  #askForServices(resource: AddressResource): void {
+    if (resource.kind !== 'workload' || !this.#options.isLocal(resource.workload)) return;
+    for (const key of Object.keys(resource.workload.services)) this.#ask(key);
   }
 
   /** Loads a local file's content. */
@@ -91,7 +150,8 @@ export class MeshModel {
 
   /** The data thread asks about an address. */
   async answerLookup(key: string): Promise<void> {
-    await this.#send(this.#publisher.lookup(key));
+    const isAnswered = (await this.#demand?.complete(key)) ?? true;
+    await this.#send(isAnswered ? this.#publisher.lookup(key) : { ...NOTHING, unanswered: [key] });
   }
 
   async #send(publication: Publication): Promise<void> {

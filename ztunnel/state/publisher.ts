@@ -15,9 +15,22 @@ export interface Publication {
   readonly upserts: readonly AddressResource[];
   readonly removed: readonly string[];
   readonly answers: readonly string[];
+  /** Asked for in vain: the control plane has not answered. */
+  readonly unanswered: readonly string[];
+  /** No longer followed: to be asked for again when needed. */
+  readonly forgotten: readonly string[];
   readonly isReset: boolean;
 }
 
+/** A publication that says nothing. */
+export const NOTHING: Publication = {
+  upserts: [],
+  removed: [],
+  answers: [],
+  unanswered: [],
+  forgotten: [],
+  isReset: false,
+};
 const MAX_ADDRESSES = 16_384;
 
 /** Follows one data thread's interest. */
@@ -66,7 +79,7 @@ export class StatePublisher {
     }
     const gone = removed.filter((name) => this.#sent.delete(name));
     if (collected.size === 0 && gone.length === 0) return undefined;
-    return { upserts: [...collected.values()], removed: gone, answers: [], isReset: false };
+    return { ...NOTHING, upserts: [...collected.values()], removed: gone };
   }
 
   /** Answers a question about `network/ip`. */
@@ -88,7 +101,13 @@ export class StatePublisher {
     }
     const at = key.lastIndexOf('/');
     this.#addAddress(collected, key.slice(0, at), key.slice(at + 1));
-    return { upserts: [...collected.values()], removed: [], answers: [key], isReset };
+    return { ...NOTHING, upserts: [...collected.values()], answers: [key], isReset };
+  }
+
+  /** Names that the control plane is no longer asked about. */
+  forget(names: readonly string[]): Publication {
+    const forgotten = names.filter((name) => this.#addresses.delete(name));
+    return { ...NOTHING, forgotten };
   }
 
   #wantsWorkload(workload: Workload): boolean {

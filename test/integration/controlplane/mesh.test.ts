@@ -157,15 +157,24 @@ async function tokenOf(namespace: string, account: string, pod: string): Promise
   return answer.status.token;
 }
 
-/** A node proxy's view of the addresses. */
-async function openProxy(token: string, account: { namespace: string; name: string }) {
+/** A node proxy's view of the addresses; with a node's name one that asks on demand. */
+async function openProxy(
+  token: string,
+  account: { namespace: string; name: string },
+  node?: string,
+) {
+  const missing: string[] = [];
   const addresses = new Map<string, Address>();
   const received: string[] = [];
   let streams = 0;
   const open = deltaStreamOpener(await target(token));
   const client = new DeltaClient({
     nodeId: `ztunnel~10.0.0.1~zt.${account.namespace}~${account.namespace}.svc.cluster.local`,
-    nodeMetadata: { NAMESPACE: account.namespace, SERVICE_ACCOUNT: account.name },
+    nodeMetadata: {
+      NAMESPACE: account.namespace,
+      SERVICE_ACCOUNT: account.name,
+      ...(node !== undefined && { NODE_NAME: node }),
+    },
     clock: systemClock,
     logger,
     openStream: (events) => {
@@ -182,13 +191,15 @@ async function openProxy(token: string, account: { namespace: string; name: stri
             received.push(name);
           }
           for (const name of removed) addresses.delete(name);
+          missing.push(...removed);
         },
+        node === undefined ? undefined : { answered: [], unanswered: [] },
       ),
     ],
   });
   clients.push(client);
   client.start();
-  return { client, addresses, received, streams: () => streams };
+  return { client, addresses, received, missing, streams: () => streams };
 }
 
 before(async () => {
@@ -315,6 +326,27 @@ describe('control plane', () => {
     });
     await until('removal', () =>
       proxy.addresses.has('Kubernetes//Pod/shop/cart-2') ? undefined : true,
+    );
+    proxy.client.close();
+  });
+
+  it('on demand sends a node its own pods, and of others what is asked for', async () => {
+    await createPod('shop', 'cart-3', 'cart', { node: 'b', ip: '10.0.1.3' });
+    const account = { namespace: 'istio-system', name: 'ztunnel' };
+    const proxy = await openProxy(await tokenOf('istio-system', 'ztunnel', 'zt'), account, 'a');
+    await until('own pod', () => proxy.addresses.get('Kubernetes//Pod/shop/cart-1'));
+    proxy.client.changeNames(ADDRESS, ['/10.0.1.99'], []);
+    await until('absence', () => (proxy.missing.includes('/10.0.1.99') ? true : undefined));
+    assert.equal(proxy.addresses.has('Kubernetes//Pod/shop/cart-3'), false);
+    proxy.client.changeNames(ADDRESS, ['/10.0.1.3'], []);
+    await until('asked for', () => proxy.addresses.get('Kubernetes//Pod/shop/cart-3'));
+    await kube.json({
+      method: 'DELETE',
+      path: objectPath(KINDS.pods, 'shop', 'cart-3'),
+      query: { gracePeriodSeconds: '0' },
+    });
+    await until('removal', () =>
+      proxy.addresses.has('Kubernetes//Pod/shop/cart-3') ? undefined : true,
     );
     proxy.client.close();
   });

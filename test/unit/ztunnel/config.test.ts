@@ -104,6 +104,13 @@ describe('configuration of the node proxy', () => {
     assert.deepEqual(shown(readConfig({ ENABLE_ORIG_SRC: 'false' })), [false, false]);
   });
 
+  it('asks on demand only without the DNS proxy', () => {
+    const onDemand = { XDS_ON_DEMAND: 'true' };
+    assert.throws(() => readConfig(onDemand), /XDS_ON_DEMAND needs ISTIO_META_DNS_CAPTURE=false/);
+    assert.equal(readConfig({ ...onDemand, ISTIO_META_DNS_CAPTURE: 'false' }).isOnDemand, true);
+    assert.equal(readConfig({}).isOnDemand, false);
+  });
+
   it('refuses in one message all that it cannot read or lacks', () => {
     assert.throws(
       () => readConfig({ IPV6_ENABLED: 'yes', PACKET_MARK: 'x', TLS12_ENABLED: 'true' }),

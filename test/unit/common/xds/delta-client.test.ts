@@ -160,6 +160,36 @@ describe('DeltaClient', () => {
     client.close();
   });
 
+  it('on demand subscribes to nothing, is warm at once, and comes back with what it knows', async () => {
+    const wanted = { answered: ['a'], unanswered: ['b'] };
+    const subscription = subscribeWith(
+      TYPE,
+      () => 0,
+      () => undefined,
+      wanted,
+    );
+    const { client, clock, streams } = setUp({ subscriptions: [subscription] });
+    client.changeNames(TYPE, ['too early'], []);
+    client.start();
+    const names = (stream: number): string[][] =>
+      (streams[stream]?.sent ?? []).map((request) => [
+        ...request.resourceNamesSubscribe,
+        ...request.resourceNamesUnsubscribe.map((name) => `-${name}`),
+      ]);
+    assert.deepEqual(names(0), [['*', 'a', '-*'], ['b']]);
+    client.changeNames(TYPE, ['c'], ['a']);
+    client.changeNames(TYPE, [], []);
+    assert.deepEqual(names(0).slice(2), [['c', '-a']]);
+    streams[0]?.onResponse(push('1', { x: '1' }));
+    await settle();
+    assert.equal(client.isSynced, true);
+    streams[0]?.onEnd({ reason: 'Reconnect', detail: '' });
+    await clock.advance(20);
+    assert.deepEqual(names(1), [['*', 'a', '-*'], ['b']]);
+    assert.deepEqual(streams[1]?.sent[0]?.initialResourceVersions, { x: 'v-1' });
+    client.close();
+  });
+
   it('ignores late events of an ended stream', async () => {
     const { client, clock, streams, applied } = setUp();
     client.start();

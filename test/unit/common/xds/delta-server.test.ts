@@ -33,6 +33,7 @@ class Play {
             generation: this.generation,
             resources: this.things,
             lookup: (name) => this.aliases.get(name) ?? [],
+            unasked: () => this.aliases.get('unasked') ?? [],
           }
         : undefined,
     events: { onNack: (_node, _type, message) => this.nacks.push(message) },
@@ -166,6 +167,29 @@ describe('delta server', () => {
     assert.deepEqual(play.take(), [['-nobody']]);
     play.set({ a: '1', b: '2', nobody: '1' }).publish();
     assert.deepEqual(play.take(), [['b=2', 'nobody=1']]);
+  });
+
+  it('says on demand which questions a resource answers, also when the client has it', () => {
+    const play = new Play().set({ a: '1', b: '1' });
+    play.aliases.set('/10.0.0.1', ['a']).set('/10.0.0.2', ['a']).set('unasked', ['a']);
+    play.request({ add: ['*'], drop: ['*'] });
+    assert.deepEqual(play.pushes[0]?.resources[0]?.aliases, []);
+    play.ack();
+    assert.deepEqual(play.take(), [['a=1']], 'unasked');
+    play.request({ add: ['/10.0.0.1'] });
+    assert.deepEqual(play.pushes[0]?.resources[0]?.aliases, ['/10.0.0.1']);
+    play.ack();
+    assert.deepEqual(play.take(), [['a=1']]);
+    play.request({ add: ['/10.0.0.2'] }).ack();
+    assert.deepEqual(play.pushes[0]?.resources[0]?.aliases, ['/10.0.0.1', '/10.0.0.2']);
+  });
+
+  it('goes on with what a client holds that does not repeat its questions', () => {
+    const play = new Play().set({ a: '2', b: '1' });
+    play.request({ add: ['*'], drop: ['*'], held: { a: '1', gone: '1' } }).ack();
+    assert.deepEqual(play.take(), [['a=2', '-gone']]);
+    play.set({ a: '3', b: '2' }).publish();
+    assert.deepEqual(play.take(), [['a=3']]);
   });
 
   it('forgets a name that is unsubscribed', () => {
