@@ -124,8 +124,6 @@ export function readConfig(env: Env): Config {
   });
   checkValues(values, ca, reader);
   const dns = dnsSettings(values, reader);
-  if (values.XDS_ON_DEMAND && dns !== undefined)
-    reader.problem('XDS_ON_DEMAND', 'needs ISTIO_META_DNS_CAPTURE=false: names are not asked for');
   const metadata = xdsMetadata(values, reader);
   const dedicatedPod = dedicatedPodOf(values, reader);
   reader.finish();
@@ -136,10 +134,8 @@ export function readConfig(env: Env): Config {
     xds,
     ca: isFakeCa ? undefined : ca,
     fakeCaRoot: isFakeCa ? values.FAKE_CA_ROOT : undefined,
-    isOnDemand: values.XDS_ON_DEMAND,
-    localXdsPath: values.LOCAL_XDS_PATH,
+    ...stateSettings(values),
     crlPath: values.CRL_PATH === '' ? undefined : values.CRL_PATH,
-    localXds: values.LOCAL_XDS,
     secretTtlSec: values.SECRET_TTL / 1000,
     dedicatedPod,
     zdsPath: values.INPOD_UDS,
@@ -211,6 +207,8 @@ function checkValues(values: Values, ca: ControlPlaneAddress | undefined, reader
     reader.problem('RUST_LOG', `is not a level list: "${values.RUST_LOG}"`);
   if (values.LOCAL_XDS !== undefined && values.LOCAL_XDS_PATH !== undefined)
     reader.problem('LOCAL_XDS', 'and LOCAL_XDS_PATH are both set');
+  if (values.XDS_ON_DEMAND && isDnsOn(values))
+    reader.problem('XDS_ON_DEMAND', 'needs ISTIO_META_DNS_CAPTURE=false: names are not asked for');
 }
 
 /** Of HTTP observed on its way. */
@@ -292,8 +290,21 @@ function tunnelSettings(values: Values): TunnelSettings {
   };
 }
 
+/** From where workloads and services come. */
+function stateSettings(values: Values): Pick<Config, 'isOnDemand' | 'localXdsPath' | 'localXds'> {
+  return {
+    isOnDemand: values.XDS_ON_DEMAND,
+    localXdsPath: values.LOCAL_XDS_PATH,
+    localXds: values.LOCAL_XDS,
+  };
+}
+
+function isDnsOn(values: Values): boolean {
+  return values.ISTIO_META_DNS_CAPTURE.toLowerCase() === 'true';
+}
+
 function dnsSettings(values: Values, reader: EnvReader): DnsConfig | undefined {
-  if (values.ISTIO_META_DNS_CAPTURE.toLowerCase() !== 'true') return undefined;
+  if (!isDnsOn(values)) return undefined;
   const text = values.ISTIO_META_DNS_PROXY_ADDR;
   const given = splitHostPort(text);
   const isLocalhost = given?.host === 'localhost';

@@ -7,8 +7,8 @@ import type { ClientNode } from '../../common/xds/delta-server.ts';
 
 /** Answers about a set of addresses, as `TypeSnapshot` has them. */
 export interface AddressLookup {
-  lookup(name: string): readonly string[];
-  unasked(node: ClientNode): readonly string[];
+  readonly lookup: (name: string) => readonly string[];
+  readonly unasked: (node: ClientNode) => readonly string[];
 }
 
 /** Makes the lookup. */
@@ -17,7 +17,9 @@ export function addressLookup(addresses: ReadonlyMap<string, Address>): AddressL
   const index = (): Index => (built ??= buildIndex(addresses));
   return {
     lookup: (name) => [...(index().names.get(name) ?? rangeOf(index(), name))],
-    unasked: ({ metadata }) => [...(index().nodes.get(String(metadata['NODE_NAME'] ?? '')) ?? [])],
+    unasked: ({ metadata: { NODE_NAME: node } }) => [
+      ...((typeof node === 'string' ? index().nodes.get(node) : undefined) ?? []),
+    ],
   };
 }
 

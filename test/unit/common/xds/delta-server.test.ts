@@ -78,6 +78,11 @@ class Play {
     return this.request({ nonce, ...(error === undefined ? {} : { error }) });
   }
 
+  /** Of the first resource of the first push since. */
+  toldAliases(): readonly string[] | undefined {
+    return this.pushes[0]?.resources[0]?.aliases;
+  }
+
   /** What the pushes since the last call said: `name=version` and `-name`. */
   take(): string[][] {
     return this.pushes
@@ -173,15 +178,15 @@ describe('delta server', () => {
     const play = new Play().set({ a: '1', b: '1' });
     play.aliases.set('/10.0.0.1', ['a']).set('/10.0.0.2', ['a']).set('unasked', ['a']);
     play.request({ add: ['*'], drop: ['*'] });
-    assert.deepEqual(play.pushes[0]?.resources[0]?.aliases, []);
+    assert.deepEqual(play.toldAliases(), []);
     play.ack();
     assert.deepEqual(play.take(), [['a=1']], 'unasked');
     play.request({ add: ['/10.0.0.1'] });
-    assert.deepEqual(play.pushes[0]?.resources[0]?.aliases, ['/10.0.0.1']);
+    assert.deepEqual(play.toldAliases(), ['/10.0.0.1']);
     play.ack();
     assert.deepEqual(play.take(), [['a=1']]);
     play.request({ add: ['/10.0.0.2'] }).ack();
-    assert.deepEqual(play.pushes[0]?.resources[0]?.aliases, ['/10.0.0.1', '/10.0.0.2']);
+    assert.deepEqual(play.toldAliases(), ['/10.0.0.1', '/10.0.0.2']);
   });
 
   it('goes on with what a client holds that does not repeat its questions', () => {

@@ -178,7 +178,7 @@ describe('the model on demand, against a server that answers as istiod', () => {
     ...{ nodeId: 'n', nodeMetadata: {}, clock, logger: quietLogger() },
     subscriptions: model.subscriptions(),
     openStream: (events) => {
-      ({ onResponse } = events);
+      onResponse = (push) => events.onResponse(push);
       return { send: (request) => sent.push(request), close: () => undefined };
     },
   });
