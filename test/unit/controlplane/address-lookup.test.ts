@@ -34,7 +34,7 @@ const { lookup, unasked } = addressLookup(
   ]),
 );
 
-describe('addressLookup', () => {
+describe('lookup of addresses on demand', () => {
   for (const [name, expected] of [
     ['n/10.0.0.1', ['a']],
     ['n/fd00::5', ['c']],
