@@ -19,6 +19,7 @@ import { CounterHandOver } from './admin/counter-hand-over.ts';
 import { openAdmin } from './admin/admin-server.ts';
 import { openEndpointSockets } from './admin/endpoint-sockets.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
+import { PodMetrics, POD_FAMILIES } from './admin/pod-metrics.ts';
 import type { Config, DnsConfig } from './config.ts';
 import { startDataThread, type DataThread } from './data-handle.ts';
 import { DNS_FAMILIES } from './dns/dns-metrics.ts';
@@ -66,6 +67,7 @@ interface Parts extends DataParts {
   readonly output: AsyncSink;
   readonly readers: { readonly data: SeriesReader; readonly control: SeriesReader };
   readonly metrics: ControlMetrics;
+  readonly podMetrics: PodMetrics;
   readonly holder: HolderClient | undefined;
   readonly handOver: CounterHandOver | undefined;
   readonly dns: DnsProxy | undefined;
@@ -120,9 +122,10 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
   const logger = loggers.scope('app');
   for (const warning of config.warnings) logger.warn({}, warning);
   const readers = { data: new SeriesReader(), control: new SeriesReader() };
-  const families = [...CONTROL_FAMILIES, ...DNS_FAMILIES];
+  const families = [...CONTROL_FAMILIES, ...POD_FAMILIES, ...DNS_FAMILIES];
   const table = new SeriesTable(families, (message) => readers.control.apply(message));
   const metrics = new ControlMetrics(table, config.version);
+  const podMetrics = new PodMetrics(table);
   const dataParts = await startData(config, loggers, {
     ...events,
     onSeries: (message) => readers.data.apply(message),
@@ -145,7 +148,7 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
   });
   const registry = new PodRegistry<PodNetns>(starter);
   const pods = podSource(config, registry, loggers.scope('inpod'));
-  const telemetry = { loggers, logger, output, readers, metrics };
+  const telemetry = { loggers, logger, output, readers, metrics, podMetrics };
   return { ...dataParts, ...telemetry, config, holder, handOver, dns, starter, registry, pods };
 }
 

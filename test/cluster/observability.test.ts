@@ -212,6 +212,12 @@ describe('limits', () => {
     assert.equal((await mesh.ask('other', '10.77.0.3')).status, 0);
     const [first] = (await connectionsOf('a')).pods;
     assert.partialDeepStrictEqual(first, { name: 'client', outbound: 3, limitedTotal: 1 });
+    const use = (what: string): Promise<number> =>
+      mesh.metric('a', `ambient_pod_${what}`, 'pod="client",namespace="default"');
+    assert.equal(await use('connections'), 3);
+    assert.equal(await use('connections_limited_total'), 1);
+    assert.ok((await use('cpu_seconds_total')) > 0);
+    assert.ok((await use('memory_bytes')) > 0);
     for (const client of clients) {
       client.stdin?.end();
       await once(client, 'close');

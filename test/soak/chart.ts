@@ -23,6 +23,7 @@ const TOP = 52;
 const BOTTOM = 40;
 const COLORS = ['#2563eb', '#d97706', '#059669', '#dc2626', '#7c3aed'];
 const TICKS = 5;
+const LEGEND = 96;
 
 /** Several charts on one page, two in a row. */
 export function drawCharts(charts: readonly Chart[]): string {
@@ -73,7 +74,7 @@ function drawLine(
   const color = COLORS[at % COLORS.length] ?? '#000';
   const path = points.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(' ');
   const dots = points.length > 20 ? [] : points;
-  const legendX = LEFT + at * 130;
+  const legendX = LEFT + at * LEGEND;
   return [
     `<polyline points="${path}" fill="none" stroke="${color}" stroke-width="1.6"/>`,
     ...dots.map(

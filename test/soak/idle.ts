@@ -13,14 +13,11 @@ export interface ProcessMemory {
 
 const SETTLE_MS = 5000;
 
-/** Node a's processes, started twice: the second start finds the compile cache. */
+/** Node a's processes. */
 export async function measureIdle(): Promise<Record<string, ProcessMemory>> {
   const mesh = new NetnsMesh();
   try {
     await openSoakMesh(mesh, 'holder');
-    await pause(SETTLE_MS);
-    await mesh.endProxy('a', 'SIGTERM');
-    await mesh.startProxy('a', 'holder');
     await pause(SETTLE_MS);
     return { proxy: processMemory(mesh.proxyPid('a')), holder: processMemory(mesh.pid('a')) };
   } finally {

@@ -72,9 +72,9 @@ class MixedRun {
     const changing = this.#startChanges();
     const started = performance.now();
     const endMs = started + minutes * 60_000;
-    while (performance.now() < endMs) {
+    for (let at = started; at < endMs; at = performance.now()) {
+      this.#sample((at - started) / 1000);
       await pause(SAMPLE_MS);
-      this.#sample((performance.now() - started) / 1000);
     }
     this.stop();
     await Promise.all(changing);

@@ -20,6 +20,7 @@ import { certificateHealth } from '../identity/certificate-health.ts';
 import type { WorkloadSecrets } from '../identity/workload-secrets.ts';
 import type { ControlMetrics } from './control-metrics.ts';
 import type { CounterHandOver } from './counter-hand-over.ts';
+import type { PodMetrics } from './pod-metrics.ts';
 import { whyRoute } from './why/route.ts';
 
 /** What the endpoints show and steer. */
@@ -30,6 +31,7 @@ export interface AdminParts {
   readonly readers: readonly SeriesReader[];
   readonly metrics: ControlMetrics;
   readonly handOver: CounterHandOver | undefined;
+  readonly podMetrics: PodMetrics;
   readonly data: DataThread;
   readonly model: MeshModel;
   readonly identities: Pick<WorkloadSecrets, 'secrets' | 'failures' | 'problems'>;
@@ -44,9 +46,11 @@ export interface AdminParts {
   readonly replace: (() => Promise<boolean>) | undefined;
 }
 
+const POD_USE_QUERY = { kind: 'connections', top: 0, sort: 'bytes', pod: undefined } as const;
+
 /** Opens admin, metrics and readiness; rejects when a port is taken. */
 export function openAdmin(parts: AdminParts): Promise<Endpoints> {
-  const { config, loggers, data, model, registry, metrics, output } = parts;
+  const { config, loggers, data, model, registry, metrics, podMetrics, output } = parts;
   const { secrets, failures, problems } = parts.identities;
   return openEndpoints({
     program: 'ztunnel',
@@ -58,6 +62,8 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
       await parts.handOver?.refresh();
       metrics.collect(registry, output.droppedLines);
       metrics.setCertificates(certificateHealth(secrets.states(), Date.now()), failures());
+      const { report } = await data.request(POD_USE_QUERY);
+      podMetrics.set(report?.pods ?? []);
     },
     configDump: async () =>
       buildConfigDump({
@@ -97,8 +103,7 @@ function drainRoute(parts: AdminParts): AdminRoute {
   return {
     help: 'what is left of a drain; POST: drain and end, as on SIGTERM',
     handle: async (request) => {
-      const query = { kind: 'connections', top: 0, sort: 'bytes', pod: undefined } as const;
-      const { report } = await data.request(query);
+      const { report } = await data.request(POD_USE_QUERY);
       const isStarting = request.method === 'POST';
       const body = {
         state: isStarting || parts.isDraining() ? 'draining' : 'serving',

@@ -53,7 +53,11 @@ export function reportConnections(
     ({ local: { pod } }) => query.pod === undefined || query.pod === `${pod.namespace}/${pod.name}`,
   );
   const top = new TopEntries(query.top, RANKS[query.sort]);
+  let connectionCount = 0;
   for (const { uid, local, connections } of wanted) {
+    connectionCount += connections.size;
+    // Each scrape of the metrics asks for the pods alone.
+    if (query.top === 0) continue;
     const pod = `${local.pod.namespace}/${local.pod.name}`;
     for (const details of connections.details(nowMs)) top.add({ pod, uid, ...details });
   }
@@ -63,7 +67,7 @@ export function reportConnections(
       b.inbound + b.outbound - a.inbound - a.outbound ||
       b.bytesReceived + b.bytesSent - a.bytesReceived - a.bytesSent,
   );
-  return { pods: uses, connections: top.sorted(), connectionCount: top.count };
+  return { pods: uses, connections: top.sorted(), connectionCount };
 }
 
 function useOf({ uid, local: { pod }, connections, use }: ReportedPod): PodUse {
@@ -95,7 +99,6 @@ class TopEntries {
   readonly #limit: number;
   readonly #rank: (details: ConnectionDetails) => number;
   #entries: LiveConnection[] = [];
-  count = 0;
 
   constructor(limit: number, rank: (details: ConnectionDetails) => number) {
     this.#limit = limit;
@@ -103,7 +106,6 @@ class TopEntries {
   }
 
   add(entry: LiveConnection): void {
-    this.count++;
     this.#entries.push(entry);
     if (this.#entries.length >= 2 * this.#limit + 64) this.#entries = this.sorted();
   }

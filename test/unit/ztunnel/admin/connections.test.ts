@@ -104,6 +104,12 @@ describe('reportConnections', () => {
       [999, 998, 997],
     );
     assert.equal(report.connectionCount, 1000);
+    const { connections, connectionCount } = reportConnections(
+      [pod],
+      { top: 0, sort: 'bytes', pod: undefined },
+      NOW_MS,
+    );
+    assert.deepEqual([connections, connectionCount], [[], 1000]);
   });
 
   it('a pod keeps account of connections that have ended', () => {
