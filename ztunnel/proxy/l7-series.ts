@@ -66,17 +66,21 @@ export class L7Group {
   readonly uids: readonly string[];
   readonly #cells = new Map<string, Cells>();
   readonly #table: SeriesTable;
+  readonly #total: { series: number };
   openCount = 0;
   isStale = false;
 
-  constructor(table: SeriesTable, labels: string, uids: readonly string[]) {
+  /** `total` is kept for all groups. */
+  constructor(
+    table: SeriesTable,
+    total: { series: number },
+    labels: string,
+    uids: readonly string[],
+  ) {
     this.#table = table;
+    this.#total = total;
     this.labels = labels;
     this.uids = uids;
-  }
-
-  get size(): number {
-    return this.#cells.size;
   }
 
   count(exchange: HttpExchange): void {
@@ -86,6 +90,7 @@ export class L7Group {
       const [requests = 0, duration = 0] = this.#table.cells([REQUESTS, DURATION], labels);
       cells = { requests, duration };
       this.#cells.set(labels, cells);
+      this.#total.series++;
     }
     this.#table.add(cells.requests, 1);
     this.#table.observe(cells.duration, BUCKETS, exchange.durationMs);
@@ -93,6 +98,7 @@ export class L7Group {
 
   /** Forgets its series. */
   remove(): void {
+    this.#total.series -= this.#cells.size;
     for (const labels of this.#cells.keys()) {
       this.#table.remove(REQUESTS, labels);
       this.#table.remove(DURATION, labels);
@@ -104,6 +110,7 @@ export class L7Group {
 export class L7Series {
   readonly #table: SeriesTable;
   readonly #groups = new Map<string, L7Group>();
+  readonly #total = { series: 0 };
 
   constructor(table: SeriesTable) {
     this.#table = table;
@@ -111,14 +118,12 @@ export class L7Series {
 
   /** The group of a connection that is observed; give it back with `close`. */
   open(parties: ConnectionParties): L7Group {
-    let size = 0;
-    for (const group of this.#groups.values()) size += group.size;
-    const shown = size >= MAX_SERIES ? withoutPeer(parties) : parties;
+    const shown = this.#total.series >= MAX_SERIES ? withoutPeer(parties) : parties;
     const labels = renderLabels(trafficLabels(shown, '-').filter(([name]) => LABELS.has(name)));
     let group = this.#groups.get(labels);
     if (group === undefined) {
       const uids = [shown.source?.uid, shown.destination?.uid].filter((uid) => uid !== undefined);
-      group = new L7Group(this.#table, labels, uids);
+      group = new L7Group(this.#table, this.#total, labels, uids);
       this.#groups.set(labels, group);
     }
     group.isStale = false;

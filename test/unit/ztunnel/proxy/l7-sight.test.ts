@@ -1,0 +1,219 @@
+// Which connections are observed, for whom, and what their series look like.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { renderSeries } from '../../../../common/telemetry/exposition.ts';
+import { SeriesReader, SeriesTable } from '../../../../common/telemetry/series-table.ts';
+import { addressOfBuffer } from '../../../../engine/native/llhttp.ts';
+import type { HttpExchange } from '../../../../engine/observe/types.ts';
+import type { RelayObserver } from '../../../../engine/reactor/duplex.ts';
+import { L7_SIGHT_FAMILIES, exchangeLabels } from '../../../../ztunnel/proxy/l7-series.ts';
+import { L7Sight, isReported } from '../../../../ztunnel/proxy/l7-sight.ts';
+import type { ConnectionParties } from '../../../../ztunnel/proxy/traffic-labels.ts';
+import { makeWorkload } from '../../../support/mesh-builders.ts';
+
+type Reporter = Parameters<typeof isReported>[0];
+
+function partiesOf(
+  direction: 'inbound' | 'outbound',
+  seen: readonly ('source' | 'destination')[] = ['source', 'destination'],
+): ConnectionParties {
+  const isL7Observed = (side: 'source' | 'destination'): boolean => seen.includes(side);
+  return {
+    direction,
+    source: makeWorkload('client', '10.0.0.1', { isL7Observed: isL7Observed('source') }),
+    sourceBaggage: undefined,
+    sourceIdentity: 'spiffe://cluster.local/ns/default/sa/client',
+    destination: makeWorkload('server', '10.0.0.2', { isL7Observed: isL7Observed('destination') }),
+    destinationIdentity: 'spiffe://cluster.local/ns/default/sa/server',
+    service: undefined,
+  };
+}
+
+const outbound = partiesOf('outbound');
+const inbound = partiesOf('inbound');
+const EVERYTHING = { reporter: 'both', percent: 100, maxConnections: 10 } as const;
+
+function setUp(config: Partial<ConstructorParameters<typeof L7Sight>[1]> = {}): {
+  sight: L7Sight;
+  lines: (...words: string[]) => string[];
+} {
+  const reader = new SeriesReader();
+  const table = new SeriesTable(L7_SIGHT_FAMILIES, (message) => reader.apply(message));
+  const sight = new L7Sight(
+    table,
+    { ...EVERYTHING, ...config },
+    () => 0,
+    () => 0.5,
+  );
+  return {
+    sight,
+    lines: (...words) =>
+      renderSeries([reader])
+        .split('\n')
+        .filter((line) => /^[a-z]/.test(line) && words.every((word) => line.includes(word))),
+  };
+}
+
+function exchange(observer: RelayObserver | undefined, request: string, answer: string): void {
+  assert.ok(observer);
+  for (const [text, isForward] of [
+    [request, true],
+    [answer, false],
+  ] as const) {
+    const bytes = Buffer.allocUnsafeSlow(text.length);
+    bytes.write(text, 'latin1');
+    const address = addressOfBuffer(bytes);
+    if (isForward) observer.sawForward(address, text.length);
+    else observer.sawBackward(address, text.length);
+  }
+}
+
+const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+const ANSWER = 'HTTP/1.1 204 No Content\r\n\r\n';
+
+describe('an end of a connection reports', () => {
+  const ROWS: readonly (readonly [Reporter, ConnectionParties, boolean])[] = [
+    ['both', outbound, true],
+    ['both', inbound, true],
+    ['source', outbound, true],
+    ['source', inbound, false],
+    ['destination', outbound, false],
+    ['destination', inbound, true],
+    ['off', outbound, false],
+    ['off', inbound, false],
+    ['both', partiesOf('outbound', ['destination']), false],
+    ['both', partiesOf('outbound', ['source']), true],
+    ['both', partiesOf('inbound', ['source']), false],
+    ['both', partiesOf('inbound', ['destination']), true],
+    ['both', { ...outbound, source: undefined }, false],
+    ['both', { ...inbound, source: undefined }, true],
+  ];
+  for (const [reporter, parties, isExpected] of ROWS) {
+    const who = [
+      parties.source?.isL7Observed === true ? 'source' : '',
+      parties.destination?.isL7Observed === true ? 'destination' : '',
+    ].join(' ');
+    it(`${reporter}, ${parties.direction}, asked by ${who}: ${isExpected}`, () => {
+      assert.equal(isReported(reporter, parties), isExpected);
+    });
+  }
+});
+
+describe('label values', () => {
+  const plain: HttpExchange = {
+    protocol: 'http2',
+    method: 'GET',
+    status: 200,
+    isGrpc: false,
+    grpcStatus: undefined,
+    durationMs: 1,
+  };
+  const ROWS: readonly (readonly [Partial<HttpExchange>, string])[] = [
+    [{}, 'http GET 2xx '],
+    [{ method: 'BREW' }, 'http other 2xx '],
+    [{ method: 'get' }, 'http other 2xx '],
+    [{ status: 0 }, 'http GET none '],
+    [{ status: 101 }, 'http GET 1xx '],
+    [{ status: 599 }, 'http GET 5xx '],
+    [{ status: 700 }, 'http GET other '],
+    [{ grpcStatus: '5' }, 'http GET 2xx '],
+    [{ isGrpc: true, grpcStatus: '16' }, 'grpc GET 2xx 16'],
+    [{ isGrpc: true, grpcStatus: '17' }, 'grpc GET 2xx other'],
+    [{ isGrpc: true, grpcStatus: '00' }, 'grpc GET 2xx other'],
+    [{ isGrpc: true }, 'grpc GET 2xx none'],
+  ];
+  for (const [more, expected] of ROWS) {
+    it(`of ${JSON.stringify(more)}`, () => {
+      const labels = exchangeLabels({ ...plain, ...more });
+      assert.equal(labels.map(([, value]) => value).join(' '), expected);
+    });
+  }
+});
+
+describe('L7 sight', () => {
+  it('counts a request for both ends of a connection within the node, from one look', () => {
+    const { sight, lines } = setUp();
+    const observer = sight.watch(outbound, inbound);
+    exchange(observer, REQUEST, ANSWER);
+    observer?.ended();
+    for (const reporter of ['source', 'destination']) {
+      const [line = ''] = lines('ambient_mesh_l7_requests_total', `reporter="${reporter}"`);
+      assert.match(line, /source_workload="client".*destination_workload="server".* 1$/);
+      assert.equal(lines('_connections_total', `"${reporter}"`, '"ended"').length, 1);
+      assert.match(lines('milliseconds_count', `"${reporter}"`)[0] ?? '', / 1$/);
+    }
+  });
+
+  it('reports only for the end that asked', () => {
+    const { sight, lines } = setUp();
+    exchange(
+      sight.watch(partiesOf('outbound', ['destination']), partiesOf('inbound', ['destination'])),
+      REQUEST,
+      ANSWER,
+    );
+    assert.equal(lines('requests_total', '"source"').length, 0);
+    assert.equal(lines('requests_total', '"destination"').length, 1);
+  });
+
+  it('does not look where nobody asked, and counts nothing of it', () => {
+    const { sight, lines } = setUp();
+    assert.equal(sight.watch(partiesOf('outbound', []), partiesOf('inbound', [])), undefined);
+    assert.deepEqual(lines(), []);
+  });
+
+  it('looks at a share of the connections, and at so many at once', () => {
+    for (const [config, outcome] of [
+      [{ percent: 50 }, 'not_sampled'],
+      [{ percent: 0 }, 'not_sampled'],
+      [{ maxConnections: 1 }, 'full'],
+    ] as const) {
+      const { sight, lines } = setUp(config);
+      const first = sight.watch(outbound);
+      if (outcome === 'full') assert.equal(sight.watch(outbound), undefined);
+      else assert.equal(first, undefined);
+      assert.equal(lines('connections_total', `"${outcome}"`, '} 1').length, 1);
+      first?.ended();
+      if (outcome === 'full') assert.ok(sight.watch(outbound));
+    }
+    assert.ok(setUp({ percent: 51 }).sight.watch(outbound));
+  });
+
+  it('stops when the workload asks no more, not when another changes', () => {
+    const { sight, lines } = setUp();
+    const observer = sight.watch(inbound);
+    const { destination, source } = partiesOf('inbound', []);
+    assert.ok(destination && source);
+    sight.recordsChanged([source]);
+    exchange(observer, REQUEST, ANSWER);
+    sight.recordsChanged([destination]);
+    exchange(observer, REQUEST, ANSWER);
+    assert.match(lines('requests_total')[0] ?? '', / 1$/);
+    assert.equal(lines('connections_total', '"stopped"').length, 1);
+    observer?.ended();
+    assert.equal(lines('connections_total').length, 1);
+  });
+
+  it('forgets the series of a workload that went, once nothing is open and it was scraped', () => {
+    const { sight, lines } = setUp();
+    const observer = sight.watch(outbound);
+    exchange(observer, REQUEST, ANSWER);
+    sight.markStale([outbound.destination?.uid ?? '']);
+    sight.sweep();
+    assert.equal(lines('requests_total').length, 1);
+    observer?.ended();
+    sight.sweep();
+    assert.deepEqual([lines('requests_total'), lines('milliseconds')], [[], []]);
+  });
+
+  it('names no more peers when there are too many', () => {
+    const { sight, lines } = setUp({ maxConnections: 10_000 });
+    for (let at = 0; at < 2100; at++) {
+      const source = makeWorkload(`client-${at}`, '10.0.0.1');
+      exchange(sight.watch({ ...inbound, source }), REQUEST, ANSWER);
+    }
+    const named = lines('requests_total');
+    assert.equal(named.length, 2001);
+    assert.equal(named.filter((line) => line.includes('source_workload="unknown"')).length, 1);
+    assert.match(lines('requests_total', 'source_workload="unknown"')[0] ?? '', / 100$/);
+  });
+});
