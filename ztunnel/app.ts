@@ -1,5 +1,6 @@
 // Puts the control thread together: model and xDS, certificates, ZDS, endpoints; and the data thread they drive.
 import { flushCompileCache } from 'node:module';
+import tls from 'node:tls';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { sleep, systemClock } from '../common/clock.ts';
 import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
@@ -79,6 +80,8 @@ interface Parts extends DataParts {
 /** Starts everything; rejects when a port is taken or the configuration cannot work. */
 export async function startApp(given: Config, events: AppEvents): Promise<App> {
   const config = withRights(given);
+  // The control plane's streams; the data threads have their own.
+  if (config.tlsGroups !== undefined) tls.DEFAULT_ECDH_CURVE = config.tlsGroups;
   const parts = await createParts(config, events);
   const { logger, holder, starter, registry, pods } = parts;
   const ready = { isModelComplete: false };

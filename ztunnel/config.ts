@@ -80,6 +80,10 @@ export interface Config {
     readonly connecting: number;
     readonly handshakes: number;
   };
+  /** Unacknowledged data end a connection after this; undefined: the system's patience. */
+  readonly userTimeoutMs: number | undefined;
+  /** Key exchanges of TLS in OpenSSL's names; undefined: the usual ones. */
+  readonly tlsGroups: string | undefined;
   readonly logLevel: string;
   readonly logFormat: LogFormat;
   readonly version: string;
@@ -271,6 +275,8 @@ type TunnelSettings = Pick<
   | 'connectionWindowBytes'
   | 'frameBytes'
   | 'keepaliveSec'
+  | 'userTimeoutMs'
+  | 'tlsGroups'
 >;
 
 function tunnelSettings(values: Values): TunnelSettings {
@@ -280,6 +286,10 @@ function tunnelSettings(values: Values): TunnelSettings {
     streamWindowBytes: values.HTTP2_STREAM_WINDOW_SIZE,
     connectionWindowBytes: values.HTTP2_CONNECTION_WINDOW_SIZE,
     frameBytes: values.HTTP2_FRAME_SIZE,
+    userTimeoutMs: values.USER_TIMEOUT_ENABLED
+      ? values.KEEPALIVE_TIME + values.KEEPALIVE_RETRIES * values.KEEPALIVE_INTERVAL
+      : undefined,
+    tlsGroups: values.COMPLIANCE_POLICY === 'pqc' ? 'X25519MLKEM768' : undefined,
     keepaliveSec: values.KEEPALIVE_ENABLED
       ? {
           idle: values.KEEPALIVE_TIME / 1000,

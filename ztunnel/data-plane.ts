@@ -61,8 +61,10 @@ export class DataPlane {
     const table = new SeriesTable(families, (message) => emit({ kind: 'series', message }));
     this.#sight = new L7Sight(table, config.l7Sight, () => reactor.now());
     this.#recorder = new ConnectionRecorder(table, loggers.scope('access'));
-    this.#certificates = new CertificateStore(reactor, (identity) =>
-      emit({ kind: 'needCertificate', identity }),
+    this.#certificates = new CertificateStore(
+      reactor,
+      (identity) => emit({ kind: 'needCertificate', identity }),
+      config.tlsGroups === undefined ? {} : { groups: config.tlsGroups },
     );
     this.#resolver = new AddressResolver((key) => emit({ kind: 'lookup', key }));
     this.#gate = new PolicyGate(reactor, this.#policies);

@@ -85,7 +85,10 @@ export const ISTIO_SETTINGS = {
   KEEPALIVE_TIME: duration('silence before the first keepalive probe', '180s'),
   KEEPALIVE_INTERVAL: duration('between keepalive probes', '180s'),
   KEEPALIVE_RETRIES: whole('lost probes that end a connection', 9, { min: 1, max: 127 }),
-  USER_TIMEOUT_ENABLED: ignored('keepalive ends dead connections', ['false']),
+  USER_TIMEOUT_ENABLED: flag(
+    'give up a peer that leaves data unacknowledged for as long as keepalive takes to notice a silent one',
+    false,
+  ),
   HTTP2_STREAM_WINDOW_SIZE: whole('unread bytes of one tunnelled connection', 4 << 20, WINDOW),
   HTTP2_CONNECTION_WINDOW_SIZE: whole(
     'unread bytes of one tunnel; four times the stream’s, so that one unread stream cannot starve the others',
@@ -114,7 +117,9 @@ export const ISTIO_SETTINGS = {
   ZTUNNEL_CPU_LIMIT: ignored('there is one data thread'),
   CRL_PATH: text('file with certificate revocation lists (PEM, or one DER); empty: not checked'),
   TLS12_ENABLED: refused('TLS 1.3 only', ['false']),
-  COMPLIANCE_POLICY: refused('there is no choice of key exchanges'),
+  COMPLIANCE_POLICY: optionalText(
+    'exactly pqc: X25519MLKEM768 is the only key exchange; any other text has no effect',
+  ),
   AUTHZ_POLICY_INFO_LOGGING: ignored('refusals are always in the access log', ['false']),
   RUST_LOG: text('log level, or levels by scope: info,xds=debug', 'info'),
   LOG_FORMAT: choice(

@@ -2,7 +2,7 @@
 // bearer token read for each call (tokens rotate), the cluster id as a header. Used by the xDS and CA clients.
 import { readFileSync, existsSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { checkServerIdentity, rootCertificates } from 'node:tls';
+import { checkServerIdentity, getCACertificates } from 'node:tls';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import { MeshError, errorMessage } from '../errors.ts';
 
@@ -77,7 +77,7 @@ export function parseAddress(address: string): URL {
 }
 
 function readRoot(root: string): string {
-  if (root === 'SYSTEM') return rootCertificates.join('\n');
+  if (root === 'SYSTEM') return getCACertificates('system').join('\n');
   if (root.includes('-----BEGIN')) return root;
   try {
     return readFileSync(root, 'utf8');

@@ -74,6 +74,8 @@ export interface TlsContextOptions {
   readonly alpn?: readonly string[];
   /** Accept TLS 1.2 too (TLS12_ENABLED, and TLS origination to ordinary servers). */
   readonly allowTls12?: boolean;
+  /** Key exchanges in OpenSSL's names, the first is offered at once. Default {@link GROUPS}. */
+  readonly groups?: string;
   /** CRLs in PEM, may be empty; the whole chain is checked against them. See revocation.ts. */
   readonly crlPem?: string;
   /** Ask for no client certificate (servers), or accept any server (clients). */
@@ -156,7 +158,7 @@ export class TlsContext {
     check(SSL_CTX_ctrl(ctx, SSL_CTRL_SET_MIN_PROTO_VERSION, version, 0), 'protocol version');
     check(SSL_CTX_set_ciphersuites(ctx, SUITES_13), 'cipher suites');
     if (options.allowTls12 === true) check(SSL_CTX_set_cipher_list(ctx, SUITES_12), 'ciphers');
-    scratch.bytes.write(`${GROUPS}\0`, groupsOffset, 'latin1');
+    scratch.bytes.write(`${options.groups ?? GROUPS}\0`, groupsOffset, 'latin1');
     check(SSL_CTX_ctrl(ctx, SSL_CTRL_SET_GROUPS_LIST, 0, scratch.address + groupsOffset), 'groups');
     SSL_CTX_ctrl(
       ctx,

@@ -19,7 +19,12 @@ before(async () => {
   await mesh.enrol('shared');
   mesh.applyRules('own', DEDICATED_RULES);
   mesh.applyRules('marked', POD_RULES);
-  logs['own'] = await mesh.startDedicated('own', { user: DEDICATED_USER });
+  logs['own'] = await mesh.startDedicated('own', {
+    user: DEDICATED_USER,
+    // Its peers offer other key exchanges first.
+    COMPLIANCE_POLICY: 'pqc',
+    USER_TIMEOUT_ENABLED: 'true',
+  });
   logs['marked'] = await mesh.startDedicated('marked', { PACKET_MARK: 1337 });
 });
 

@@ -3,7 +3,7 @@
 import { MeshError } from '../../common/errors.ts';
 import type { WorkloadCertificate } from '../../common/identity/secret-manager.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
-import { TlsContext } from '../../engine/tls/tls-context.ts';
+import { TlsContext, type TlsContextOptions } from '../../engine/tls/tls-context.ts';
 
 /** An identity's contexts. */
 export interface IdentityContexts {
@@ -36,14 +36,20 @@ const REPLACED_CONTEXT_MS = 30_000;
 export class CertificateStore {
   readonly #reactor: Reactor;
   readonly #ask: (identity: string) => void;
+  readonly #options: Pick<TlsContextOptions, 'groups'>;
   readonly #contexts = new Map<string, IdentityContexts>();
   readonly #waiting = new Map<string, Waiter[]>();
   #revocations: Revocations = { kind: 'off' };
 
   /** `ask` requests an identity's certificate; `put` or `fail` answers. */
-  constructor(reactor: Reactor, ask: (identity: string) => void) {
+  constructor(
+    reactor: Reactor,
+    ask: (identity: string) => void,
+    options: Pick<TlsContextOptions, 'groups'> = {},
+  ) {
     this.#reactor = reactor;
     this.#ask = ask;
+    this.#options = options;
   }
 
   /** The contexts if they are here and valid. */
@@ -108,7 +114,8 @@ export class CertificateStore {
   #build(certificate: WorkloadCertificate): void {
     const { identity, notAfterMs } = certificate;
     const { kind } = this.#revocations;
-    const options = kind === 'lists' ? { crlPem: this.#revocations.pem } : {};
+    const lists = kind === 'lists' ? { crlPem: this.#revocations.pem } : {};
+    const options = { ...this.#options, ...lists };
     const server = TlsContext.server(certificate, options);
     const client = TlsContext.client(certificate, options);
     const trustDomain = /^spiffe:\/\/([^/]*)\//.exec(identity)?.[1] ?? '';

@@ -1,14 +1,20 @@
-// TCP keepalive of the sockets we dial across the network, as configured. Within a pod there is nothing to detect: the
+// TCP keepalive and user timeout of the sockets we dial across the network, as configured. Within a pod there is nothing to detect: the
 // kernel that would answer the probes is the one that sends them.
 import type { ProxyContext } from './proxy-context.ts';
 
+/** What of the configuration says when a dead peer is given up. */
+export interface DeathDetection {
+  readonly keepalive?: { idleSec: number; intervalSec: number; probes: number };
+  readonly userTimeoutMs?: number;
+}
+
 /** Keepalive options of dialled sockets. */
-export function keepaliveOf(context: ProxyContext): {
-  keepalive?: { idleSec: number; intervalSec: number; probes: number };
-} {
-  const keepalive = context.config.keepaliveSec;
-  if (keepalive === undefined) return {};
+export function keepaliveOf({ config }: Pick<ProxyContext, 'config'>): DeathDetection {
+  const { keepaliveSec: keepalive, userTimeoutMs } = config;
+  const timeout = userTimeoutMs === undefined ? {} : { userTimeoutMs };
+  if (keepalive === undefined) return timeout;
   return {
+    ...timeout,
     keepalive: {
       idleSec: keepalive.idle,
       intervalSec: keepalive.interval,

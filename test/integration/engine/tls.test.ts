@@ -130,6 +130,22 @@ function extensionsOfHello(record: Buffer): number[] {
 }
 
 describe('tls server', () => {
+  it('with one key exchange takes no other', async () => {
+    const context = TlsContext.server(server, { groups: 'X25519MLKEM768' });
+    const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
+    const listener = new TcpListener(reactor, bound.fd, (tcp) => {
+      startTls(tcp, context).catch(() => undefined);
+    });
+    const socket = tls.connect(nodeOptions(bound.port));
+    await once(socket, 'secureConnect');
+    assert.partialDeepStrictEqual(socket.getEphemeralKeyInfo(), { name: 'X25519MLKEM768' });
+    socket.destroy();
+    const other = tls.connect({ ...nodeOptions(bound.port), ecdhCurve: 'X25519:P-256' });
+    await assert.rejects(once(other, 'secureConnect'), /handshake failure/);
+    listener.close();
+    context.close();
+  });
+
   it('serves node:tls: TLS 1.3, AES-GCM, ALPN, the peer known by its URI SAN', async () => {
     const ours = ourServer();
     const socket = tls.connect(nodeOptions(ours.port));

@@ -123,8 +123,8 @@ describe('configuration of the node proxy', () => {
   });
 
   it('warns of what has no effect', () => {
-    const { warnings } = readConfig({ USER_TIMEOUT_ENABLED: 'true', ISTIO_METAJSON_X: '{' });
+    const { warnings } = readConfig({ TRUST_DOMAIN: 'other', ISTIO_METAJSON_X: '{' });
     assert.equal(warnings.length, 2);
-    assert.match(warnings.join(), /USER_TIMEOUT_ENABLED is ignored.*ISTIO_METAJSON_X is left out/);
+    assert.match(warnings.join(), /TRUST_DOMAIN is ignored.*ISTIO_METAJSON_X is left out/);
   });
 });
