@@ -37,6 +37,8 @@ export interface WhyPolicy {
 export interface WhyDecision {
   readonly kind: string;
   readonly hop: string | null;
+  /** How the bytes go; null where nothing is connected. */
+  readonly path: 'plain' | 'tunnel' | 'double_tunnel' | 'node_local' | null;
   readonly address: string | null;
   readonly port: number | null;
   readonly authority: string | null;
@@ -44,6 +46,8 @@ export interface WhyDecision {
   /** `namespace/hostname`. */
   readonly service: string | null;
   readonly expectedIdentities: readonly string[];
+  /** Double tunnel: of whoever ends the inner one. */
+  readonly innerIdentities: readonly string[];
 }
 
 /** The whole answer. */
@@ -65,5 +69,7 @@ export interface Explanation {
   readonly decision: WhyDecision | null;
   readonly steps: readonly WhyStep[];
   readonly candidates: readonly WhyCandidate[];
+  /** What is tried, in this order, when the first connect fails: `namespace/name`. */
+  readonly retries: readonly string[];
   readonly policies: readonly WhyPolicy[];
 }

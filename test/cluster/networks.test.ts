@@ -99,6 +99,12 @@ describe('networks', () => {
     });
     const principal = 'destination_principal="spiffe://cluster.local/ns/default/sa/far-server"';
     assert.equal(await mesh.metric('a', 'istio_tcp_connections_closed_total', principal), 1);
+    const query = `src=default/client&dst=${FAR.host}:80`;
+    const why = (await (await mesh.admin('a', `/debug/why?${query}`)).json()) as object;
+    assert.partialDeepStrictEqual(why, {
+      isAllowed: true,
+      decision: { path: 'double_tunnel', address: GATEWAY_IP, authority: `${FAR.host}:80` },
+    });
   });
 
   it('a policy of the other network decides by the client’s identity', async () => {

@@ -50,6 +50,10 @@ describe('the same-node path', () => {
   it('joins two pods, keeps the source address, and is counted once by each side', async () => {
     const { status, stdout } = await mesh.ask('client', '10.77.0.3');
     assert.deepEqual([status, stdout], [0, 'server saw 10.77.0.1: hello\n']);
+    const why = (await (
+      await mesh.admin('a', '/debug/why?src=default/client&dst=10.77.0.3:8080')
+    ).json()) as object;
+    assert.partialDeepStrictEqual(why, { isAllowed: true, decision: { path: 'node_local' } });
     for (const reporter of ['source', 'destination']) {
       const labels = [`reporter="${reporter}"`, NODE_LOCAL];
       await eventually(

@@ -231,8 +231,13 @@ describe('log levels', () => {
     const post = async (query: string): Promise<string> =>
       (await mesh.admin('a', `/logging?${query}`, 'POST')).text();
     assert.equal(await post('level=access=debug'), 'current log level is access=debug,info\n');
+    const start = mesh.log('a').length;
     assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
-    await eventually('the opening is logged', () => mesh.log('a').includes('"connection opened"'));
+    // Lines are gathered for a moment: the last of this connection must not be taken for one of the next.
+    await eventually('opening and end are logged', () => {
+      const lines = mesh.log('a').slice(start);
+      return lines.includes('"connection opened"') && lines.includes('"connection complete"');
+    });
     await post('level=access=off');
     const before = mesh.log('a').length;
     assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);

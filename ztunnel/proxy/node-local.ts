@@ -9,6 +9,7 @@ import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import { serveInbound } from './inbound.ts';
 import type { InboundPod, JoinedInbound, JoiningRequest } from './inbound-types.ts';
 import { TunnelError } from './failures.ts';
+import { nodeLocalObstacle } from './node-local-rule.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { RequestDecision } from './request.ts';
 import { buildTunnelHeaders } from './tunnel-headers.ts';
@@ -30,16 +31,6 @@ export interface NodeLocalUpstream {
   readonly identity: string | undefined;
 }
 
-/** Whether two workloads may be joined: both sides must allow it. Pure. */
-export function allowsNodeLocal(source: Workload, destination: Workload): boolean {
-  return (
-    source.isNodeLocalAllowed &&
-    destination.isNodeLocalAllowed &&
-    !destination.isNativeTunnel &&
-    !destination.isHostNetwork
-  );
-}
-
 /** The destination's pod, if it is served here and the path may be taken. */
 export function findNodeLocal(
   context: ProxyContext,
@@ -47,10 +38,8 @@ export function findNodeLocal(
   decision: HboneDecision,
 ): InboundPod | undefined {
   const { workload } = decision;
-  if (!context.config.isNodeLocal || decision.hop !== 'workload' || workload === undefined) {
-    return undefined;
-  }
-  return allowsNodeLocal(source, workload) ? context.findPod(workload) : undefined;
+  const obstacle = nodeLocalObstacle(context.config.isNodeLocal, source, decision);
+  return obstacle === undefined && workload !== undefined ? context.findPod(workload) : undefined;
 }
 
 /** Connects to a pod of this node. Rejects with {@link TunnelError}, as its tunnel would. */

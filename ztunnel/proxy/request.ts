@@ -68,6 +68,9 @@ export type RequestDecision =
       readonly expectedIdentities: readonly string[];
       /** Of whoever ends the inner tunnel. */
       readonly innerIdentities: readonly string[];
+      /** The endpoint or waypoint of the other network for which the gateway was taken. */
+      readonly remote: Workload;
+      readonly hop: 'workload' | 'waypoint';
     })
   | (RequestTarget & { readonly kind: 'tcp'; readonly address: string; readonly port: number })
   | {
@@ -176,7 +179,9 @@ function buildWaypointRequest(
     return refuse('no_healthy_waypoint', detail, { service });
   }
   const { workload, port } = waypoint;
-  if (workload.network !== source.network) return buildRemoteRequest(context, waypoint, service);
+  if (workload.network !== source.network) {
+    return buildRemoteRequest(context, waypoint, service, 'waypoint');
+  }
   const address = pickReferenceIp(waypoint, reference, destination);
   if (address === undefined) {
     const target = { workload, service };
@@ -234,6 +239,7 @@ function buildRemoteRequest(
   context: RequestContext,
   upstream: Upstream,
   service: Service | undefined,
+  hop: 'workload' | 'waypoint',
 ): RequestDecision {
   const { store, destination } = context;
   const { workload } = upstream;
@@ -256,6 +262,8 @@ function buildRemoteRequest(
     authority: joinHostPort(service.hostname, destination.port),
     expectedIdentities: expectedIdentities(gateway),
     innerIdentities: remoteIdentities(store, upstream),
+    remote: workload,
+    hop,
     workload: gateway.workload,
     service,
   };
@@ -283,7 +291,9 @@ function buildEndpointRequest(
 ): RequestDecision {
   const { source } = context;
   const { workload, port } = upstream;
-  if (workload.network !== source.network) return buildRemoteRequest(context, upstream, service);
+  if (workload.network !== source.network) {
+    return buildRemoteRequest(context, upstream, service, 'workload');
+  }
   const target = { workload, service };
   let address = pickIp(workload, context.destination.ip, service);
   if (address === undefined && workload.hostname !== '') {

@@ -64,6 +64,7 @@ describe('why', () => {
       steps: [{ step: 'policy', outcome: 'refuse', detail: 'denied' }],
       source: null,
       decision: null,
+      retries: [],
       candidates: [
         { workload: 'shop/a', uid: 'u', isEligible: true, isChosen: false, detail: 'far' },
       ],

@@ -2,12 +2,13 @@
 // control thread's model, first for the source, then (behind a waypoint) for the waypoint, then for the destination's
 // policies. Pure. What only a real connect can tell (is anyone listening) is not here.
 import { parseIp, joinHostPort } from '../../../common/workload/ip.ts';
-import { listCandidates, chooseEndpoint } from '../../../common/workload/load-balance.ts';
+import { listCandidates } from '../../../common/workload/load-balance.ts';
 import { serviceKey, workloadIdentity } from '../../../common/workload/model.ts';
 import type { Service, Workload } from '../../../common/workload/model.ts';
 import type { WorkloadStore } from '../../../common/workload/store.ts';
 import type { Policy } from '../../../common/policy/model.ts';
 import { buildInboundRequest } from '../../proxy/inbound-request.ts';
+import { nodeLocalObstacle } from '../../proxy/node-local-rule.ts';
 import { buildRequest } from '../../proxy/request.ts';
 import type { OriginalDst, RequestDecision } from '../../proxy/request.ts';
 import type {
@@ -17,8 +18,10 @@ import type {
   WhyPolicy,
   WhyStep,
 } from '../../../common/admin/explanation.ts';
+import { explainCandidates } from './candidates.ts';
 import { findDestination, findSource } from './names.ts';
 import { explainPolicies } from './policies.ts';
+import { explainRetries } from './retries.ts';
 
 /** What the explanation is made from. */
 export interface WhySources {
@@ -27,6 +30,9 @@ export interface WhySources {
   readonly network: string;
   /** Of pods that this node serves. */
   podState(namespace: string, name: string): 'Up' | 'Pending' | undefined;
+  /** The same-node path is on. */
+  readonly isNodeLocal: boolean;
+  readonly isSocks5: boolean;
   /** Undefined: this node does not hold that identity. */
   certificateState(identity: string): string | undefined;
 }
@@ -44,6 +50,12 @@ export function explain(sources: WhySources, src: string, dst: string): Explanat
 
 const nameOf = ({ namespace, name }: Workload): string => `${namespace}/${name}`;
 const NO_IP = new Uint8Array(0);
+/** Of retries in a text. */
+const MAX_NAMES = 3;
+
+function isToWaypoint(decision: RequestDecision): boolean {
+  return 'hop' in decision && decision.hop === 'waypoint';
+}
 
 class Explainer {
   readonly #sources: WhySources;
@@ -52,6 +64,8 @@ class Explainer {
   #policies: WhyPolicy[] = [];
   #decision: RequestDecision | undefined;
   #reason: string | undefined;
+  #path: WhyDecision['path'] = null;
+  readonly #retries: string[] = [];
 
   constructor(sources: WhySources) {
     this.#sources = sources;
@@ -90,8 +104,9 @@ class Explainer {
     if (destination.note !== undefined) this.#say('name', destination.note, 'info');
     const decision = this.#decide(source, destination);
     this.#decision = decision;
+    this.#path = this.#pathOf(source, decision);
     const certificate = this.#sources.certificateState(identity);
-    const isTunnelled = decision.kind === 'hbone' || decision.kind === 'double_hbone';
+    const isTunnelled = this.#path === 'tunnel' || this.#path === 'double_tunnel';
     if (isTunnelled && certificate !== undefined) {
       const isThere = certificate === 'Available';
       const detail = `the certificate of ${identity}: ${certificate}`;
@@ -105,7 +120,16 @@ class Explainer {
   #decide(source: Workload, destination: OriginalDst): RequestDecision {
     const { store } = this.#sources;
     const { ip, port } = destination;
-    const decision = buildRequest({ store, source, destination: { ip, port }, random: () => 0 });
+    const decideWithout = (exclude: ReadonlySet<string>): RequestDecision =>
+      buildRequest({
+        store,
+        source,
+        destination: { ip, port },
+        random: () => 0,
+        exclude,
+        isSocks5: this.#sources.isSocks5,
+      });
+    const decision = decideWithout(new Set());
     const service = store.findServiceByVip(source.network, ip, source.namespace);
     const workload = store.findWorkload(source.network, ip);
     if (service !== undefined) {
@@ -115,18 +139,56 @@ class Explainer {
     } else this.#say('lookup', `${ip} is no address the mesh knows`, 'info');
     this.#sayWaypoint(decision, service?.waypoint ?? workload?.waypoint);
     const isWaypoint =
-      decision.kind === 'refuse'
-        ? decision.reason.endsWith('_waypoint')
-        : decision.kind === 'hbone' && decision.hop === 'waypoint';
+      decision.kind === 'refuse' ? decision.reason.endsWith('_waypoint') : isToWaypoint(decision);
     if (service !== undefined && !isWaypoint) {
       this.#balance(source, service, port, decision);
     }
-    this.#sayTransport(decision);
+    this.#sayTransport(source, decision);
+    // A waypoint has retries of its own.
+    if (this.#decision === undefined) this.#sayRetries(source, decision, decideWithout);
     return decision;
   }
 
+  /** How the bytes would go, by the rule of the data plane. */
+  #pathOf(source: Workload, decision: RequestDecision): WhyDecision['path'] {
+    if (decision.kind === 'refuse' || decision.kind === 'resolve') return null;
+    if (decision.kind === 'double_hbone') return 'double_tunnel';
+    if (decision.kind !== 'hbone') return 'plain';
+    if (!this.#isServedBeside(source, decision.workload)) return 'tunnel';
+    const obstacle = nodeLocalObstacle(this.#sources.isNodeLocal, source, decision);
+    return obstacle === undefined ? 'node_local' : 'tunnel';
+  }
+
+  /** Both are pods of this proxy. */
+  #isServedBeside(source: Workload, workload: Workload | undefined): boolean {
+    const isUp = ({ namespace, name }: Workload): boolean =>
+      this.#sources.podState(namespace, name) === 'Up';
+    return workload !== undefined && isUp(source) && isUp(workload);
+  }
+
+  #sayRetries(
+    source: Workload,
+    decision: RequestDecision,
+    decide: (exclude: ReadonlySet<string>) => RequestDecision,
+  ): void {
+    if (decision.kind === 'refuse' || decision.kind === 'resolve') return;
+    if (decision.workload === undefined) return;
+    const isJoined = this.#pathOf(source, decision) === 'node_local';
+    const { others, pauseMs } = explainRetries(decide, decision, isJoined);
+    const names = others.map(({ workload }) => (workload === undefined ? '' : nameOf(workload)));
+    this.#retries.push(...names);
+    const more = names.length > MAX_NAMES ? ` and ${names.length - MAX_NAMES} more` : '';
+    const next = names.length === 0 ? '' : `${names.slice(0, MAX_NAMES).join(', ')}${more}`;
+    const again = pauseMs === undefined ? '' : `again after ${pauseMs} ms, and later`;
+    const what = [next, again].filter(Boolean).join(', then ') || 'nothing else is tried';
+    this.#say('retry', `if that connect fails: ${what}`, 'info');
+  }
+
   #sayWaypoint(decision: RequestDecision, waypoint: Workload['waypoint']): void {
-    if (decision.kind === 'hbone' && decision.hop === 'waypoint') {
+    if (decision.kind === 'double_hbone' && decision.hop === 'waypoint') {
+      const detail = `the destination has a waypoint, in network ${decision.remote.network}`;
+      this.#say('waypoint', `${detail}: it is connected to through that network’s gateway`);
+    } else if (decision.kind === 'hbone' && decision.hop === 'waypoint') {
       const name = decision.workload === undefined ? decision.address : nameOf(decision.workload);
       this.#say('waypoint', `the destination has a waypoint: its pod ${name} is connected to`);
     } else if (waypoint !== undefined && decision.kind !== 'refuse') {
@@ -142,35 +204,32 @@ class Explainer {
   #balance(source: Workload, service: Service, port: number, decision: RequestDecision): void {
     const { store } = this.#sources;
     const query = { service, servicePort: port, source };
-    const eligible = new Set(listCandidates(store, query).map(({ workload }) => workload.uid));
-    const shares = sharesOf(store, query);
-    const chosen = decision.workload?.uid;
-    this.#candidates = [...store.endpoints(serviceKey(service)).values()].map((workload) => ({
-      workload: nameOf(workload),
-      uid: workload.uid,
-      isEligible: eligible.has(workload.uid),
-      isChosen: workload.uid === chosen,
-      detail: eligible.has(workload.uid)
-        ? shareText(shares.get(workload.uid) ?? 0)
-        : whyNot(workload, service, port),
-    }));
+    const chosen = decision.kind === 'double_hbone' ? decision.remote : decision.workload;
+    this.#candidates = explainCandidates(store, query, chosen?.uid);
+    const eligible = this.#candidates.filter(({ isEligible }) => isEligible);
     const mode = service.loadBalancer.mode === 'STANDARD' ? '' : ` (${service.loadBalancer.mode})`;
-    const count = `${eligible.size} of ${this.#candidates.length} endpoints can take port ${port}`;
-    this.#say('balance', `${count}${mode}`, eligible.size > 0 ? 'ok' : 'info');
+    const count = `${eligible.length} of ${this.#candidates.length} endpoints can take port ${port}`;
+    this.#say('balance', `${count}${mode}`, eligible.length > 0 ? 'ok' : 'info');
   }
 
-  #sayTransport(decision: RequestDecision): void {
+  #sayTransport(source: Workload, decision: RequestDecision): void {
     switch (decision.kind) {
       case 'refuse':
         this.#refuse('decision', decision.reason, decision.detail);
         return;
       case 'hbone':
+        this.#sayPath(source, decision);
+        if (this.#pathOf(source, decision) === 'node_local') return;
         this.#say(
           'transport',
           `mutual TLS to ${joinHostPort(decision.address, decision.port)} for ${decision.authority}, which must prove to be ${decision.expectedIdentities.join(' or ')}`,
         );
         return;
       case 'double_hbone':
+        this.#say(
+          'gateway',
+          `${nameOf(decision.remote)} is in network ${decision.remote.network}; its gateway’s pod ${nameOf(decision.workload ?? decision.remote)} is connected to, and chooses there`,
+        );
         this.#say(
           'transport',
           `mutual TLS to the network gateway ${joinHostPort(decision.address, decision.port)}, which must prove to be ${decision.expectedIdentities.join(' or ')}, and within it to ${decision.authority}, which must prove to be ${decision.innerIdentities.join(' or ') || 'nobody known'}`,
@@ -188,6 +247,17 @@ class Explainer {
         this.#say('transport', `plain TCP to ${to}: ${why}`);
       }
     }
+  }
+
+  /** Whether two pods of this node are joined without a tunnel. */
+  #sayPath(source: Workload, decision: Extract<RequestDecision, { kind: 'hbone' }>): void {
+    const { workload } = decision;
+    if (workload === undefined || !this.#isServedBeside(source, workload)) return;
+    const obstacle = nodeLocalObstacle(this.#sources.isNodeLocal, source, decision);
+    if (obstacle === undefined) {
+      const detail = `${nameOf(workload)} is on this node: joined in one hop without TLS`;
+      this.#say('transport', `${detail}; identities and policies as over a tunnel`);
+    } else this.#say('path', `both pods are on this node, but ${obstacle}: a tunnel`, 'info');
   }
 
   /** A caller that no node proxy serves: plaintext, without an identity. */
@@ -324,45 +394,13 @@ class Explainer {
           ? `${who} may connect to ${to}`
           : `${who} cannot connect to ${to}: ${refusal.detail}`,
       source: source === undefined ? null : describeSource(source),
-      decision: this.#decision === undefined ? null : describeDecision(this.#decision),
+      decision: this.#decision === undefined ? null : describeDecision(this.#decision, this.#path),
       steps: this.#steps,
       candidates: this.#candidates,
+      retries: this.#retries,
       policies: this.#policies,
     };
   }
-}
-
-type BalanceQuery = Pick<
-  Parameters<typeof chooseEndpoint>[1],
-  'service' | 'servicePort' | 'source'
->;
-
-const SHARE_SAMPLES = 200;
-
-/** How often each endpoint is chosen, found by asking the balancer over the whole range of its random number. */
-function sharesOf(store: WorkloadStore, query: BalanceQuery): Map<string, number> {
-  const shares = new Map<string, number>();
-  for (let i = 0; i < SHARE_SAMPLES; i++) {
-    const random = (): number => (i + 0.5) / SHARE_SAMPLES;
-    const uid = chooseEndpoint(store, { ...query, random })?.workload.uid;
-    if (uid !== undefined) shares.set(uid, (shares.get(uid) ?? 0) + 1 / SHARE_SAMPLES);
-  }
-  return shares;
-}
-
-function shareText(share: number): string {
-  if (share === 0) return 'usable, but others come before it (locality, capacity)';
-  return `usable, chosen for about ${Math.round(share * 100)} % of connections`;
-}
-
-/** The likely reason; that it cannot be used has been decided by the balancer. */
-function whyNot(workload: Workload, service: Service, port: number): string {
-  if (!workload.isHealthy && service.loadBalancer.healthPolicy !== 'ALLOW_ALL') return 'not ready';
-  if (!service.ports.some(({ servicePort }) => servicePort === port)) {
-    return `the service has no port ${port}`;
-  }
-  if (workload.ips.length === 0 && workload.hostname === '') return 'has no address';
-  return `cannot take port ${port}`;
 }
 
 function describeSource(source: Workload): Explanation['source'] {
@@ -377,16 +415,18 @@ function describeSource(source: Workload): Explanation['source'] {
   };
 }
 
-function describeDecision(decision: RequestDecision): WhyDecision {
+function describeDecision(decision: RequestDecision, path: WhyDecision['path']): WhyDecision {
   const { kind, workload, service } = decision;
   return {
     kind,
-    hop: kind === 'hbone' ? decision.hop : null,
+    hop: 'hop' in decision ? decision.hop : null,
+    path,
     address: 'address' in decision ? decision.address : null,
     port: 'port' in decision ? decision.port : null,
     authority: 'authority' in decision ? decision.authority : null,
     workload: workload === undefined ? null : nameOf(workload),
     service: service === undefined ? null : serviceKey(service),
     expectedIdentities: 'expectedIdentities' in decision ? decision.expectedIdentities : [],
+    innerIdentities: 'innerIdentities' in decision ? decision.innerIdentities : [],
   };
 }

@@ -3,6 +3,7 @@ import { errorMessage, MeshError } from '../../../common/errors.ts';
 import type { SecretManager } from '../../../common/identity/secret-manager.ts';
 import type { EndpointAnswer } from '../../../common/telemetry/http-endpoint.ts';
 import type { AdminRoute } from '../../../common/telemetry/proxy-endpoints.ts';
+import type { Config } from '../../config.ts';
 import type { PodState } from '../../inpod/zds-session.ts';
 import type { MeshModel } from '../../state/model.ts';
 import { explain } from './explain.ts';
@@ -12,7 +13,7 @@ export interface WhyParts {
   readonly model: Pick<MeshModel, 'store' | 'policies'>;
   readonly secrets: Pick<SecretManager, 'states'>;
   readonly registry: { states(): PodState[] };
-  readonly config: { readonly network: string };
+  readonly config: Pick<Config, 'network' | 'isNodeLocal' | 'isSocks5'>;
 }
 
 /** The route. */
@@ -40,6 +41,8 @@ function sourcesOf({ model, secrets, registry, config }: WhyParts): Parameters<t
     store: model.store,
     policies: model.policies,
     network: config.network,
+    isNodeLocal: config.isNodeLocal,
+    isSocks5: config.isSocks5,
     podState: (namespace, name) =>
       registry.states().find(({ pod }) => pod.namespace === namespace && pod.name === name)?.state,
     certificateState: (identity) => {

@@ -50,6 +50,9 @@ interface World {
   readonly services?: readonly Service[];
   readonly policies?: readonly Policy[];
   readonly certificate?: string;
+  /** Pods of this node. */
+  readonly here?: readonly string[];
+  readonly isNodeLocal?: boolean;
 }
 
 function ask(src: string, dst: string, world: World = {}): Explanation {
@@ -61,13 +64,29 @@ function ask(src: string, dst: string, world: World = {}): Explanation {
       store,
       policies: new Map((world.policies ?? []).map((policy) => [policy.key, policy])),
       network: '',
-      podState: (_namespace, name) => (name === 'client' ? 'Up' : undefined),
+      isNodeLocal: world.isNodeLocal ?? true,
+      isSocks5: false,
+      podState: (_namespace, name) =>
+        (world.here ?? ['client']).includes(name) ? 'Up' : undefined,
       certificateState: () => world.certificate ?? 'Available',
     },
     src,
     dst,
   );
 }
+
+const gatewayHost: GatewayAddress = { ...WAYPOINT, hostname: 'gateway.default.svc.cluster.local' };
+const gatewayService = makeService('gateway', '10.96.0.8', {
+  ports: [{ servicePort: 15008, targetPort: 15008 }],
+});
+const gatewayPod = makeWorkload('gateway-pod', '192.0.2.1', {
+  serviceAccount: 'gateway',
+  services: {
+    'default/gateway.default.svc.cluster.local': [{ servicePort: 15008, targetPort: 15008 }],
+  },
+});
+const beyond = { network: 'far', ips: [], networkGateway: gatewayHost };
+const allowed = { isNodeLocalAllowed: true };
 
 const stepsOf = (explanation: Explanation): string[] =>
   explanation.steps.map(({ step, outcome }) => `${step}:${outcome}`);
@@ -95,6 +114,7 @@ const CASES: readonly Case[] = [
       'lookup:ok',
       'waypoint:info',
       'transport:ok',
+      'retry:info',
       'certificate:ok',
       'policy:ok',
     ],
@@ -118,6 +138,7 @@ const CASES: readonly Case[] = [
       'waypoint:info',
       'balance:ok',
       'transport:ok',
+      'retry:info',
       'certificate:ok',
       'policy:ok',
     ],
@@ -155,6 +176,7 @@ const CASES: readonly Case[] = [
       'lookup:ok',
       'waypoint:info',
       'transport:ok',
+      'retry:info',
       'certificate:ok',
       'policy:refuse',
     ],
@@ -171,6 +193,7 @@ const CASES: readonly Case[] = [
       'lookup:ok',
       'waypoint:info',
       'transport:ok',
+      'retry:info',
       'certificate:ok',
       'policy:ok',
     ],
@@ -217,6 +240,7 @@ const CASES: readonly Case[] = [
       'lookup:ok',
       'waypoint:ok',
       'transport:ok',
+      'retry:info',
       'certificate:ok',
       'policy:refuse',
     ],
@@ -242,6 +266,7 @@ const CASES: readonly Case[] = [
         'lookup:ok',
         'waypoint:ok',
         'transport:ok',
+        'retry:info',
         'certificate:ok',
         'policy:ok',
       ],
@@ -270,9 +295,120 @@ const CASES: readonly Case[] = [
       'lookup:ok',
       'waypoint:info',
       'transport:ok',
+      'retry:info',
       'certificate:refuse',
       'policy:ok',
     ],
+  },
+  {
+    name: 'an endpoint in another network: its gateway, and who ends the tunnel within',
+    dst: 'web:80',
+    workloads: [client, { ...server, ...beyond }, gatewayPod],
+    services: [web, gatewayService],
+    isAllowed: true,
+    summary: /may connect/,
+    steps: [
+      ...['source:ok', 'capture:ok', 'name:info', 'lookup:ok', 'waypoint:info', 'balance:ok'],
+      ...['gateway:ok', 'transport:ok', 'retry:info', 'certificate:ok', 'policy:info'],
+    ],
+    decision: {
+      kind: 'double_hbone',
+      hop: 'workload',
+      path: 'double_tunnel',
+      address: '192.0.2.1',
+      workload: 'default/gateway-pod',
+      expectedIdentities: ['spiffe://cluster.local/ns/default/sa/gateway'],
+      innerIdentities: ['spiffe://cluster.local/ns/default/sa/server'],
+    },
+  },
+  {
+    name: 'a waypoint in another network',
+    dst: 'web:80',
+    workloads: [client, server, { ...waypointPod, ...beyond }, gatewayPod],
+    services: [{ ...web, waypoint: WAYPOINT }, waypointService, gatewayService],
+    isAllowed: true,
+    summary: /may connect/,
+    steps: [
+      ...['source:ok', 'capture:ok', 'name:info', 'lookup:ok', 'waypoint:ok', 'gateway:ok'],
+      ...['transport:ok', 'retry:info', 'certificate:ok', 'policy:info'],
+    ],
+    decision: { kind: 'double_hbone', hop: 'waypoint' },
+  },
+  {
+    name: 'another network without a gateway',
+    dst: 'web:80',
+    workloads: [client, { ...server, network: 'far', networkGateway: gatewayHost }],
+    isAllowed: false,
+    reason: 'no_healthy_gateway',
+    summary: /network far has no usable gateway/,
+    steps: [
+      ...['source:ok', 'capture:ok', 'name:info', 'lookup:ok', 'waypoint:info', 'balance:ok'],
+      'decision:refuse',
+    ],
+  },
+  {
+    name: 'two pods of this node: joined, and no certificate is needed',
+    dst: '10.0.0.2:8080',
+    workloads: [
+      { ...client, ...allowed },
+      { ...server, ...allowed },
+    ],
+    here: ['client', 'server'],
+    certificate: 'Initializing',
+    isAllowed: true,
+    summary: /may connect/,
+    steps: [
+      ...['source:ok', 'capture:ok', 'lookup:ok', 'waypoint:info', 'transport:ok', 'retry:info'],
+      'policy:ok',
+    ],
+    decision: { kind: 'hbone', path: 'node_local' },
+  },
+  {
+    name: 'two pods of this node: policies hold as for a tunnel',
+    dst: '10.0.0.2:8080',
+    workloads: [
+      { ...client, ...allowed },
+      { ...server, ...allowed },
+    ],
+    here: ['client', 'server'],
+    policies: [denyClient],
+    isAllowed: false,
+    reason: 'policy_denied',
+    summary: /may not reach port 8080 of default\/server/,
+    steps: [
+      ...['source:ok', 'capture:ok', 'lookup:ok', 'waypoint:info', 'transport:ok', 'retry:info'],
+      'policy:refuse',
+    ],
+  },
+  {
+    name: 'two pods of this node that must not be joined',
+    dst: '10.0.0.2:8080',
+    workloads: [{ ...client, ...allowed }, server],
+    here: ['client', 'server'],
+    isAllowed: true,
+    summary: /may connect/,
+    steps: [
+      ...['source:ok', 'capture:ok', 'lookup:ok', 'waypoint:info', 'path:info', 'transport:ok'],
+      ...['retry:info', 'certificate:ok', 'policy:ok'],
+    ],
+    decision: { kind: 'hbone', path: 'tunnel' },
+  },
+  {
+    name: 'two pods of this node, the path being off',
+    dst: '10.0.0.2:8080',
+    workloads: [
+      { ...client, ...allowed },
+      { ...server, ...allowed },
+    ],
+    here: ['client', 'server'],
+    isNodeLocal: false,
+    isAllowed: true,
+    summary: /may connect/,
+    steps: [
+      ...['source:ok', 'capture:ok', 'lookup:ok', 'waypoint:info', 'path:info', 'transport:ok'],
+      ...['retry:info', 'certificate:ok', 'policy:ok'],
+    ],
+    decision: { path: 'tunnel' },
   },
 ];
 
@@ -305,6 +441,47 @@ describe('explain', () => {
       ],
     );
     assert.equal(candidates.filter(({ isChosen }) => isChosen).length, 1);
+  });
+
+  it('says what is tried when a connect fails, in the order of the retry plan', () => {
+    const members = ['b', 'c', 'd'].map((name, at) =>
+      makeWorkload(name, `10.0.0.${3 + at}`, { services: memberOf('web') }),
+    );
+    const retryOf = (found: Explanation): string | undefined =>
+      found.steps.find(({ step }) => step === 'retry')?.detail;
+    const tunnel = ask('default/client', 'web:80', { workloads: [client, server, ...members] });
+    assert.deepEqual(tunnel.retries, ['default/b', 'default/c', 'default/d']);
+    assert.match(
+      retryOf(tunnel) ?? '',
+      /^if that connect fails: default\/b, default\/c, default\/d, then again after 50 ms/,
+    );
+    const plain = ask('default/client', 'web:80', {
+      workloads: [
+        client,
+        ...[server, ...members].map((one) => ({ ...one, protocol: 'TCP' as const })),
+      ],
+    });
+    assert.deepEqual(plain.retries, ['default/b', 'default/c'], 'two others, and no waiting');
+    assert.doesNotMatch(retryOf(plain) ?? '', /again/);
+    const joined = ask('default/client', '10.0.0.2:8080', {
+      workloads: [
+        { ...client, ...allowed },
+        { ...server, ...allowed },
+      ],
+      here: ['client', 'server'],
+    });
+    assert.match(retryOf(joined) ?? '', /nothing else is tried$/);
+    const beside = { ...server, ...beyond, name: 'far', uid: 'far' };
+    const remote = ask('default/client', 'web:80', {
+      workloads: [client, beside, members[0] ?? server, gatewayPod],
+      services: [web, gatewayService],
+    });
+    assert.deepEqual(remote.decision?.kind, 'double_hbone');
+    assert.deepEqual(
+      remote.candidates.filter(({ isChosen }) => isChosen).map(({ workload }) => workload),
+      ['default/far'],
+    );
+    assert.deepEqual(remote.retries, ['default/b']);
   });
 
   it('says of each policy which rule matches and which one decides', () => {
