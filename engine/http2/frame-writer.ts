@@ -60,6 +60,8 @@ export class FrameWriter {
   readonly #windowBlocked = new Set<OwnedStream>();
   /** The transport has asked to wait. */
   isBlocked = false;
+  /** nghttp2 may hold frames of its own accord; else a flush need not ask it before it reads sockets. */
+  mayHaveFrames = true;
   /** The last flush sent frames besides DATA. */
   hasSentControl = false;
   /** Bytes of the connection's window known to be free. */
@@ -183,6 +185,13 @@ export class FrameWriter {
 
   #sendReady(): number {
     const list = this.#ready;
+    if (list.length === 0 && !this.mayHaveFrames) return 0;
+    const failure = this.#sendListed(list);
+    this.mayHaveFrames = this.isBlocked;
+    return failure;
+  }
+
+  #sendListed(list: readonly OwnedStream[]): number {
     if (list.length === 0) return this.#sendFrames();
     this.#ready = [];
     for (const stream of list) {

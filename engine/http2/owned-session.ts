@@ -220,10 +220,15 @@ export class OwnedSession implements StreamOwner {
   markReadable(stream: OwnedStream): void {
     if (this.#closed) return;
     this.#writer.addReadable(stream);
-    this.markDirty();
+    this.#schedule();
   }
 
   markDirty(): void {
+    this.#writer.mayHaveFrames = true;
+    this.#schedule();
+  }
+
+  #schedule(): void {
     if (this.#isDirty || this.#closed) return;
     this.#isDirty = true;
     this.reactor.markDirty(this.#flush);
