@@ -220,15 +220,11 @@ export class OwnedSession implements StreamOwner {
   markReadable(stream: OwnedStream): void {
     if (this.#closed) return;
     this.#writer.addReadable(stream);
-    this.#schedule();
+    this.markDirty(false);
   }
 
-  markDirty(): void {
-    this.#writer.mayHaveFrames = true;
-    this.#schedule();
-  }
-
-  #schedule(): void {
+  markDirty(mayHaveFrames = true): void {
+    this.#writer.mayHaveFrames ||= mayHaveFrames;
     if (this.#isDirty || this.#closed) return;
     this.#isDirty = true;
     this.reactor.markDirty(this.#flush);
