@@ -422,7 +422,11 @@ export class OwnedSession implements StreamOwner {
     if (this.#closed) return;
     this.#keepalive.stop();
     this.#drainTimer?.cancel();
-    if (!this.#transport.isClosed) this.#sayGoodbye(reason);
+    if (!this.#transport.isClosed) {
+      const code = reason.code === 'protocol' ? PROTOCOL_ERROR : NO_ERROR;
+      nghttp2_session_terminate_session(this.#pointer, code);
+      this.#writer.sendLast();
+    }
     this.#closed = true;
     for (const stream of this.#streams.values()) stream.close(reason);
     this.#streams.clear();
@@ -435,11 +439,5 @@ export class OwnedSession implements StreamOwner {
       sessions--;
       this.#events.onClose(reason);
     });
-  }
-
-  #sayGoodbye(reason: CloseReason): void {
-    const code = reason.code === 'protocol' ? PROTOCOL_ERROR : NO_ERROR;
-    nghttp2_session_terminate_session(this.#pointer, code);
-    this.#writer.sendLast();
   }
 }
