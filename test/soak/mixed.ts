@@ -99,7 +99,8 @@ class MixedRun {
     for (const node of NODES) {
       const pids = { proxy: this.#mesh.proxyPid(node), holder: this.#mesh.pid(node) };
       for (const [program, pid] of Object.entries(pids)) {
-        this.#add(`memory ${program} ${node}`, seconds, residentMb(pid));
+        // Not the pages of the program's file: they come and go with what runs.
+        this.#add(`memory ${program} ${node}`, seconds, residentMb(pid, 'RssAnon'));
         const descriptors = readdirSync(`/proc/${pid}/fd`).length;
         this.#add(`descriptors ${program} ${node}`, seconds, descriptors);
         this.#add(`threads ${program} ${node}`, seconds, threadsOf(pid));
@@ -176,7 +177,7 @@ class MixedRun {
 
   #draw(): string {
     const kinds = [
-      ['memory', 'Memory', 'resident MB'],
+      ['memory', 'Memory', 'anonymous MB'],
       ['descriptors', 'Descriptors', 'open'],
       ['threads', 'Threads', 'count'],
     ] as const;

@@ -56,7 +56,7 @@ export class SteadyRequests {
 }
 
 /** Resident memory of a process in MB; with `what`, another field of its status. */
-export function residentMb(pid: number, what: 'VmRSS' | 'VmHWM' = 'VmRSS'): number {
+export function residentMb(pid: number, what: 'VmRSS' | 'VmHWM' | 'RssAnon' = 'VmRSS'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const kb = new RegExp(`${what}:\\s+(\\d+)`).exec(status)?.[1] ?? '0';
   return Math.round(Number(kb) / 102.4) / 10;
