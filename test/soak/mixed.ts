@@ -5,6 +5,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
+import { errorMessage } from '../../common/errors.ts';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
 import { NetnsMesh } from '../support/netns-mesh.ts';
 import { drawCharts } from './chart.ts';
@@ -24,6 +25,8 @@ export interface MixedReport {
   readonly load: LoadCounts;
   /** Policies, workloads, pods that came and went, slow readers, scanned addresses. */
   readonly changes: Readonly<Record<string, number>>;
+  /** Changes that failed. */
+  readonly troubles: readonly string[];
   readonly trends: readonly Trend[];
   readonly isFlat: boolean;
   readonly svg: string;
@@ -59,6 +62,7 @@ class MixedRun {
   readonly #mesh: NetnsMesh;
   readonly #series = new Map<string, Sample[]>();
   readonly #changes: Record<string, number> = {};
+  readonly #troubles: string[] = [];
   #isStopped = false;
 
   constructor(mesh: NetnsMesh) {
@@ -85,6 +89,7 @@ class MixedRun {
       minutes,
       load: await countsOf(load),
       changes: this.#changes,
+      troubles: this.#troubles,
       trends,
       isFlat: trends.every(({ isFlat }) => isFlat),
       svg: this.#draw(),
@@ -131,8 +136,13 @@ class MixedRun {
     change: (turn: number) => Promise<void>,
   ): Promise<void> {
     for (let turn = 0; !this.#isStopped; turn++) {
-      await change(turn);
-      this.#changes[name] = turn + 1;
+      try {
+        await change(turn);
+        this.#changes[name] = (this.#changes[name] ?? 0) + 1;
+      } catch (err) {
+        // Such as no acknowledgement in time; the load's own errors say whether that was felt.
+        this.#troubles.push(`${name}: ${errorMessage(err)}`);
+      }
       await pause(periodMs);
     }
   }
