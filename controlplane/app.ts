@@ -118,6 +118,7 @@ class ControlPlane implements App {
         image: config.waypointImage,
         imagePullPolicy: config.imagePullPolicy,
         trustDomain: config.mesh.trustDomain,
+        trustDomainAliases: config.mesh.trustDomainAliases ?? [],
         clusterId: config.mesh.clusterId,
         controlPlaneAddress: `istiod.${config.mesh.rootNamespace}.svc:15012`,
       },

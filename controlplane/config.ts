@@ -37,6 +37,7 @@ export function readConfig(env: Env): Config {
   const config: Config = {
     mesh: {
       trustDomain: values.TRUST_DOMAIN,
+      trustDomainAliases: values.TRUST_DOMAIN_ALIASES,
       domain: values.DOMAIN_SUFFIX,
       clusterId: values.CLUSTER_ID,
       network: values.NETWORK,

@@ -1,11 +1,15 @@
 // The control plane's environment variables, with Istio's names where Istio has one. Inside a pod none is needed.
 // docs/config.md is generated from here.
-import { duration, optionalList, optionalText, port, text } from '../common/settings.ts';
+import { duration, list, optionalList, optionalText, port, text } from '../common/settings.ts';
 
 /** Everything the control plane reads. */
 export const SETTINGS = {
   POD_NAMESPACE: text('namespace of the mesh: its policies hold everywhere', 'istio-system'),
   TRUST_DOMAIN: text('trust domain of every identity', 'cluster.local'),
+  TRUST_DOMAIN_ALIASES: list(
+    'other names of the trust domain: waypoints take peers of these, and principals in policies mean them too',
+    '',
+  ),
   DOMAIN_SUFFIX: text('domain of the cluster’s DNS', 'cluster.local'),
   CLUSTER_ID: text('name of this cluster', 'Kubernetes'),
   NETWORK: text('network of this cluster’s workloads'),

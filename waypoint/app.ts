@@ -2,18 +2,19 @@
 // they drive. The control plane is not needed once its state and a certificate are here.
 import { flushCompileCache } from 'node:module';
 import { sleep, systemClock } from '../common/clock.ts';
-import { errorMessage, MeshError } from '../common/errors.ts';
-import { CaClient } from '../common/grpc/ca-client.ts';
+import { errorMessage } from '../common/errors.ts';
 import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
-import { certificateFetcher } from '../common/identity/ca-fetch.ts';
-import type { SignRequest } from '../common/identity/ca-fetch.ts';
-import { fakeCaSigner } from '../common/identity/fake-ca.ts';
-import { SecretManager } from '../common/identity/secret-manager.ts';
+import {
+  CERTIFICATE_FAMILIES,
+  CertificateMetrics,
+} from '../common/identity/certificate-metrics.ts';
+import { startSecrets } from '../common/identity/proxy-secrets.ts';
+import type { ProxySecrets } from '../common/identity/proxy-secrets.ts';
 import { readLocalL7 } from '../common/l7/local-file.ts';
 import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
 import { openEndpoints } from '../common/telemetry/proxy-endpoints.ts';
-import { SeriesReader } from '../common/telemetry/series-table.ts';
+import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import { readLocalState } from '../common/workload/local-file.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
 import { openTcpListener } from '../engine/reactor/socket-options.ts';
@@ -58,12 +59,15 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
   // Bound before anything is awaited from outside, so that a taken port is told at once.
   const bound = openTcpListener({ address: config.listenAddress, port: config.hbonePort });
   const progress = createProgress(() => data.request({ kind: 'listen', fd: bound.fd }), logger);
-  const secrets = createSecrets(config, loggers.scope('identity'), data, progress);
+  const identities = createSecrets(config, loggers.scope('identity'), data, progress);
+  const { secrets } = identities;
+  const control = createControlMetrics();
   const endpoints = await openEndpoints({
     program: 'waypoint',
     host: config.listenAddress,
     config,
-    readers: [reader],
+    readers: [reader, control.reader],
+    beforeScrape: () => control.certificates.update(identities),
     configDump: async () => ({
       config: dumpConfig(config),
       identity: ownIdentity(config),
@@ -76,6 +80,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
       ...((await data.request({ kind: 'dump' })).dump as object),
     }),
     pending: () => pendingOf(progress),
+    warnings: identities.problems,
     describeLevels: () => loggers.describeLevels(),
     setLevels: (levels, isReset) => setLevels(loggers, data, levels, isReset),
     quit: events.onQuit,
@@ -95,13 +100,20 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
       await sleep(systemClock, config.drainDelayMs);
       await data.request({ kind: 'drain', deadlineMs: config.drainDeadlineMs });
       xds?.close();
-      secrets.close();
+      identities.close();
       await endpoints.close();
       await data.terminate();
       logger.info({}, 'drained');
       loggers.flush();
     },
   };
+}
+
+/** What the control thread counts. */
+function createControlMetrics(): { reader: SeriesReader; certificates: CertificateMetrics } {
+  const reader = new SeriesReader();
+  const table = new SeriesTable(CERTIFICATE_FAMILIES, (message) => reader.apply(message));
+  return { reader, certificates: new CertificateMetrics(table) };
 }
 
 function createProgress(listen: () => Promise<unknown>, logger: Logger): Progress {
@@ -178,32 +190,19 @@ function createSecrets(
   logger: Logger,
   data: DataThread,
   progress: Progress,
-): SecretManager {
-  return new SecretManager({
-    fetch: certificateFetcher({
-      sign: signerOf(config),
-      ttlSec: config.secretTtlSec,
-      isNodeProxy: false,
-    }),
+): ProxySecrets {
+  return startSecrets({
+    settings: config,
+    isNodeProxy: false,
     clock: systemClock,
     logger,
-    onCertificate: (certificate) => {
-      data.request({ kind: 'certificate', certificate }).then(
-        () => {
-          progress.hasCertificate = true;
-          progress.onChange();
-        },
-        (err: unknown) => logger.error({ err: errorMessage(err) }, 'certificate cannot be used'),
-      );
+    use: async (certificate) => {
+      await data.request({ kind: 'certificate', certificate });
+      progress.hasCertificate = true;
+      progress.onChange();
     },
+    useRevocations: (revocations) => data.request({ kind: 'revocations', revocations }),
   });
-}
-
-function signerOf(config: Config): SignRequest {
-  if (config.fakeCaRoot !== undefined) return fakeCaSigner(config.fakeCaRoot);
-  if (config.ca === undefined) throw new MeshError('invalid_config', 'no ca address');
-  const ca = new CaClient(config.ca);
-  return (request) => ca.sign(request);
 }
 
 function setLevels(loggers: LoggerRoot, data: DataThread, text: string, isReset: boolean): boolean {

@@ -19,6 +19,8 @@ export interface Config {
   readonly podNamespace: string;
   readonly serviceAccount: string;
   readonly trustDomain: string;
+  /** Other names of it, whose peers are taken too. */
+  readonly trustDomainAliases: readonly string[];
   readonly instanceIp: string;
   readonly nodeName: string;
   readonly clusterId: string;
@@ -30,6 +32,8 @@ export interface Config {
   readonly localXdsPath: string | undefined;
   readonly localL7Path: string | undefined;
   readonly secretTtlSec: number;
+  /** File with revocation lists; undefined: not checked. */
+  readonly crlPath: string | undefined;
   readonly listenAddress: string;
   readonly hbonePort: number;
   readonly adminPort: number;
@@ -71,6 +75,7 @@ export function readConfig(env: Env): Config {
     podNamespace: values.POD_NAMESPACE,
     serviceAccount: values.SERVICE_ACCOUNT,
     trustDomain: values.TRUST_DOMAIN,
+    trustDomainAliases: values.TRUST_DOMAIN_ALIASES,
     instanceIp: values.INSTANCE_IP,
     nodeName: values.NODE_NAME,
     clusterId: values.ISTIO_META_CLUSTER_ID,
@@ -81,6 +86,7 @@ export function readConfig(env: Env): Config {
     localXdsPath: values.LOCAL_XDS_PATH,
     localL7Path: values.LOCAL_L7_PATH,
     secretTtlSec: values.SECRET_TTL / 1000,
+    crlPath: values.CRL_PATH === '' ? undefined : values.CRL_PATH,
     listenAddress: values.LISTEN_ADDRESS,
     hbonePort: values.HBONE_PORT,
     adminPort: values.ADMIN_PORT,

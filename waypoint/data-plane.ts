@@ -4,15 +4,15 @@ import { connectHttp2 } from '../engine/http2/http2-session.ts';
 import type { Http2SessionOptions } from '../engine/http2/types.ts';
 import type { Reactor } from '../engine/reactor/reactor.ts';
 import { TcpListener } from '../engine/reactor/tcp-listener.ts';
-import { TlsContext } from '../engine/tls/tls-context.ts';
 import { verifyTrustDomain } from '../common/hbone/peer-identity.ts';
 import { rejectionReason } from '../common/hbone/rejection.ts';
 import { HboneServer } from '../common/hbone/tunnel-server.ts';
 import { joinHostPort } from '../common/workload/ip.ts';
 import { WorkloadStore } from '../common/workload/store.ts';
-import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
+import type { Revocations } from '../common/identity/revocation-lists.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesTable } from '../common/telemetry/series-table.ts';
+import { OwnCertificate } from './certificate.ts';
 import { ClusterRegistry } from './cluster/cluster-runtime.ts';
 import type { Config } from './config.ts';
 import type { Exchange } from './http/exchange.ts';
@@ -24,7 +24,6 @@ import { WaypointMetrics, WAYPOINT_FAMILIES } from './telemetry/metrics.ts';
 import { EndpointDialer } from './upstream/endpoint-dialer.ts';
 
 const SWEEP_MS = 10_000;
-const REPLACED_CONTEXT_MS = 30_000;
 /** Tunnels hear that they end this long before the server stops taking new ones; a little more than the engine's notice. */
 const DRAIN_NOTICE_MS = 1500;
 const LAST_TURN_MS = 50;
@@ -60,7 +59,7 @@ export class DataPlane {
   readonly #handler: TunnelHandler;
   readonly #server: HboneServer;
   #storeVersion = 0;
-  #context: TlsContext | undefined;
+  readonly #certificate: OwnCertificate;
   #listener: TcpListener | undefined;
   #sweep: { cancel(): void } | undefined;
 
@@ -79,16 +78,22 @@ export class DataPlane {
       new SeriesTable(WAYPOINT_FAMILIES, (message) => emit({ kind: 'series', message })),
     );
     this.#accessLog = new AccessLog({ format: config.accessLog, after });
-    this.#dialer = new EndpointDialer(reactor, config);
+    this.#certificate = new OwnCertificate(reactor);
+    this.#dialer = new EndpointDialer(reactor, config, {
+      context: () => this.#certificate.client,
+      onRevoked: () => this.#metrics.addRevoked('source', 1),
+    });
     this.#clusters = this.#createClusters();
     this.#handler = this.#createHandler(after);
+    const trustDomains = [config.trustDomain, ...config.trustDomainAliases];
     this.#server = new HboneServer({
-      context: () => this.#context,
-      verifyPeer: (uriSans) => verifyTrustDomain(config.trustDomain, uriSans),
+      context: () => this.#certificate.server,
+      verifyPeer: (uriSans) => verifyTrustDomain(trustDomains, uriSans),
       onRequest: this.#handler.onTunnel,
       onRejected: (reason, peer) => {
         const word = rejectionReason(reason);
         this.#metrics.addRefused(word);
+        if (word === 'certificate_revoked') this.#metrics.addRevoked('destination', 1);
         loggers.scope('listener').warn(
           {
             peer: joinHostPort(peer.address, peer.port),
@@ -166,7 +171,11 @@ export class DataPlane {
         for (const name of command.removed) this.#l7.remove(command.type, name);
         return {};
       case 'certificate':
-        this.#setCertificate(command.certificate);
+        this.#certificate.set(command.certificate);
+        this.#dialer.renew();
+        return {};
+      case 'revocations':
+        this.#setRevocations(command.revocations);
         return {};
       case 'listen':
         this.#listener = new TcpListener(this.#reactor, command.fd, (stream) =>
@@ -210,12 +219,18 @@ export class DataPlane {
     this.#storeVersion++;
   }
 
-  #setCertificate(certificate: WorkloadCertificate): void {
-    const old = this.#context;
-    this.#context = TlsContext.server(certificate);
-    this.#dialer.setCertificate(certificate);
-    // A handshake in progress needs the one it began with.
-    this.#reactor.after(REPLACED_CONTEXT_MS, () => old?.close());
+  /** New lists count for new connections, and end those whose peers they revoke. */
+  #setRevocations(revocations: Revocations): void {
+    this.#certificate.setRevocations(revocations);
+    const { server, client } = this.#certificate;
+    const callers = server === undefined ? 0 : this.#server.closeRevoked(server);
+    const endpoints = client === undefined ? 0 : this.#dialer.closeRevoked(client);
+    if (callers + endpoints === 0) return;
+    this.#metrics.addRevoked('destination', callers);
+    this.#metrics.addRevoked('source', endpoints);
+    this.#loggers
+      .scope('listener')
+      .warn({ callers, endpoints }, 'connections closed: peer certificate revoked by CRL');
   }
 
   #record(exchange: Exchange): void {

@@ -1,5 +1,6 @@
 // What the control thread and a data thread tell each other. Plain data only. The control thread wakes the reactor
 // after each message; each request is answered with `done` of the same `seq`.
+import type { Revocations } from '../common/identity/revocation-lists.ts';
 import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import type { AddressResource } from '../common/workload/model.ts';
@@ -25,6 +26,11 @@ export type DataRequest =
       readonly kind: 'certificate';
       readonly seq: number;
       readonly certificate: WorkloadCertificate;
+    }
+  | {
+      readonly kind: 'revocations';
+      readonly seq: number;
+      readonly revocations: Revocations;
     }
   | { readonly kind: 'listen'; readonly seq: number; readonly fd: number }
   | { readonly kind: 'dump'; readonly seq: number }

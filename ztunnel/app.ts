@@ -4,6 +4,7 @@ import tls from 'node:tls';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { sleep, systemClock } from '../common/clock.ts';
 import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
+import type { ProxySecrets } from '../common/identity/proxy-secrets.ts';
 import { AsyncSink } from '../common/telemetry/log-output.ts';
 import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
@@ -33,8 +34,7 @@ import { DedicatedPod } from './inpod/dedicated-pod.ts';
 import type { PodNetns, PodSource } from './inpod/pod-source.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
-import { answerCertificate, startSecrets } from './identity/workload-secrets.ts';
-import type { WorkloadSecrets } from './identity/workload-secrets.ts';
+import { answerCertificate, startWorkloadSecrets } from './identity/workload-secrets.ts';
 import { STALE_SERIES_MS } from './proxy/series-groups.ts';
 import { MeshModel } from './state/model.ts';
 
@@ -309,7 +309,7 @@ function pendingTasks(config: Config, isModelComplete: boolean, isServing: boole
 
 interface DataParts {
   readonly data: DataThread;
-  readonly identities: WorkloadSecrets;
+  readonly identities: ProxySecrets;
   readonly model: MeshModel;
 }
 
@@ -357,7 +357,7 @@ async function startData(
       onError: events.onFatal,
     },
   );
-  const identities = startSecrets(config, loggers.scope('identity'), data);
+  const identities = startWorkloadSecrets(config, loggers.scope('identity'), data);
   const { secrets } = identities;
   const model = new MeshModel({
     isLocal: localTo(config),

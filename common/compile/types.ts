@@ -129,6 +129,8 @@ export interface Node {
 /** What the control plane is configured with. */
 export interface MeshSettings {
   readonly trustDomain: string;
+  /** Other names of it: peers and principals of these are those of the mesh. */
+  readonly trustDomainAliases?: readonly string[];
   /** DNS suffix of services, without a leading dot. */
   readonly domain: string;
   readonly clusterId: string;

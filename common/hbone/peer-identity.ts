@@ -19,13 +19,13 @@ export function trustDomainOf(uri: string): string | undefined {
   return isWorkloadIdentity(uri) ? uri.slice(SCHEME.length).split('/')[0] : undefined;
 }
 
-/** Server side: some identity of the peer is in `trustDomain`. Undefined accepts, else the reason. */
+/** Server side: some identity of the peer is in one of these. Undefined accepts, else the reason. */
 export function verifyTrustDomain(
-  trustDomain: string,
+  trustDomains: readonly string[],
   uriSans: readonly string[],
 ): string | undefined {
-  if (uriSans.some((uri) => trustDomainOf(uri) === trustDomain)) return undefined;
-  return `no identity of trust domain ${trustDomain}`;
+  if (uriSans.some((uri) => trustDomains.includes(trustDomainOf(uri) ?? ''))) return undefined;
+  return `no identity of trust domain ${trustDomains.join(' or ')}`;
 }
 
 /** Client side: some identity of the peer is expected. An empty list accepts nobody. */

@@ -47,6 +47,7 @@ export interface WaypointSettings {
   readonly image: string;
   readonly imagePullPolicy: string;
   readonly trustDomain: string;
+  readonly trustDomainAliases: readonly string[];
   readonly clusterId: string;
   /** `istiod.istio-system.svc:15012`. */
   readonly controlPlaneAddress: string;
@@ -218,6 +219,7 @@ function buildContainer(gatewayName: string, settings: WaypointSettings): object
       { name: 'CA_ADDRESS', value: settings.controlPlaneAddress },
       { name: 'GATEWAY_NAME', value: gatewayName },
       { name: 'TRUST_DOMAIN', value: settings.trustDomain },
+      ...aliasesEnv(settings.trustDomainAliases),
       { name: 'ISTIO_META_CLUSTER_ID', value: settings.clusterId },
       fieldEnv('POD_NAME', 'metadata.name'),
       fieldEnv('POD_NAMESPACE', 'metadata.namespace'),
@@ -231,6 +233,10 @@ function buildContainer(gatewayName: string, settings: WaypointSettings): object
       { name: 'tmp', mountPath: '/tmp' },
     ],
   };
+}
+
+function aliasesEnv(aliases: readonly string[]): object[] {
+  return aliases.length === 0 ? [] : [{ name: 'TRUST_DOMAIN_ALIASES', value: aliases.join(',') }];
 }
 
 function fieldEnv(name: string, fieldPath: string): object {

@@ -14,6 +14,7 @@ import { systemClock } from '../../common/clock.ts';
 import { openGrpcServer } from '../../common/grpc/server.ts';
 import type { GrpcServer } from '../../common/grpc/server.ts';
 import { CertificateAuthority, createRoot } from '../../common/identity/ca.ts';
+import type { CaMaterial } from '../../common/identity/ca.ts';
 import { buildCsr, generateKeyPair, parseCsr } from '../../common/identity/csr.ts';
 import { AUTHORIZATION_TYPE_URL } from '../../common/policy/decode.ts';
 import { AuthorizationSchema } from '../../common/policy/gen/authorization_pb.ts';
@@ -116,7 +117,7 @@ export class NetnsMesh {
   xdsMood: 'answering' | 'silent' | 'failing' = 'answering';
   /** The mesh's root with its key: tests forge certificates with it. */
   readonly root = createRoot('cluster.local', systemClock);
-  readonly #ca = new CertificateAuthority(this.root, systemClock);
+  #ca = new CertificateAuthority(this.root, systemClock);
   #grpc: GrpcServer | undefined;
   #controlPlane: Server | undefined;
 
@@ -212,6 +213,11 @@ export class NetnsMesh {
     const path = join(this.#dir, name);
     writeFileSync(path, text);
     return path;
+  }
+
+  /** The CA signs with this from now on. */
+  replaceCa(material: CaMaterial): void {
+    this.#ca = new CertificateAuthority(material, systemClock);
   }
 
   /** Applies nftables rules in a pod, beside or instead of those of {@link enrol}. */

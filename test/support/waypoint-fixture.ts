@@ -145,9 +145,9 @@ export class WaypointFixture {
   }
 
   /** A TLS HTTP/2 connection as a node proxy opens it. */
-  session(): ClientHttp2Session {
+  session(tls = this.#tls): ClientHttp2Session {
     const session = connectHttp2(`https://127.0.0.1:${this.ports.hbone}`, {
-      ...this.#tls,
+      ...tls,
       checkServerIdentity: () => undefined,
       ALPNProtocols: ['h2'],
       settings: { enablePush: false },

@@ -23,6 +23,8 @@ const SENT = 'istio_tcp_sent_bytes';
 const RECEIVED = 'istio_tcp_received_bytes';
 const REFUSED = 'ambient_mesh_waypoint_refused_connections';
 
+const REVOKED = 'istio_crl_policy_rejections';
+
 const counter = (name: string, help: string): FamilyDefinition => ({ name, help, type: 'counter' });
 const histogram = (name: string, help: string): FamilyDefinition => ({
   name,
@@ -41,6 +43,10 @@ export const WAYPOINT_FAMILIES: readonly FamilyDefinition[] = [
   counter(SENT, 'Bytes sent to clients of TCP connections.'),
   counter(RECEIVED, 'Bytes received from clients of TCP connections.'),
   counter(REFUSED, 'Connections that ended before a request, by reason.'),
+  counter(
+    REVOKED,
+    'Connections rejected or closed because the certificate of the peer is revoked (unstable).',
+  ),
 ];
 
 /** What a request or connection is counted under. */
@@ -108,6 +114,11 @@ export class WaypointMetrics {
   /** Counts a connection that never became a request. Reasons are a closed set of words. */
   addRefused(reason: string): void {
     this.#table.add(this.#table.cell(REFUSED, renderLabels([['reason', reason]])), 1);
+  }
+
+  /** Counts connections ended by a revocation list: of callers (`destination`) or to endpoints (`source`). */
+  addRevoked(reporter: 'source' | 'destination', count: number): void {
+    this.#table.add(this.#table.cell(REVOKED, renderLabels([['reporter', reporter]])), count);
   }
 
   /** Drops the series that name a workload which is gone. */

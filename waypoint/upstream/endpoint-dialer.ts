@@ -4,12 +4,12 @@ import type { Duplex } from '../../engine/reactor/duplex.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import { StreamError } from '../../engine/reactor/stream-error.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
-import { TlsContext } from '../../engine/tls/tls-context.ts';
+import type { TlsContext } from '../../engine/tls/tls-context.ts';
 import { encodeBaggage } from '../../common/hbone/baggage.ts';
+import { isRevocation } from '../../common/hbone/rejection.ts';
 import { HbonePool, isTunnelFailure } from '../../common/hbone/tunnel-pool.ts';
 import type { TunnelFailure } from '../../common/hbone/types.ts';
 import { MeshError } from '../../common/errors.ts';
-import type { WorkloadCertificate } from '../../common/identity/secret-manager.ts';
 import { joinHostPort } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Endpoint } from '../cluster/endpoint.ts';
@@ -19,15 +19,24 @@ import { DialError } from './dial.ts';
 
 const HBONE_PORT = 15008;
 
-/** Opens connections for one thread; holds its client certificate. */
+/** What the dialer needs of the waypoint. */
+export interface DialerOptions {
+  /** Context of the waypoint's identity now; undefined: no certificate, or no lists that could be read. */
+  readonly context: () => TlsContext | undefined;
+  /** An endpoint was refused because its certificate is revoked. */
+  readonly onRevoked: () => void;
+}
+
+/** Opens connections for one thread. */
 export class EndpointDialer {
   readonly #reactor: Reactor;
   readonly #identity: string;
   readonly #headers: ReadonlyArray<readonly [string, string]>;
-  #context: TlsContext | undefined;
-  #pool: HbonePool;
+  readonly #pool: HbonePool;
+  readonly #onRevoked: () => void;
+  readonly #trustDomains: readonly string[];
 
-  constructor(reactor: Reactor, config: Config) {
+  constructor(reactor: Reactor, config: Config, { context, onRevoked }: DialerOptions) {
     this.#reactor = reactor;
     this.#identity = ownIdentity(config);
     this.#headers = [
@@ -43,17 +52,34 @@ export class EndpointDialer {
         }),
       ],
     ];
-    this.#pool = this.#newPool();
+    this.#onRevoked = onRevoked;
+    this.#trustDomains = [config.trustDomain, ...config.trustDomainAliases];
+    this.#pool = new HbonePool(reactor, {
+      dial: ({ address, port }) => connectTcp(reactor, { address, port }),
+      context: () => {
+        const current = context();
+        if (current !== undefined) return current;
+        throw new MeshError('certificate_unavailable', 'the waypoint has no usable certificate');
+      },
+    });
   }
 
-  /** Uses a new certificate for new connections; tunnels that are open go on, and their connections drain. */
-  setCertificate(certificate: WorkloadCertificate): void {
-    const old = this.#context;
-    this.#context = TlsContext.client(certificate);
-    if (old === undefined) return;
+  /** The workload's own, and as long as it is in the mesh's trust domain the same under its other names. */
+  #identitiesOf(workload: Endpoint['workload']): string[] {
+    const domains = this.#trustDomains.includes(workload.trustDomain)
+      ? this.#trustDomains
+      : [workload.trustDomain];
+    return domains.map((trustDomain) => workloadIdentity({ ...workload, trustDomain }));
+  }
+
+  /** The certificate was renewed: tunnels that are open go on, new ones go by new connections. */
+  renew(): void {
     this.#pool.drain();
-    this.#pool = this.#newPool();
-    old.close();
+  }
+
+  /** Ends connections to endpoints whose certificate is revoked now; tells how many. */
+  closeRevoked(context: TlsContext): number {
+    return this.#pool.closeRevoked(this.#identity, context);
   }
 
   readonly dial = (endpoint: Endpoint, timeoutMs: number): Promise<Duplex> =>
@@ -85,25 +111,18 @@ export class EndpointDialer {
           authority: joinHostPort(address, port),
           headers: this.#headers,
           sourceIdentity: this.#identity,
-          expectedIdentities: [workloadIdentity(workload)],
+          expectedIdentities: this.#identitiesOf(workload),
         },
         abort.signal,
       );
-      if (isTunnelFailure(result)) throw tunnelError(result, address);
+      if (isTunnelFailure(result)) {
+        if (isRevocation(result)) this.#onRevoked();
+        throw tunnelError(result, address);
+      }
       return result.stream;
     } finally {
       timer.cancel();
     }
-  }
-
-  #newPool(): HbonePool {
-    return new HbonePool(this.#reactor, {
-      dial: ({ address, port }) => connectTcp(this.#reactor, { address, port }),
-      context: () => {
-        if (this.#context !== undefined) return this.#context;
-        throw new MeshError('certificate_unavailable', 'the waypoint has no certificate yet');
-      },
-    });
   }
 }
 

@@ -1,4 +1,5 @@
 // The node proxy's endpoints: what common/telemetry answers for both proxies, with this proxy's state behind it.
+import type { ProxySecrets } from '../../common/identity/proxy-secrets.ts';
 import type { AsyncSink } from '../../common/telemetry/log-output.ts';
 import type { LoggerRoot } from '../../common/telemetry/logger.ts';
 import { openEndpoints } from '../../common/telemetry/proxy-endpoints.ts';
@@ -16,8 +17,6 @@ import type { PodRegistry } from '../inpod/zds-session.ts';
 import type { MeshModel } from '../state/model.ts';
 import { buildConfigDump } from './config-dump.ts';
 import { connectionsRoute } from './connections.ts';
-import { certificateHealth } from '../identity/certificate-health.ts';
-import type { WorkloadSecrets } from '../identity/workload-secrets.ts';
 import type { ControlMetrics } from './control-metrics.ts';
 import type { CounterHandOver } from './counter-hand-over.ts';
 import type { PodMetrics } from './pod-metrics.ts';
@@ -34,7 +33,7 @@ export interface AdminParts {
   readonly podMetrics: PodMetrics;
   readonly data: DataThread;
   readonly model: MeshModel;
-  readonly identities: Pick<WorkloadSecrets, 'secrets' | 'failures' | 'problems'>;
+  readonly identities: ProxySecrets;
   readonly registry: PodRegistry<PodNetns>;
   /** Names of what is not ready. */
   pending(): readonly string[];
@@ -51,7 +50,7 @@ const POD_USE_QUERY = { kind: 'connections', top: 0, sort: 'bytes', pod: undefin
 /** Opens admin, metrics and readiness; rejects when a port is taken. */
 export function openAdmin(parts: AdminParts): Promise<Endpoints> {
   const { config, loggers, data, model, registry, metrics, podMetrics, output } = parts;
-  const { secrets, failures, problems } = parts.identities;
+  const { secrets, problems } = parts.identities;
   return openEndpoints({
     program: 'ztunnel',
     host: config.isIpv6 ? '::' : '0.0.0.0',
@@ -61,7 +60,7 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
     beforeScrape: async () => {
       await parts.handOver?.refresh();
       metrics.collect(registry, output.droppedLines);
-      metrics.setCertificates(certificateHealth(secrets.states(), Date.now()), failures());
+      metrics.certificates.update(parts.identities);
       const { report } = await data.request(POD_USE_QUERY);
       podMetrics.set(report?.pods ?? []);
     },

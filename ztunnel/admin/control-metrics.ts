@@ -1,5 +1,8 @@
 // Metrics of the control thread: xDS, build, pods. The data thread counts traffic.
-import type { CertificateHealth } from '../identity/certificate-health.ts';
+import {
+  CERTIFICATE_FAMILIES,
+  CertificateMetrics,
+} from '../../common/identity/certificate-metrics.ts';
 import { renderLabels } from '../../common/telemetry/series-table.ts';
 import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
 import type { PodConnections } from '../holder/messages.ts';
@@ -56,16 +59,7 @@ export const CONTROL_FAMILIES: readonly FamilyDefinition[] = [
     help: 'Proxy processes that died and were started again since the container started.',
     type: 'counter',
   },
-  {
-    name: 'ambient_certificate_expiry_seconds',
-    help: 'Seconds until the certificate of an identity of this node expires; 0 or less without a valid one.',
-    type: 'gauge',
-  },
-  {
-    name: 'ambient_certificate_request_failures',
-    help: 'Certificate requests to the CA that failed.',
-    type: 'counter',
-  },
+  ...CERTIFICATE_FAMILIES,
 ];
 
 /** Numbers of the pod registry. */
@@ -79,13 +73,13 @@ export interface PodCounts {
 /** Counts on the control thread's table. */
 export class ControlMetrics {
   readonly #table: SeriesTable;
-  /** Label texts of the certificates shown now. */
-  #certificates = new Set<string>();
+  readonly certificates: CertificateMetrics;
   /** Label texts of the draining connections shown now, by process. */
   readonly #draining = new Map<number, string[]>();
 
   constructor(table: SeriesTable, version: string) {
     this.#table = table;
+    this.certificates = new CertificateMetrics(table);
     const labels = renderLabels([
       ['component', 'ztunnel'],
       ['tag', version],
@@ -125,23 +119,6 @@ export class ControlMetrics {
       shown.push(labels);
     }
     if (shown.length > 0) this.#draining.set(process, shown);
-  }
-
-  /** Before a scrape: the certificates of now; those of identities that are gone are removed. */
-  setCertificates(health: readonly CertificateHealth[], failures: number): void {
-    const family = 'ambient_certificate_expiry_seconds';
-    this.#table.set(this.#table.cell('ambient_certificate_request_failures', ''), failures);
-    const shown = new Set<string>();
-    for (const { identity, secondsLeft } of health) {
-      const labels = renderLabels([['identity', identity]]);
-      shown.add(labels);
-      // One that there never was has no time left.
-      this.#table.set(this.#table.cell(family, labels), secondsLeft ?? 0);
-    }
-    for (const labels of this.#certificates) {
-      if (!shown.has(labels)) this.#table.remove(family, labels);
-    }
-    this.#certificates = shown;
   }
 
   /** Before a scrape: what others count. */

@@ -1,6 +1,7 @@
 // Certificates a data thread can use, by identity, with the TLS contexts built from them. A renewal replaces the
 // contexts for new connections; established ones keep theirs. Asks the control thread for what it lacks.
 import { MeshError } from '../../common/errors.ts';
+import type { Revocations } from '../../common/identity/revocation-lists.ts';
 import type { WorkloadCertificate } from '../../common/identity/secret-manager.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import { TlsContext, type TlsContextOptions } from '../../engine/tls/tls-context.ts';
@@ -16,12 +17,6 @@ export interface IdentityContexts {
   /** What they were built from: to build them again when the revocation lists change. */
   readonly certificate: WorkloadCertificate;
 }
-
-/** Revocation lists: off, lists in PEM, or lists that cannot be read, with which no peer is trusted. */
-export type Revocations =
-  | { readonly kind: 'off' }
-  | { readonly kind: 'lists'; readonly pem: string }
-  | { readonly kind: 'unreadable'; readonly problem: string };
 
 interface Waiter {
   readonly resolve: (contexts: IdentityContexts) => void;

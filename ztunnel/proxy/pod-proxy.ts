@@ -93,7 +93,7 @@ export class PodProxy {
     });
     this.#server = new HboneServer({
       context: () => this.#contexts()?.server,
-      verifyPeer: (uriSans) => verifyTrustDomain(this.#contexts()?.trustDomain ?? '', uriSans),
+      verifyPeer: (uriSans) => verifyTrustDomain([this.#contexts()?.trustDomain ?? ''], uriSans),
       onRequest: (request) => this.#requests.add(request),
       maxHandshakes: context.config.podLimits.handshakes,
       onRejected: (reason, peer) => {

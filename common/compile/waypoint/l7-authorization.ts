@@ -49,7 +49,7 @@ export function buildL7Policies(
         continue;
       }
       for (const binding of bound) {
-        attach(byWaypoint, policy, { binding, trustDomain: model.mesh.trustDomain });
+        attach(byWaypoint, policy, binding, trustDomainsOf(model));
         const message = `enforced by waypoint ${binding.waypoint}`;
         const verdict = { field: path, enforcedAt: 'waypoint', reason: 'Accepted' } as const;
         model.log.add(policy, { ...verdict, message, waypoint: binding.waypoint });
@@ -140,25 +140,30 @@ function bindService(model: MeshModel, policy: PolicyResource, context: TargetCo
 function attach(
   byWaypoint: Map<string, Map<string, L7Policy>>,
   policy: PolicyResource,
-  { binding, trustDomain }: { readonly binding: Binding; readonly trustDomain: string },
+  binding: Binding,
+  trustDomains: readonly string[],
 ): void {
   const policies = byWaypoint.get(binding.waypoint) ?? new Map<string, L7Policy>();
   byWaypoint.set(binding.waypoint, policies);
   const key = `${policy.namespace}/${policy.name}`;
-  const compiled = policies.get(key) ?? buildPolicy(policy, trustDomain);
+  const compiled = policies.get(key) ?? buildPolicy(policy, trustDomains);
   policies.set(key, compiled);
   if (binding.service === undefined) compiled.wholeGateway = true;
   else if (!compiled.services.includes(binding.service)) compiled.services.push(binding.service);
 }
 
-function buildPolicy(policy: PolicyResource, trustDomain: string): L7Policy {
+function trustDomainsOf({ mesh }: MeshModel): string[] {
+  return [mesh.trustDomain, ...(mesh.trustDomainAliases ?? [])];
+}
+
+function buildPolicy(policy: PolicyResource, trustDomains: readonly string[]): L7Policy {
   const { namespace, name } = policy;
   return create(AuthorizationPolicySchema, {
     namespace,
     name,
     action: l7Action(policy.spec.action),
     dryRun: policy.annotations['istio.io/dry-run'] === 'true',
-    rules: policy.spec.rules.flatMap((rule) => buildL7Rules(rule, { namespace, trustDomain })),
+    rules: policy.spec.rules.flatMap((rule) => buildL7Rules(rule, { namespace, trustDomains })),
   });
 }
 

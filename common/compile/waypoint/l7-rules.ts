@@ -14,16 +14,17 @@ import {
 } from '../../l7/gen/l7_pb.ts';
 import type { Condition, Operation, Rule, Source } from '../../resources/gen/security_pb.ts';
 import { isPathTemplate, pathTemplateRegex } from '../../resources/path-template.ts';
+import { expandPrincipal } from '../../resources/trust-domain.ts';
 import { parsePattern, parsePort, parseServiceAccount } from '../../resources/policy-value.ts';
 
 /** Where the values of a rule are read. */
 export interface RuleScope {
   readonly namespace: string;
-  readonly trustDomain: string;
+  /** The mesh's own first, then its aliases. */
+  readonly trustDomains: readonly string[];
 }
 
 const IP_KEYS = ['source.ip', 'remote.ip', 'destination.ip'];
-const ALIAS_TRUST_DOMAIN = 'cluster.local';
 
 /** One rule; a source that names trust domains becomes a rule of its own with a condition on them. */
 export function buildL7Rules(rule: Rule, scope: RuleScope): AuthzRule[] {
@@ -124,15 +125,9 @@ function pathMatch(text: string): StringMatch {
   return create(StringMatchSchema, { kind: { case: 'regex', value: pathTemplateRegex(text) } });
 }
 
-// Policies written for the default trust domain go on working when the mesh has another.
-function principals(text: string, scope: RuleScope): StringMatch[] {
+function principals(text: string, { trustDomains }: RuleScope): StringMatch[] {
   const bare = text.startsWith('spiffe://') ? text.slice('spiffe://'.length) : text;
-  const alias = `${ALIAS_TRUST_DOMAIN}/`;
-  if (scope.trustDomain === ALIAS_TRUST_DOMAIN || !bare.startsWith(alias)) {
-    return [patternMatch(bare)];
-  }
-  const own = `${scope.trustDomain}/${bare.slice(alias.length)}`;
-  return [patternMatch(bare), patternMatch(own)];
+  return expandPrincipal(bare, trustDomains).map(patternMatch);
 }
 
 function accounts(texts: readonly string[], scope: RuleScope): string[] {

@@ -38,7 +38,7 @@ const seen: { authority: string; identity: string | undefined; headers: HeaderLi
 let appPort = 0;
 const server = new HboneServer({
   context: () => serverContext,
-  verifyPeer: (uris) => verifyTrustDomain('cluster.local', uris),
+  verifyPeer: (uris) => verifyTrustDomain(['cluster.local'], uris),
   onRequest: (request) => {
     seen.push({
       authority: request.authority,

@@ -50,7 +50,7 @@ function startExit(onRequest?: (request: TunnelRequest) => void, address = '127.
   const results: RelayResult[] = [];
   const hbone = new HboneServer({
     context: () => serverContext,
-    verifyPeer: (uris) => verifyTrustDomain('cluster.local', uris),
+    verifyPeer: (uris) => verifyTrustDomain(['cluster.local'], uris),
     onRejected: (reason) => void rejected.push(reason),
     onRequest:
       onRequest ??

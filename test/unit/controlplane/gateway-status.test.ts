@@ -91,6 +91,7 @@ describe('waypoint objects', () => {
     image: 'ambient-mesh/waypoint:latest',
     imagePullPolicy: 'IfNotPresent',
     trustDomain: 'cluster.local',
+    trustDomainAliases: [],
     clusterId: 'Kubernetes',
     controlPlaneAddress: 'istiod.istio-system.svc:15012',
   };

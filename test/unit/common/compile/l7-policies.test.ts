@@ -86,6 +86,16 @@ describe('requests', () => {
     const call = { from: 'spiffe://td/ns/web/sa/front' };
     assert.equal(isAllowed([spec], call, { mesh: { ...MESH, trustDomain: 'td' } }), true);
   });
+
+  it('of a trust domain with aliases mean all of them, and no other', () => {
+    const mesh = { ...MESH, trustDomain: 'td', trustDomainAliases: ['old'] };
+    const spec = { ...onReviews, ...source({ principals: ['td/ns/web/sa/front'] }) };
+    const from = (domain: string): object => ({ from: `spiffe://${domain}/ns/web/sa/front` });
+    const answers = ['td', 'old', 'cluster.local'].map((one) =>
+      isAllowed([spec], from(one), { mesh }),
+    );
+    assert.deepEqual(answers, [true, true, false]);
+  });
 });
 
 describe('targets', () => {

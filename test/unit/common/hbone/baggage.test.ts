@@ -92,7 +92,7 @@ describe('peer identity', () => {
     assert.equal(verifyExpected([id], ['x', id]), undefined);
     assert.match(verifyExpected([], [id]) ?? '', /expected none/);
     assert.match(verifyExpected(['other'], []) ?? '', /unknown/);
-    assert.equal(verifyTrustDomain('cluster.local', [id]), undefined);
-    assert.match(verifyTrustDomain('other', [id]) ?? '', /trust domain other/);
+    assert.equal(verifyTrustDomain(['cluster.local'], [id]), undefined);
+    assert.match(verifyTrustDomain(['other'], [id]) ?? '', /trust domain other/);
   });
 });

@@ -1,6 +1,6 @@
-// What is wrong with the node's certificates, long before a connection fails for it: renewal begins at half life, so
+// What is wrong with a proxy's certificates, long before a connection fails for it: renewal begins at half life, so
 // a certificate that is older has missed it. Pure.
-import type { SecretState } from '../../common/identity/secret-manager.ts';
+import type { SecretState } from './secret-manager.ts';
 
 /** Worst last. A renewal is `late` from 60 % of the life on, `expiring` from 80 %. */
 export type CertificateCondition = 'ok' | 'late' | 'expiring' | 'missing' | 'expired';

@@ -2,11 +2,16 @@
 // cannot be read as lists leaves the lists before in force; at the start there are none, and then no peer is trusted
 // until it is mended (Istio's ztunnel goes on without checking).
 import { readFileSync } from 'node:fs';
-import { errorMessage } from '../../common/errors.ts';
-import type { Logger } from '../../common/telemetry/logger.ts';
+import { errorMessage } from '../errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
 import { countRevocationLists } from '../../engine/tls/revocation.ts';
-import type { Revocations } from './certificate-store.ts';
 import { watchFile } from './watch-file.ts';
+
+/** Revocation lists: off, lists in PEM, or lists that cannot be read, with which no peer is trusted. */
+export type Revocations =
+  | { readonly kind: 'off' }
+  | { readonly kind: 'lists'; readonly pem: string }
+  | { readonly kind: 'unreadable'; readonly problem: string };
 
 /** Watches a file; see {@link watchRevocations}. */
 export interface RevocationWatch {

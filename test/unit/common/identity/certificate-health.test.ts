@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { SecretState } from '../../../../common/identity/secret-manager.ts';
-import { certificateHealth } from '../../../../ztunnel/identity/certificate-health.ts';
+import { certificateHealth } from '../../../../common/identity/certificate-health.ts';
 
 const ID = 'spiffe://cluster.local/ns/default/sa/a';
 const LIFE_MS = 100_000;
