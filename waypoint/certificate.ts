@@ -1,6 +1,6 @@
 // The waypoint's own certificate and the revocation lists in force as TLS contexts of this thread. Either replaces
 // the contexts for new connections; established ones keep theirs.
-import type { Revocations } from '../common/identity/revocation-lists.ts';
+import type { Revocations } from '../common/hbone/revocation-lists.ts';
 import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
 import type { Reactor } from '../engine/reactor/reactor.ts';
 import { TlsContext } from '../engine/tls/tls-context.ts';

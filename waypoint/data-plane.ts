@@ -9,7 +9,7 @@ import { rejectionReason } from '../common/hbone/rejection.ts';
 import { HboneServer } from '../common/hbone/tunnel-server.ts';
 import { joinHostPort } from '../common/workload/ip.ts';
 import { WorkloadStore } from '../common/workload/store.ts';
-import type { Revocations } from '../common/identity/revocation-lists.ts';
+import type { Revocations } from '../common/hbone/revocation-lists.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesTable } from '../common/telemetry/series-table.ts';
 import { OwnCertificate } from './certificate.ts';

@@ -1,6 +1,6 @@
 // What the control thread and a data thread tell each other. Plain data only. The control thread wakes the reactor
 // after each message; each request is answered with `done` of the same `seq`.
-import type { Revocations } from '../common/identity/revocation-lists.ts';
+import type { Revocations } from '../common/hbone/revocation-lists.ts';
 import type { WorkloadCertificate } from '../common/identity/secret-manager.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import type { AddressResource } from '../common/workload/model.ts';

@@ -12,7 +12,7 @@ import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import type { AddressResource } from '../common/workload/model.ts';
 import type { PodInfo } from '../common/zds/codec.ts';
 import type { Config } from './config.ts';
-import type { Revocations } from '../common/identity/revocation-lists.ts';
+import type { Revocations } from '../common/hbone/revocation-lists.ts';
 import type { PodSocket } from './inpod/pod-sockets.ts';
 
 /** Control to data. */

@@ -1,7 +1,7 @@
 // Certificates a data thread can use, by identity, with the TLS contexts built from them. A renewal replaces the
 // contexts for new connections; established ones keep theirs. Asks the control thread for what it lacks.
 import { MeshError } from '../../common/errors.ts';
-import type { Revocations } from '../../common/identity/revocation-lists.ts';
+import type { Revocations } from '../../common/hbone/revocation-lists.ts';
 import type { WorkloadCertificate } from '../../common/identity/secret-manager.ts';
 import type { Reactor } from '../../engine/reactor/reactor.ts';
 import { TlsContext, type TlsContextOptions } from '../../engine/tls/tls-context.ts';

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { countRevocationLists } from '../../engine/tls/revocation.ts';
-import { watchFile } from './watch-file.ts';
+import { watchFile } from '../identity/watch-file.ts';
 
 /** Revocation lists: off, lists in PEM, or lists that cannot be read, with which no peer is trusted. */
 export type Revocations =
