@@ -1,5 +1,10 @@
 // The service graph from the proxies' metrics: connections as the node proxies saw them (L4), requests as the
-// waypoints did (L7), never mixed.
+// waypoints served them (L7) or as node proxies observed them on their way, never mixed.
+import {
+  OBSERVED_DURATION,
+  OBSERVED_REQUESTS,
+  observedRequests,
+} from '../common/telemetry/observed-requests.ts';
 import type { Sample } from '../common/telemetry/samples.ts';
 import { buckets, quantile } from '../common/telemetry/samples.ts';
 
@@ -22,7 +27,7 @@ export interface RequestEdge {
   readonly service: string;
   readonly protocol: string;
   readonly total: number;
-  /** By class: `2xx`. Gateway-made ones included. */
+  /** By class: `2xx`. Gateway-made ones included; `0xx` had no answer. */
   readonly codes: Readonly<Record<string, number>>;
   readonly p50: number | undefined;
   readonly p99: number | undefined;
@@ -86,6 +91,22 @@ export function connectionEdges(samples: readonly Sample[]): ConnectionEdge[] {
 /** Requests as the waypoints counted them. */
 export function requestEdges(samples: readonly Sample[]): RequestEdge[] {
   const requests = samples.filter(({ name }) => name.startsWith('istio_request'));
+  const names = { total: 'istio_requests_total', duration: 'istio_request_duration_milliseconds' };
+  return edgesOf(requests, names);
+}
+
+/** Requests as the node proxies observed them, without a waypoint. */
+export function observedEdges(samples: readonly Sample[]): RequestEdge[] {
+  const names = { total: OBSERVED_REQUESTS, duration: OBSERVED_DURATION };
+  return edgesOf(observedRequests(samples), names);
+}
+
+interface RequestMetrics {
+  readonly total: string;
+  readonly duration: string;
+}
+
+function edgesOf(requests: readonly Sample[], names: RequestMetrics): RequestEdge[] {
   const key = (labels: Labels): string =>
     [
       workload(labels, 'source'),
@@ -96,14 +117,14 @@ export function requestEdges(samples: readonly Sample[]): RequestEdge[] {
   return grouped(requests, key)
     .map((group) => {
       const labels = group[0]?.labels ?? {};
-      const durations = buckets(group, 'istio_request_duration_milliseconds');
+      const durations = buckets(group, names.duration);
       return {
         source: workload(labels, 'source'),
         destination: workload(labels, 'destination'),
         service: labels['destination_service'] ?? 'unknown',
         protocol: labels['request_protocol'] ?? 'unknown',
-        total: total(group, 'istio_requests_total'),
-        codes: codeClasses(group),
+        total: total(group, names.total),
+        codes: codeClasses(group, names.total),
         p50: quantile(0.5, durations, new Map()),
         p99: quantile(0.99, durations, new Map()),
       };
@@ -111,11 +132,12 @@ export function requestEdges(samples: readonly Sample[]): RequestEdge[] {
     .toSorted((a, b) => b.total - a.total);
 }
 
-function codeClasses(group: readonly Sample[]): Record<string, number> {
+function codeClasses(group: readonly Sample[], metric: string): Record<string, number> {
   const classes: Record<string, number> = {};
   for (const { name, labels, value } of group) {
-    if (name !== 'istio_requests_total') continue;
-    const word = `${labels['response_code']?.[0] ?? '0'}xx`;
+    if (name !== metric) continue;
+    const code = labels['response_code'] ?? labels['response_code_class'] ?? '';
+    const word = /^[1-5]/.test(code) ? `${code.charAt(0)}xx` : '0xx';
     classes[word] = (classes[word] ?? 0) + value;
   }
   return classes;

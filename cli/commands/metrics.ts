@@ -1,4 +1,5 @@
-// metrics: L4 (from the node proxies) and L7 (from the waypoints) as two tables, an edge of the service graph a line.
+// metrics: L4 (from the node proxies) and L7 (from the waypoints, and what node proxies observed without one) as tables, an
+// edge of the service graph a line.
 import type { Command } from 'commander';
 import { parseSamples, type Sample } from '../../common/telemetry/samples.ts';
 import {
@@ -13,6 +14,7 @@ import { formatBytes, formatTable, formatValue, print } from '../output.ts';
 import { fetchInPod, isReady, listPods } from '../pods.ts';
 import {
   connectionEdges,
+  observedEdges,
   requestEdges,
   type ConnectionEdge,
   type RequestEdge,
@@ -73,11 +75,14 @@ const L7_HEAD = 'SOURCE,DESTINATION,SERVICE,PROTOCOL,REQUESTS,2XX,3XX,4XX,5XX,P5
   ',',
 );
 
-function printTables(
-  l4: readonly ConnectionEdge[],
-  l7: readonly RequestEdge[],
-  layer: 'l4' | 'l7' | undefined,
-): void {
+interface Edges {
+  readonly l4: readonly ConnectionEdge[];
+  readonly l7: readonly RequestEdge[];
+  /** By node proxies, on their way. */
+  readonly l7Observed: readonly RequestEdge[];
+}
+
+function printTables({ l4, l7, l7Observed }: Edges, layer: 'l4' | 'l7' | undefined): void {
   if (layer !== 'l7') {
     print('L4: connections, at the node proxies');
     print(l4.length === 0 ? 'none yet' : formatTable(L4_HEAD, connectionRows(l4)));
@@ -86,6 +91,10 @@ function printTables(
   if (layer !== 'l4') {
     print('L7: requests, at the waypoints');
     print(l7.length === 0 ? 'none yet' : formatTable(L7_HEAD, requestRows(l7)));
+    if (l7Observed.length === 0) return;
+    print('');
+    print('L7 without a waypoint: requests observed on their way, at the node proxies');
+    print(formatTable(L7_HEAD, requestRows(l7Observed)));
   }
 }
 
@@ -104,14 +113,15 @@ export function metricsCommand(): Command {
           [edge.source, edge.destination].some((each) => each.startsWith(`${namespace}/`));
         const l4 = connectionEdges(samples).filter(isShown);
         const l7 = requestEdges(samples).filter(isShown);
+        const l7Observed = observedEdges(samples).filter(isShown);
         const layer = options.l4 === options.l7 ? undefined : options.l4 ? 'l4' : 'l7';
         if (options.output === undefined) {
-          printTables(l4, l7, layer);
+          printTables({ l4, l7, l7Observed }, layer);
           return;
         }
         const value = {
           ...(layer === 'l7' ? {} : { l4 }),
-          ...(layer === 'l4' ? {} : { l7 }),
+          ...(layer === 'l4' ? {} : { l7, l7Observed }),
         };
         print(formatValue(value, options.output));
       }),

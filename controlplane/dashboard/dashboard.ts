@@ -4,11 +4,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import type { Verdict } from '../../common/compile/types.ts';
+import type { Sample } from '../../common/telemetry/samples.ts';
 import type { KubeObject } from '../../common/kube/resource.ts';
 import { jsonPage, type Page } from '../http-server.ts';
 import { layOutGraph } from './layout.ts';
 import { scrapeProxies, type ProxyPod, type ProxySamples } from './proxy-scraper.ts';
-import { buildL4, buildL7 } from './traffic.ts';
+import { buildL4, buildL7, buildObservedL7 } from './traffic.ts';
 
 const CACHE_MS = 1000;
 /** How far back latencies look. */
@@ -74,10 +75,17 @@ interface Reading {
 function describeTraffic({ at, proxies }: Reading, earlier?: Reading): object {
   const nodes = proxies.filter(({ proxy }) => proxy.waypoint === undefined);
   const l4 = buildL4(nodes.flatMap(({ samples }) => samples));
-  const l7 = proxies.flatMap(({ proxy, samples }) => {
+  const served = proxies.flatMap(({ proxy, samples }) => {
     const old = earlier?.proxies.find((each) => each.proxy.name === proxy.name)?.samples;
     return proxy.waypoint === undefined ? [] : buildL7(samples, proxy.waypoint, old);
   });
+  const waypoints = new Set(proxies.flatMap(({ proxy }) => proxy.waypoint ?? []));
+  const samplesOf = (all: readonly ProxySamples[]): Sample[] =>
+    all.flatMap(({ proxy, samples }) => (proxy.waypoint === undefined ? samples : []));
+  const l7 = [
+    ...served,
+    ...buildObservedL7(samplesOf(proxies), waypoints, samplesOf(earlier?.proxies ?? [])),
+  ];
   return {
     at,
     l4: { edges: l4, graph: layOutGraph(l4) },

@@ -1,8 +1,17 @@
 // The traffic between workloads and services as a graph, from the proxies' own counters: L4 from the node proxies
-// (as the source saw it), L7 from the waypoints. Pure. Counts only grow; who shows them makes rates of them.
+// (as the source saw it), L7 from the waypoints, or observed by node proxies where there is none. Pure. Counts only grow; who shows them makes rates of them.
+import {
+  OBSERVED_DURATION,
+  OBSERVED_REQUESTS,
+  observedRequests,
+} from '../../common/telemetry/observed-requests.ts';
 import { quantile, type Sample } from '../../common/telemetry/samples.ts';
 
-const DURATION = 'istio_request_duration_milliseconds';
+const SERVED = {
+  requests: 'istio_requests_total',
+  duration: 'istio_request_duration_milliseconds',
+};
+const OBSERVED = { requests: OBSERVED_REQUESTS, duration: OBSERVED_DURATION };
 const NOTHING: ReadonlyMap<number, number> = new Map();
 
 /** Counters of one pair at L4. */
@@ -20,6 +29,7 @@ export interface L4Edge {
 export interface L7Edge {
   readonly source: string;
   readonly destination: string;
+  /** Empty: observed on their way by node proxies. */
   readonly waypoint: string;
   requests: number;
   errors: number;
@@ -76,10 +86,10 @@ type Buckets = Map<number, number>;
 const keyOf = (labels: Labels): string => `${sourceOf(labels)} ${destinationOf(labels)}`;
 
 /** The histograms of the durations of each pair. */
-function durationsOf(samples: readonly Sample[]): Map<string, Buckets> {
+function durationsOf(samples: readonly Sample[], metric: string): Map<string, Buckets> {
   const found = new Map<string, Buckets>();
   for (const { name, labels, value } of samples) {
-    if (name !== `${DURATION}_bucket`) continue;
+    if (name !== `${metric}_bucket`) continue;
     const key = keyOf(labels);
     const buckets = found.get(key) ?? new Map<number, number>();
     found.set(key, buckets);
@@ -95,11 +105,31 @@ export function buildL7(
   waypoint: string,
   earlier: readonly Sample[] = [],
 ): L7Edge[] {
+  return edgesOf(SERVED, waypoint, samples, earlier);
+}
+
+/** What node proxies observed, all of them together. What a waypoint passed on is that waypoint's to tell. */
+export function buildObservedL7(
+  samples: readonly Sample[],
+  waypoints: ReadonlySet<string>,
+  earlier: readonly Sample[] = [],
+): L7Edge[] {
+  const own = (all: readonly Sample[]): Sample[] =>
+    observedRequests(all).filter(({ labels }) => !waypoints.has(sourceOf(labels)));
+  return edgesOf(OBSERVED, '', own(samples), own(earlier));
+}
+
+function edgesOf(
+  metrics: typeof SERVED,
+  waypoint: string,
+  samples: readonly Sample[],
+  earlier: readonly Sample[],
+): L7Edge[] {
   const edges = new Map<string, L7Edge>();
-  const now = durationsOf(samples);
-  const before = durationsOf(earlier);
+  const now = durationsOf(samples, metrics.duration);
+  const before = durationsOf(earlier, metrics.duration);
   for (const { name, labels, value } of samples) {
-    if (name !== 'istio_requests_total') continue;
+    if (name !== metrics.requests) continue;
     const key = keyOf(labels);
     const latency = (q: number): number | undefined =>
       quantile(q, now.get(key) ?? NOTHING, before.get(key) ?? NOTHING);
@@ -112,8 +142,8 @@ export function buildL7(
     };
     edges.set(key, edge);
     edge.requests += value;
-    const code = labels['response_code'] ?? '';
-    if (code.startsWith('5') || code === '0') edge.errors += value;
+    const code = labels['response_code'] ?? labels['response_code_class'] ?? '';
+    if (code.startsWith('5') || code === '0' || code === 'none') edge.errors += value;
     if (code === '403') edge.refused += value;
   }
   return [...edges.values()];

@@ -64,7 +64,7 @@ const COLUMNS = {
   l7: [
     ['Source', (edge) => edge.source],
     ['Destination', (edge) => edge.destination],
-    ['Waypoint', (edge) => edge.waypoint],
+    ['Seen by', (edge) => edge.waypoint || 'node proxy, on its way'],
     ['Requests/s', (edge) => edge.rate('requests')],
     ['Errors/s', (edge) => edge.rate('errors')],
     ['Denied/s', (edge) => edge.rate('refused')],
@@ -73,7 +73,7 @@ const COLUMNS = {
     ['p99 ms', (edge) => edge.p99Ms ?? NaN],
   ],
 };
-const IS_TEXT = /^(Source|Destination|Waypoint|Security)$/;
+const IS_TEXT = /^(Source|Destination|Seen by|Security)$/;
 const IS_TROUBLE = /^(Errors|Denied|Refused)/;
 
 /** What stands on a link: the main rate, and a second line. */
@@ -81,7 +81,12 @@ const LABELS = {
   l4: (link) => [bytes(link.rate('bytes')).join(' '), `${number(link.rate('connections'))} conn/s`],
   l7: (link) => [
     `${number(link.rate('requests'))} req/s`,
-    link.p99Ms > 0 ? `p99 ${number(link.p99Ms)} ms` : '',
+    [
+      link.p99Ms > 0 ? `p99 ${number(link.p99Ms)} ms` : '',
+      link.isObserved ? 'seen by node proxy' : '',
+    ]
+      .filter(Boolean)
+      .join(', '),
   ],
 };
 
@@ -189,7 +194,7 @@ function drawGraph(edges) {
   byId('empty').textContent =
     tab === 'l4'
       ? 'No traffic yet between pods of the mesh. Label a namespace istio.io/dataplane-mode=ambient.'
-      : 'No requests yet at a waypoint. Deploy one: ambientctl waypoint apply -n NAMESPACE --enroll-namespace.';
+      : 'No requests yet at a waypoint. Deploy one: ambientctl waypoint apply -n NAMESPACE --enroll-namespace. Or have the node proxies look: label the namespace ambient-mesh.io/l7-sight=enabled.';
   if (isEmpty) return;
   const width = graph.columns * CELL.width - (CELL.width - NODE.width) + 16;
   const height = graph.rows * CELL.height + 12;
@@ -201,7 +206,8 @@ function drawGraph(edges) {
     const parts = link.edges.map((index) => edges[index]);
     const rate = (field) => total(parts, field);
     const p99Ms = Math.max(...parts.map((part) => part.p99Ms ?? 0));
-    return drawLink({ ...link, rate, p99Ms }, link.places.map(at));
+    const isObserved = parts.every((part) => part.waypoint === '');
+    return drawLink({ ...link, rate, p99Ms, isObserved }, link.places.map(at));
   });
   const nodes = graph.nodes.map((node) => drawNode(node.name, at(node)));
   const view = byId('graph');

@@ -5,7 +5,7 @@ import { labelConflicts, parseLabelChanges } from '../../../cli/commands/label.t
 import { loggingPath } from '../../../cli/commands/proxy.ts';
 import { summarizeNamespaces } from '../../../cli/commands/status.ts';
 import { buildWaypoint, listRows } from '../../../cli/commands/waypoint.ts';
-import { connectionEdges, requestEdges } from '../../../cli/traffic.ts';
+import { connectionEdges, observedEdges, requestEdges } from '../../../cli/traffic.ts';
 import { parseManifest } from '../../../common/kube/manifest.ts';
 import { formatAge, formatBytes, formatTable } from '../../../cli/output.ts';
 import { parseSamples } from '../../../common/telemetry/samples.ts';
@@ -230,6 +230,38 @@ describe('metrics', () => {
         p99: 9.9,
       },
     ]);
+  });
+});
+
+describe('requests that node proxies observed', () => {
+  it('are counted once, by code class, and apart from those of waypoints', () => {
+    const pair =
+      'source_workload="c",source_workload_namespace="n",destination_workload="s",destination_workload_namespace="n",destination_service="s.n.svc",request_protocol="grpc"';
+    const total = 'ambient_mesh_l7_requests_total';
+    const bucket = 'ambient_mesh_l7_request_duration_milliseconds_bucket';
+    const samples = parseSamples(
+      [
+        `${total}{reporter="source",${pair},response_code_class="2xx"} 7`,
+        `${total}{reporter="source",${pair},response_code_class="none"} 1`,
+        `${total}{reporter="destination",${pair},response_code_class="2xx"} 8`,
+        `${bucket}{le="10",reporter="source",${pair},response_code_class="2xx"} 8`,
+        `${bucket}{le="+Inf",reporter="source",${pair},response_code_class="2xx"} 8`,
+        `${bucket}{le="+Inf",reporter="destination",${pair},response_code_class="2xx"} 8`,
+      ].join('\n'),
+    );
+    assert.deepEqual(observedEdges(samples), [
+      {
+        source: 'n/c',
+        destination: 'n/s',
+        service: 's.n.svc',
+        protocol: 'grpc',
+        total: 8,
+        codes: { '2xx': 7, '0xx': 1 },
+        p50: 5,
+        p99: 9.9,
+      },
+    ]);
+    assert.deepEqual(requestEdges(samples), []);
   });
 });
 

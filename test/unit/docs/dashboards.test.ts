@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import type { FamilyDefinition } from '../../../common/telemetry/series-table.ts';
 import { CONTROL_FAMILIES } from '../../../ztunnel/admin/control-metrics.ts';
 import { TRAFFIC_FAMILIES } from '../../../ztunnel/proxy/traffic-families.ts';
+import { L7_SIGHT_FAMILIES } from '../../../ztunnel/proxy/l7-series.ts';
 import { WAYPOINT_FAMILIES } from '../../../waypoint/telemetry/metrics.ts';
 
 const SUFFIXES = { counter: ['_total'], gauge: [''], histogram: ['_bucket', '_sum', '_count'] };
@@ -41,7 +42,7 @@ function parseQuery(query: string): { readonly metrics: string[]; readonly label
       return '';
     })
     .replace(WORDS, '');
-  return { metrics: [...bare.matchAll(/[a-z][a-z_]+/g)].map(([name]) => name), labels };
+  return { metrics: [...bare.matchAll(/[a-z][a-z0-9_]+/g)].map(([name]) => name), labels };
 }
 
 /** Whether a source file writes that label: `['name', ...]`, also by side, or `name=` and `name:`. */
@@ -56,8 +57,12 @@ function isLabelOf(file: string, label: string): boolean {
 for (const [file, families, source, foreign] of [
   [
     'manifests/dashboards/ambient-l4.json',
-    [...TRAFFIC_FAMILIES, ...CONTROL_FAMILIES],
-    ['ztunnel/proxy/traffic-labels.ts', 'ztunnel/proxy/connection-result.ts'],
+    [...TRAFFIC_FAMILIES, ...L7_SIGHT_FAMILIES, ...CONTROL_FAMILIES],
+    [
+      'ztunnel/proxy/traffic-labels.ts',
+      'ztunnel/proxy/connection-result.ts',
+      'ztunnel/proxy/l7-series.ts',
+    ],
     /istio_request/,
   ],
   [

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseSamples } from '../../../../common/telemetry/samples.ts';
 import { groupVerdicts, proxyPods } from '../../../../controlplane/dashboard/dashboard.ts';
-import { buildL4, buildL7 } from '../../../../controlplane/dashboard/traffic.ts';
+import { buildL4, buildL7, buildObservedL7 } from '../../../../controlplane/dashboard/traffic.ts';
 
 const PAIR =
   'source_workload="web",source_workload_namespace="shop",destination_service_name="db",destination_service_namespace="shop"';
@@ -46,6 +46,37 @@ describe('traffic of the dashboard', () => {
     assert.equal(edge.errors, 1);
     assert.equal(edge.refused, 1);
     assert.equal(edge.waypoint, 'shop/waypoint');
+  });
+});
+
+describe('requests that node proxies observed', () => {
+  const total = (reporter: string, source: string, count: number, code = '2xx'): string => {
+    const pair = `source_workload="${source}",source_workload_namespace="shop",destination_workload="db",destination_workload_namespace="shop"`;
+    return `ambient_mesh_l7_requests_total{reporter="${reporter}",${pair},response_code_class="${code}"} ${count}`;
+  };
+  const samples = parseSamples(
+    [
+      total('source', 'web', 5),
+      total('source', 'web', 1, '5xx'),
+      total('source', 'web', 2, 'none'),
+      total('destination', 'web', 8),
+      total('destination', 'job', 3),
+      total('destination', 'waypoint', 9),
+    ].join('\n'),
+  );
+
+  it('are those of one reporter, and not those that a waypoint passed on', () => {
+    assert.deepEqual(
+      buildObservedL7(samples, new Set(['shop/waypoint'])).map(
+        ({ source, destination, requests, errors, waypoint }) =>
+          `${source} ${destination} ${requests} ${errors} ${waypoint}`,
+      ),
+      ['shop/web shop/db 8 3 ', 'shop/job shop/db 3 0 '],
+    );
+  });
+
+  it('are not taken for those of a waypoint', () => {
+    assert.deepEqual(buildL7(samples, 'shop/waypoint'), []);
   });
 });
 
