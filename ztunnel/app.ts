@@ -10,7 +10,6 @@ import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
-import { parseLocalState, readLocalState } from '../common/workload/local-file.ts';
 import { ADDRESS_TYPE_URL } from '../common/workload/decode.ts';
 import type { Workload } from '../common/workload/model.ts';
 import { DeltaClient } from '../common/xds/delta-client.ts';
@@ -36,6 +35,7 @@ import { ZdsClient } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
 import { answerCertificate, startWorkloadSecrets } from './identity/workload-secrets.ts';
 import { STALE_SERIES_MS } from './proxy/series-groups.ts';
+import { localState } from './state/local-state.ts';
 import { MeshModel } from './state/model.ts';
 
 /** A running proxy. */
@@ -381,9 +381,8 @@ async function feedModel(
   { config, loggers, model, metrics }: Parts,
   onSynced: () => void,
 ): Promise<DeltaClient | undefined> {
-  if (config.localXdsPath !== undefined)
-    await model.applyLocal(readLocalState(config.localXdsPath));
-  if (config.localXds !== undefined) await model.applyLocal(parseLocalState(config.localXds));
+  const local = localState(config);
+  if (local !== undefined) await model.applyLocal(local);
   if (config.xds === undefined) {
     onSynced();
     return undefined;

@@ -1,5 +1,6 @@
 // The admin port's config_dump in the shape of Istio's ztunnel (ztunnel-spec 8.3), which istioctl reads.
 import { X509Certificate } from 'node:crypto';
+import { errorMessage } from '../../common/errors.ts';
 import type { SecretState } from '../../common/identity/secret-manager.ts';
 import type { Cidr, Policy, PolicyMatch, StringMatch } from '../../common/policy/model.ts';
 import { formatIp } from '../../common/workload/ip.ts';
@@ -10,9 +11,11 @@ import type {
   Service,
   Workload,
 } from '../../common/workload/model.ts';
-import type { WorkloadStore } from '../../common/workload/store.ts';
+import type { LocalState } from '../../common/workload/local-file.ts';
+import { WorkloadStore } from '../../common/workload/store.ts';
 import type { Config } from '../config.ts';
 import type { PodState } from '../inpod/zds-session.ts';
+import { localState } from '../state/local-state.ts';
 import type { PodDump } from '../messages.ts';
 
 /** Everything the dump shows. */
@@ -43,7 +46,7 @@ export function buildConfigDump(sources: DumpSources): Record<string, unknown> {
       dumpPolicy,
     ),
     stagedServices: {},
-    staticConfig: { workloads: [], policies: [], services: [] },
+    staticConfig: dumpStatic(config),
     version: {
       version: config.version,
       gitRevision: 'unknown',
@@ -66,13 +69,37 @@ export function buildConfigDump(sources: DumpSources): Record<string, unknown> {
   };
 }
 
+/** The local file as it is now, in its own form. One that cannot be read must not cost the dump. */
+function dumpStatic(config: Config): object {
+  let local: LocalState;
+  try {
+    local = localState(config) ?? { workloads: [], policies: [], services: [] };
+  } catch (err) {
+    return { workloads: [], policies: [], services: [], error: errorMessage(err) };
+  }
+  const store = new WorkloadStore();
+  for (const workload of local.workloads) store.upsert({ kind: 'workload', workload });
+  return {
+    workloads: local.workloads.map((workload) => ({
+      ...dumpWorkload(workload),
+      services: Object.fromEntries(
+        Object.entries(workload.services).map(([key, ports]) => [key, dumpPorts(ports)]),
+      ),
+    })),
+    policies: local.policies.map(dumpPolicy),
+    services: local.services.map((service) => dumpService(store, service)),
+  };
+}
+
 function* mapped<T>(items: readonly T[], dump: (item: T) => object): Generator<object> {
   for (const item of items) yield dump(item);
 }
 
 function dumpConfig(config: Config): object {
   const { xds, ca, ...rest } = config;
-  return { ...rest, fakeCaRoot: undefined, xdsAddress: xds?.address, caAddress: ca?.address };
+  // No credentials, and no local state: that is in `staticConfig`.
+  const hidden = { fakeCaRoot: undefined, localXds: undefined };
+  return { ...rest, ...hidden, xdsAddress: xds?.address, caAddress: ca?.address };
 }
 
 function dumpWorkload(workload: Workload): object {

@@ -1,6 +1,9 @@
 // config_dump in the schema that istioctl's ztunnel-config reads (ztunnel-spec 8.3): objects have the shapes of the local
 // file (5.4), whose reader refuses unknown keys, so that each must survive the way back.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { streamJson } from '../../../../common/telemetry/json-stream.ts';
 import type { Policy } from '../../../../common/policy/model.ts';
@@ -23,12 +26,13 @@ function dump(
   workloads: readonly Workload[],
   services: readonly Service[] = [],
   policies: readonly Policy[] = [],
+  env: Readonly<Record<string, string>> = {},
 ): Record<string, unknown> {
   const store = new WorkloadStore();
   for (const workload of workloads) store.upsertWorkload(workload);
   for (const service of services) store.upsertService(service);
   const sources = {
-    config: readConfig({ NODE_NAME: 'node-a', AUTH_TOKEN: 'a-secret-token' }),
+    config: readConfig({ NODE_NAME: 'node-a', AUTH_TOKEN: 'a-secret-token', ...env }),
     store,
     policies: new Map(policies.map((policy) => [policy.key, policy])),
     secrets: [
@@ -122,6 +126,20 @@ const policy = makePolicy('mixed', {
   ],
 });
 
+/** Type of a field: a word as by `typeof`, `array`, or the fields of an object. */
+type Shape = string | { readonly [field: string]: Shape };
+
+function hasFields(value: unknown, shape: Shape, path = ''): void {
+  if (typeof shape === 'string') {
+    assert.equal(Array.isArray(value) ? 'array' : typeof value, shape, path);
+    return;
+  }
+  assert.ok(typeof value === 'object' && value !== null, path);
+  const fields = new Map<string, unknown>(Object.entries(value));
+  for (const [name, one] of Object.entries(shape))
+    hasFields(fields.get(name), one, `${path}.${name}`);
+}
+
 describe('config_dump', () => {
   it('has the keys of ztunnel, in its order', () => {
     assert.deepEqual(Object.keys(dump([])), [
@@ -198,6 +216,80 @@ describe('config_dump', () => {
       (found['certificates'] as Item[]).map(({ state }) => state),
       ['Unavailable: refused', 'Initializing'],
     );
+  });
+
+  it('has every field that istioctl reads, in its type', () => {
+    const found = dump([full, plain], [web, rich], [policy]);
+    const gateway = { destination: 'string' };
+    const workload = {
+      ...{ uid: 'string', workloadIps: 'array', protocol: 'string', name: 'string' },
+      ...{ namespace: 'string', serviceAccount: 'string', workloadName: 'string' },
+      ...{ workloadType: 'string', canonicalName: 'string', canonicalRevision: 'string' },
+      ...{ clusterId: 'string', trustDomain: 'string', node: 'string', network: 'string' },
+      ...{ status: 'string', hostname: 'string', authorizationPolicies: 'array' },
+    };
+    const [first, second] = found['workloads'] as Item[];
+    hasFields(first, {
+      ...workload,
+      ...{ waypoint: gateway, networkGateway: gateway, locality: { zone: 'string' } },
+      applicationTunnel: { protocol: 'string', port: 'number' },
+    });
+    hasFields(second, workload);
+    const service = {
+      ...{ name: 'string', namespace: 'string', hostname: 'string', vips: 'array' },
+      ...{ ports: 'object', endpoints: 'object', subjectAltNames: 'array' },
+    };
+    const [richer, simple] = found['services'] as Item[];
+    hasFields(richer, {
+      ...service,
+      ...{ waypoint: gateway, ipFamilies: 'string' },
+      loadBalancer: { mode: 'string', routingPreferences: 'array', healthPolicy: 'string' },
+    });
+    hasFields(simple, { ...service, ports: { 80: 'number' } });
+    const endpoint = { workloadUid: 'string', port: { 80: 'number' } };
+    hasFields(simple, { endpoints: { [plain.uid]: endpoint } });
+    const [rule] = found['policies'] as Item[];
+    const scope = { name: 'string', namespace: 'string', scope: 'string', action: 'string' };
+    hasFields(rule, { ...scope, rules: { 0: { 0: { 0: 'object' } } } });
+    hasFields(found, {
+      certificates: { 0: { identity: 'string', state: 'string', certChain: 'array' } },
+      workloadState: {
+        u1: {
+          state: 'string',
+          info: { name: 'string', namespace: 'string', serviceAccount: 'string' },
+          connections: {
+            inbound: { 0: { src: 'string', actualDst: 'string' } },
+            outbound: 'array',
+          },
+        },
+      },
+    });
+  });
+
+  it('shows the local state in its own form, from the text or the file as it is now', () => {
+    const text = [
+      'workloads:',
+      '- {uid: w1, name: a, namespace: n, workloadIps: [127.0.0.1], protocol: TCP,',
+      '   services: {"n/web.n.svc": {80: 8080}}}',
+      'services:',
+      '- {name: web, namespace: n, hostname: web.n.svc, vips: [/127.10.0.1], ports: {80: 8080}}',
+      'policies:',
+      '- {name: p, namespace: n, scope: Namespace, action: Allow, dryRun: false,',
+      '   rules: [[[{principals: [!Prefix cluster.local/]}]]]}',
+    ].join('\n');
+    const back = (env: Record<string, string>): unknown =>
+      parseLocalState(JSON.stringify(dump([], [], [], env)['staticConfig']));
+    assert.deepEqual(back({ LOCAL_XDS: text }), parseLocalState(text));
+    const dir = mkdtempSync(join(tmpdir(), 'ambient-dump-'));
+    const path = join(dir, 'local.yaml');
+    writeFileSync(path, text);
+    assert.deepEqual(back({ LOCAL_XDS_PATH: path }), parseLocalState(text));
+    rmSync(dir, { recursive: true });
+    const gone = dump([], [], [], { LOCAL_XDS_PATH: path })['staticConfig'] as Item;
+    assert.match(String(gone['error']), /local\.yaml: ENOENT/);
+    assert.deepEqual(dump([])['staticConfig'], { workloads: [], policies: [], services: [] });
+    const { config } = dump([], [], [], { LOCAL_XDS: text });
+    assert.equal((config as Item)['localXds'], undefined);
   });
 
   it('tells no secret', () => {
