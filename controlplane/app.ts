@@ -15,6 +15,7 @@ import { TokenReviewer } from '../common/kube/token-review.ts';
 import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
 import { AuthoritySource } from './ca/authority-source.ts';
+import { CertificateWatch } from './ca/certificate-watch.ts';
 import { RootDistributor } from './ca/root-distributor.ts';
 import { keepServerCertificate, serverNames } from './ca/server-certificate.ts';
 import type { KeptCertificate } from './ca/server-certificate.ts';
@@ -77,6 +78,8 @@ class ControlPlane implements App {
   readonly #statusWriter: StatusWriter;
   readonly #allocator: AddressAllocator;
   #hasNewEntries = true;
+  readonly #certificates: CertificateWatch;
+  #authority: AuthoritySource | undefined;
   #distributor: RootDistributor | undefined;
   #discovery: Discovery | undefined;
   #withdrawal: Withdrawal | undefined;
@@ -126,6 +129,11 @@ class ControlPlane implements App {
     const logger = logs.scope('status');
     const events = new EventRecorder(client, { clock, logger, controller: CONTROLLER });
     this.#statusWriter = new StatusWriter({ client, clock, watch, logger, events });
+    this.#certificates = new CertificateWatch({
+      clock,
+      pods: () => watch.objects('pods'),
+      record: (event) => events.record(event),
+    });
     this.#allocator = new AddressAllocator({ client, clock, watch, logger });
   }
 
@@ -149,6 +157,7 @@ class ControlPlane implements App {
       pages: this.#pages(),
     });
     const authority = await this.#openAuthority(signal);
+    this.#authority = authority;
     void this.#watch.run(signal);
     this.#distributor = new RootDistributor({
       client: this.#client,
@@ -177,6 +186,7 @@ class ControlPlane implements App {
     this.#batcher.close();
     this.#statusWriter.close();
     this.#allocator.close();
+    this.#certificates.close();
     this.#certificate?.close();
     await Promise.all(this.#servers.map((server) => server.close()));
     await this.#http?.close();
@@ -223,6 +233,7 @@ class ControlPlane implements App {
       nodeAccounts: this.#config.nodeAccounts,
       pods: () => this.#watch.objects('pods'),
       counters: this.#counters,
+      certificates: this.#certificates,
       logger: this.#logs.scope('xds'),
     });
     this.#withdrawal = new Withdrawal({
@@ -310,6 +321,8 @@ class ControlPlane implements App {
   }
 
   #setGauges(): void {
+    const endMs = this.#authority?.current.notAfterMs ?? 0;
+    this.#counters.set('citadel_server_root_cert_expiry_timestamp', Math.floor(endMs / 1000));
     this.#counters.set('pilot_xds', this.#discovery?.clients.size ?? 0);
     for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) {
       const type = typeUrl.slice(typeUrl.lastIndexOf('.') + 1);

@@ -19,6 +19,11 @@ const FAMILIES = [
     type: 'counter',
     help: 'Certificates issued.',
   },
+  {
+    name: 'citadel_server_root_cert_expiry_timestamp',
+    type: 'gauge',
+    help: 'When the signing certificate or one above it expires, seconds since the epoch.',
+  },
   { name: 'ambient_compiles', type: 'counter', help: 'Compilations of the mesh.' },
   { name: 'ambient_compile_failures', type: 'counter', help: 'Compilations that failed.' },
   { name: 'ambient_compile_milliseconds', type: 'gauge', help: 'Time of the last compilation.' },

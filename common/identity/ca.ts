@@ -72,9 +72,10 @@ export function createRoot(organization: string, clock: Clock): RootMaterial {
 export class CertificateAuthority {
   /** The trust bundle: the root of the signing certificate first, so that a change of the signer shows in it. */
   readonly rootsPem: string;
+  /** When the first certificate from the signer up to its root ends: nothing is issued beyond. */
+  readonly notAfterMs: number;
   readonly #intermediates: readonly string[];
   readonly #issuer: Issuer;
-  readonly #notAfterMs: number;
   readonly #clock: Clock;
 
   /** Throws `invalid_root` when key, chain and roots do not belong together or are not usable. */
@@ -93,7 +94,7 @@ export class CertificateAuthority {
     if (notAfterMs <= clock.now()) throw new MeshError('invalid_root', 'the root has expired');
     this.rootsPem = roots.join('');
     this.#intermediates = intermediates;
-    this.#notAfterMs = notAfterMs;
+    this.notAfterMs = notAfterMs;
     this.#clock = clock;
     this.#issuer = {
       nameDer: subjectName(material.certPem),
@@ -130,7 +131,7 @@ export class CertificateAuthority {
         sans,
         isCa: false,
         notBeforeMs: now - BACKDATE_MS,
-        notAfterMs: Math.min(now + lifeSec * 1000, this.#notAfterMs),
+        notAfterMs: Math.min(now + lifeSec * 1000, this.notAfterMs),
       },
       this.#issuer,
     );

@@ -31,7 +31,7 @@ export function certificateHealth(
     }
     const { notBeforeMs, notAfterMs } = certificate;
     const secondsLeft = Math.round((notAfterMs - nowMs) / 1000);
-    const condition = conditionOf((nowMs - notBeforeMs) / (notAfterMs - notBeforeMs));
+    const condition = certificateCondition({ notBeforeMs, notAfterMs }, nowMs);
     const when = secondsLeft > 0 ? `expires in ${secondsLeft} s` : `expired ${-secondsLeft} s ago`;
     const why = error ?? 'it was not renewed';
     const problem = condition === 'ok' ? undefined : `certificate of ${identity} ${when}: ${why}`;
@@ -39,7 +39,12 @@ export function certificateHealth(
   });
 }
 
-function conditionOf(usedPart: number): CertificateCondition {
+/** How far a certificate is in its life. */
+export function certificateCondition(
+  { notBeforeMs, notAfterMs }: { readonly notBeforeMs: number; readonly notAfterMs: number },
+  nowMs: number,
+): CertificateCondition {
+  const usedPart = (nowMs - notBeforeMs) / (notAfterMs - notBeforeMs);
   if (usedPart >= 1) return 'expired';
   if (usedPart >= EXPIRING_PART) return 'expiring';
   return usedPart >= LATE_PART ? 'late' : 'ok';

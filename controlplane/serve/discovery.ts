@@ -2,6 +2,7 @@
 // may see, and certificates. A client's claims about itself must fit its token.
 import type { CertificateAuthority } from '../../common/identity/ca.ts';
 import { parseCsr } from '../../common/identity/csr.ts';
+import { readCertificate } from '../../common/identity/x509.ts';
 import { MeshError } from '../../common/errors.ts';
 import type { CallInfo, GrpcHandlers, ServerStream } from '../../common/grpc/server.ts';
 import type { TokenIdentity, TokenReviewer } from '../../common/kube/token-review.ts';
@@ -9,6 +10,7 @@ import type { Logger } from '../../common/telemetry/logger.ts';
 import { DeltaServer } from '../../common/xds/delta-server.ts';
 import type { ClientNode, DeltaSession, TypeSnapshot } from '../../common/xds/delta-server.ts';
 import type { DeltaDiscoveryRequest } from '../../common/xds/gen/discovery_pb.ts';
+import type { CertificateWatch } from '../ca/certificate-watch.ts';
 import { decideIdentity } from '../ca/impersonation.ts';
 import type { PlacedPod } from '../ca/impersonation.ts';
 import type { Counters } from '../metrics.ts';
@@ -32,6 +34,8 @@ export interface DiscoveryOptions {
   readonly nodeAccounts: readonly string[];
   readonly pods: () => ReadonlyMap<string, CallerPod>;
   readonly counters: Counters;
+  /** Told of what is issued and refused. */
+  readonly certificates: Pick<CertificateWatch, 'issued' | 'refused'>;
   readonly logger: Logger;
 }
 
@@ -118,7 +122,7 @@ export class Discovery implements GrpcHandlers<TokenIdentity> {
     caller: TokenIdentity,
     request: { csrPem: string; ttlSec: number; metadata: Readonly<Record<string, unknown>> },
   ): Promise<readonly string[]> {
-    const { authority, counters, logger, nodeAccounts, trustDomain } = this.#options;
+    const { authority, certificates, counters, logger, nodeAccounts, trustDomain } = this.#options;
     counters.add('citadel_server_csr_count');
     const wanted = request.metadata['ImpersonatedIdentity'];
     const decision = decideIdentity({
@@ -132,11 +136,14 @@ export class Discovery implements GrpcHandlers<TokenIdentity> {
       counters.add('citadel_server_authentication_failure_count');
       const who = `${caller.namespace}/${caller.serviceAccount}`;
       logger.warn({ caller: who, wanted, reason: decision.reason }, 'certificate refused');
+      certificates.refused(caller, decision.reason);
       throw new MeshError('unauthenticated', 'the caller may not have this identity');
     }
     const csr = parseCsr(request.csrPem);
     const chain = authority().issueWorkload(csr.publicKeyDer, decision.identity, request.ttlSec);
     counters.add('citadel_server_success_cert_issuance_count');
+    const { notBeforeMs, notAfterMs } = readCertificate(chain[0] ?? '');
+    certificates.issued(caller, { identity: decision.identity, notBeforeMs, notAfterMs });
     logger.info({ identity: decision.identity }, 'certificate issued');
     return Promise.resolve(chain);
   }
