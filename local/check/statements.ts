@@ -7,6 +7,7 @@ import { joinLeave } from './join-leave.ts';
 import { kills } from './kill.ts';
 import { l4Deny } from './l4-deny.ts';
 import { l7Deny } from './l7-deny.ts';
+import { l7Sight } from './l7-sight.ts';
 import { metrics } from './metrics.ts';
 import { optOut } from './opt-out.ts';
 import { probes } from './probes.ts';
@@ -25,6 +26,7 @@ export const STATEMENTS: readonly Statement[] = [
   optOut,
   strict,
   metrics,
+  l7Sight,
   probes,
   dns,
   ...rollouts,
