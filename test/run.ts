@@ -1,5 +1,5 @@
 // The test entry: finds the test files of a suite, runs them with node:test, and says what was skipped and why.
-// `npm test` runs everything the repository can test by itself; other suites: --suite interop|kube|fuzz.
+// `npm test` runs everything the repository can test by itself; other suites: --suite interop|kube|fuzz|conformance.
 import { spawn } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 
@@ -7,11 +7,14 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
   unit: ['test/unit/**/*.test.ts'],
   integration: ['test/integration/**/*.test.ts'],
   fuzz: ['test/fuzz/**/*.test.ts'],
+  conformance: ['test/conformance/**/*.test.ts'],
   cluster: ['test/cluster/**/*.test.ts'],
   interop: ['test/interop/**/*.test.ts'],
   kube: ['test/kube/**/*.test.ts'],
 };
-const DEFAULT_SUITES = ['unit', 'integration', 'fuzz', 'cluster'];
+const DEFAULT_SUITES = ['unit', 'integration', 'fuzz', 'conformance', 'cluster'];
+/** The real ports are used there: in a network namespace of their own, which any user can make. */
+const OWN_NETWORK = ['unshare', '-rn', 'sh', '-c', 'ip link set lo up && exec "$0" "$@"'];
 const USAGE = `usage: npm test -- [--suite ${Object.keys(SUITES).join('|')}] [name part ...]`;
 
 function fail(message: string): never {
@@ -55,10 +58,21 @@ function read(path: string): string {
   }
 }
 
-function runNodeTest(files: readonly string[], concurrency: number): Promise<number> {
+function runNodeTest(
+  files: readonly string[],
+  concurrency: number,
+  within: readonly string[],
+): Promise<number> {
+  const [command, ...prefix] = [...within, process.execPath] as const;
   const child = spawn(
-    process.execPath,
-    ['--test', `--test-concurrency=${concurrency}`, `--test-timeout=${TEST_LIMIT_MS}`, ...files],
+    command,
+    [
+      ...prefix,
+      '--test',
+      `--test-concurrency=${concurrency}`,
+      `--test-timeout=${TEST_LIMIT_MS}`,
+      ...files,
+    ],
     { stdio: 'inherit', env: { ...process.env, NODE_COMPILE_CACHE: '.ambient/compile-cache' } },
   );
   const limit = limitFiles(child.pid ?? 0);
@@ -90,8 +104,8 @@ async function main(args: string[]): Promise<void> {
     }
     process.stdout.write(`# ${suite}: ${files.length} files\n`);
     // Cluster, interop and kube tests own network namespaces and ports: one file at a time.
-    const concurrency = ['cluster', 'interop', 'kube'].includes(suite) ? 1 : 2;
-    const code = await runNodeTest(files, concurrency);
+    const concurrency = ['conformance', 'cluster', 'interop', 'kube'].includes(suite) ? 1 : 2;
+    const code = await runNodeTest(files, concurrency, suite === 'conformance' ? OWN_NETWORK : []);
     if (code !== 0) exitCode = code;
   }
   process.exitCode = exitCode;
