@@ -14,7 +14,8 @@ import { measureWorkloads } from './workloads.ts';
 const USAGE = `usage: npm run soak -- [RUN] [options]
 
 mixed      mixed load and changes for --minutes 60; memory, descriptors and threads stay flat. --out FILE draws it
-fairness   a quiet pod beside one that opens --rate 2000 connections a second, --seconds 10
+fairness   a quiet pod beside one that opens --rate 2000 connections a second, --seconds 10; --favour: real time for
+           what is measured, where others use the machine
 memory     --connections 10000 idle ones, slow readers, a scan, --workloads 100000
 workloads  how long --workloads 50000 take to load, and what requests feel meanwhile
 idle       processes that do nothing
@@ -27,6 +28,7 @@ const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     rate: { type: 'string', default: '2000' },
+    favour: { type: 'boolean', default: false },
     seconds: { type: 'string', default: '10' },
     minutes: { type: 'string', default: '60' },
     out: { type: 'string' },
@@ -71,7 +73,11 @@ function plot(): unknown {
 const RUNS: Readonly<Record<string, () => unknown>> = {
   mixed,
   fairness: () =>
-    measureFairness({ stormRate: Number(values.rate), seconds: Number(values.seconds) }),
+    measureFairness({
+      stormRate: Number(values.rate),
+      seconds: Number(values.seconds),
+      isFavoured: values.favour,
+    }),
   memory: () =>
     measureMemory({
       idleConnections: Number(values.connections),
