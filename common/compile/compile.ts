@@ -21,6 +21,7 @@ import {
   readResource,
   type Resource,
   type Validator,
+  type ResourceMeta,
 } from '../resources/resource.ts';
 import {
   AddressSchema,
@@ -29,7 +30,6 @@ import {
   type Workload,
 } from '../workload/gen/workload_pb.ts';
 import { findEndpoints, type Endpoints } from './endpoints.ts';
-import type { PodEntity } from './entities.ts';
 import { buildL4Policies, type SelectorPolicy } from './l4-authorization.ts';
 import { buildModel, selects, type MeshModel } from './mesh-model.ts';
 import { NodeLocalRule } from './node-local.ts';
@@ -136,7 +136,7 @@ function readAll<Desc extends DescMessage>(
   return resources.sort(byAge);
 }
 
-function selectorPolicies(policies: readonly SelectorPolicy[], pod: PodEntity): string[] {
+function selectorPolicies(policies: readonly SelectorPolicy[], pod: ResourceMeta): string[] {
   return policies
     .filter((policy) => policy.isMeshWide || policy.namespace === pod.namespace)
     .filter((policy) => selects(policy.selector, pod.labels))

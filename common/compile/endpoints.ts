@@ -1,6 +1,6 @@
-// Which workloads are endpoints of which services, and on which port. A service with a selector selects pods; one
-// without is read from its EndpointSlices; a ServiceEntry lists its own.
-import type { PodEntity, ServiceEntity } from './entities.ts';
+// Which workloads are endpoints of which services, and on which port. A service with a selector selects pods and
+// WorkloadEntries; one without is read from its EndpointSlices; a ServiceEntry selects or lists its own.
+import type { PodEntity, ServiceEntity, StaticEndpoint } from './entities.ts';
 import { selects, type MeshModel } from './mesh-model.ts';
 import { appProtocol } from './port-protocol.ts';
 import type { AppProtocol } from '../workload/gen/workload_pb.ts';
@@ -26,6 +26,8 @@ export interface OpaqueEndpoint {
 export interface Endpoints {
   /** Pod uid to service key to ports. */
   readonly byPod: ReadonlyMap<string, ReadonlyMap<string, readonly PortMapping[]>>;
+  /** WorkloadEntry uid to service key to ports. */
+  readonly byEntry: ReadonlyMap<string, ReadonlyMap<string, readonly PortMapping[]>>;
   readonly opaque: readonly OpaqueEndpoint[];
   /** Service key to its pods. */
   readonly podsOf: ReadonlyMap<string, readonly PodEntity[]>;
@@ -51,7 +53,34 @@ export function findEndpoints(model: MeshModel, slices: readonly EndpointSlice[]
     }
   }
   const opaque = readSlices(model, slices, link);
-  return { byPod, opaque, podsOf };
+  return { byPod, byEntry: linkEntries(model), opaque, podsOf };
+}
+
+function linkEntries(model: MeshModel): PortTable {
+  const byEntry: PortTable = new Map();
+  const services = model.services.filter(hasSelector);
+  for (const entry of model.workloadEntries) {
+    const own = services.filter(
+      ({ namespace, selector }) =>
+        namespace === entry.namespace && selects(selector, entry.endpoint.labels),
+    );
+    const ports = own.map((service) => [service.key, entryPorts(entry.endpoint, service)] as const);
+    byEntry.set(entry.uid, new Map(ports));
+  }
+  return byEntry;
+}
+
+/** Ports of an endpoint that no container describes: its own by the service's port name, else the service's. */
+export function entryPorts(endpoint: StaticEndpoint, service: ServiceEntity): PortMapping[] {
+  return service.ports.flatMap((port) => {
+    const target =
+      endpoint.ports[port.name] ??
+      (typeof port.targetPort === 'string' ? endpoint.ports[port.targetPort] : undefined) ??
+      Number(port.targetPort ?? port.port);
+    if (!Number.isInteger(target) || target === 0) return [];
+    const protocol = appProtocol(port.protocol);
+    return [{ servicePort: port.port, targetPort: target, appProtocol: protocol }];
+  });
 }
 
 // Pods by one label, so that a service does not look at every pod of a large namespace.
@@ -70,7 +99,7 @@ class PodSelector {
   }
 
   podsOf(service: ServiceEntity): readonly PodEntity[] {
-    const selector = service.service?.spec?.selector ?? {};
+    const { selector } = service;
     const buckets = Object.entries(selector).map(
       ([key, value]) => this.#byLabel.get(labelKey(service.namespace, key, value)) ?? [],
     );
@@ -139,7 +168,7 @@ function readSlices(
 }
 
 function hasSelector(service: ServiceEntity): boolean {
-  return Object.keys(service.service?.spec?.selector ?? {}).length > 0;
+  return Object.keys(service.selector).length > 0;
 }
 
 function slicePorts(slice: EndpointSlice, service: ServiceEntity): PortMapping[] {

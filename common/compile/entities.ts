@@ -26,6 +26,8 @@ export interface ServiceEntity extends ResourceMeta {
   readonly ports: readonly ServicePortEntity[];
   /** The Service, unless this comes of a ServiceEntry. */
   readonly service: Service | undefined;
+  /** Labels of its workloads, of its own namespace; empty: none are selected. */
+  readonly selector: Readonly<Record<string, string>>;
   readonly addresses: readonly string[];
   readonly isPassthrough: boolean;
   readonly subjectAltNames: readonly string[];
@@ -33,7 +35,13 @@ export interface ServiceEntity extends ResourceMeta {
   readonly isWaypoint: boolean;
 }
 
-/** An endpoint written into a ServiceEntry. */
+/** A WorkloadEntry: something outside the cluster that has a place in it. */
+export interface WorkloadEntryEntity extends ResourceMeta {
+  readonly uid: string;
+  readonly endpoint: StaticEndpoint;
+}
+
+/** An endpoint written into a ServiceEntry, or as a WorkloadEntry. */
 export interface StaticEndpoint {
   readonly address: string;
   readonly ports: Readonly<Record<string, number>>;

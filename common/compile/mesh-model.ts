@@ -3,11 +3,17 @@
 import { hostMatches, serviceHost } from '../resources/host-name.ts';
 import { compareText, readMeta, type ResourceMeta } from '../resources/resource.ts';
 import { isRecord } from '../resources/read-message.ts';
-import type { PodEntity, ServiceEntity, ServicePortEntity } from './entities.ts';
+import type {
+  PodEntity,
+  ServiceEntity,
+  ServicePortEntity,
+  WorkloadEntryEntity,
+} from './entities.ts';
 import { buildGateways, type GatewayEntity } from './gateways.ts';
 import { portProtocol } from './port-protocol.ts';
 import { readServiceEntries } from './service-entries.ts';
 import type { CompileInput, MeshSettings, Namespace, Node, Pod, Service } from './types.ts';
+import { readWorkloadEntries } from './workload-entries.ts';
 import { VerdictLog } from './verdict-log.ts';
 
 export interface MeshModel {
@@ -17,6 +23,7 @@ export interface MeshModel {
   readonly nodes: ReadonlyMap<string, ResourceMeta>;
   readonly pods: readonly PodEntity[];
   readonly podsByNamespace: ReadonlyMap<string, readonly PodEntity[]>;
+  readonly workloadEntries: readonly WorkloadEntryEntity[];
   readonly services: readonly ServiceEntity[];
   readonly servicesByHost: ReadonlyMap<string, readonly ServiceEntity[]>;
   readonly gateways: ReadonlyMap<string, GatewayEntity>;
@@ -41,6 +48,7 @@ export function buildModel(input: CompileInput): MeshModel {
     namespaces: indexMeta('Namespace', input.namespaces ?? []),
     nodes: indexMeta('Node', input.nodes ?? []),
     pods,
+    workloadEntries: readWorkloadEntries(input, log),
     podsByNamespace: groupBy(pods, (pod) => pod.namespace),
     services: unique,
     servicesByHost: groupBy(unique, (service) => service.hostname),
@@ -139,6 +147,7 @@ function readServices(input: CompileInput, log: VerdictLog): ServiceEntity[] {
         key: `${meta.namespace}/${hostname}`,
         service,
         ports: readPorts(service),
+        selector: service.spec?.selector ?? {},
         addresses: clusterIps(service),
         isPassthrough: false,
         subjectAltNames: [],

@@ -10,8 +10,7 @@ import {
   type Match,
 } from '../policy/gen/authorization_pb.ts';
 import { MutualTLS_Mode, type PeerAuthentication } from '../resources/gen/security_pb.ts';
-import { byAge, type Resource } from '../resources/resource.ts';
-import type { PodEntity } from './entities.ts';
+import { byAge, type Resource, type ResourceMeta } from '../resources/resource.ts';
 import { selects, type MeshModel } from './mesh-model.ts';
 
 type PeerResource = Resource<PeerAuthentication>;
@@ -19,7 +18,7 @@ type PeerResource = Resource<PeerAuthentication>;
 export interface PeerPolicies {
   readonly authorizations: Authorization[];
   /** The policies a pod lists. */
-  readonly policiesOf: (pod: PodEntity) => readonly string[];
+  readonly policiesOf: (pod: ResourceMeta) => readonly string[];
 }
 
 const STATIC_NAME = 'istio_converted_static_strict';
@@ -45,7 +44,7 @@ export function buildPeerPolicies(
     else if (policy === undefined) isStrict.set(resource, top === STRICT);
     else converted.set(resource, policy);
   }
-  const policiesOf = (pod: PodEntity): readonly string[] => {
+  const policiesOf = (pod: ResourceMeta): readonly string[] => {
     const own = levels.selectors.find(
       (resource) =>
         resource.namespace === pod.namespace &&

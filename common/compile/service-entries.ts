@@ -1,4 +1,4 @@
-// ServiceEntry hosts as services: resolution STATIC, NONE and DNS with inline endpoints. Virtual addresses are those of
+// ServiceEntry hosts as services: resolution STATIC, NONE and DNS, with inline endpoints or selected workloads. Virtual addresses are those of
 // the spec, else those allocated in the status. Wildcard hosts need per-request resolution, which is not served.
 import {
   ServiceEntrySchema,
@@ -85,6 +85,7 @@ function toService(
     key: `${meta.namespace}/${hostname}`,
     service: undefined,
     ports: spec.ports.map(toPort),
+    selector: spec.workloadSelector?.labels ?? {},
     addresses,
     isPassthrough: spec.resolution === ServiceEntry_Resolution.NONE,
     subjectAltNames: spec.subjectAltNames,
@@ -106,7 +107,8 @@ function staticEndpoints(spec: ServiceEntry, hostname: string): StaticEndpoint[]
   const isDns =
     spec.resolution === ServiceEntry_Resolution.DNS ||
     spec.resolution === ServiceEntry_Resolution.DNS_ROUND_ROBIN;
-  if (spec.endpoints.length > 0 || !isDns) return spec.endpoints;
+  const isSelecting = spec.workloadSelector !== undefined;
+  if (spec.endpoints.length > 0 || isSelecting || !isDns) return spec.endpoints;
   const none = { ports: {}, labels: {}, network: '', locality: '', weight: 0, serviceAccount: '' };
   return [{ address: hostname, ...none }];
 }

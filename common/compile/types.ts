@@ -155,6 +155,7 @@ export interface CompileInput {
   readonly authorizationPolicies?: readonly ConfigObject[];
   readonly peerAuthentications?: readonly ConfigObject[];
   readonly serviceEntries?: readonly ConfigObject[];
+  readonly workloadEntries?: readonly ConfigObject[];
 }
 
 /** Where something is executed: at node proxies, at a waypoint, or by nobody. */
@@ -205,7 +206,7 @@ export interface Verdict {
 
 /** How an object labelled with use-waypoint fares; becomes the WaypointBound condition of a Service. */
 export interface WaypointBinding {
-  readonly kind: 'Service' | 'Pod' | 'ServiceEntry';
+  readonly kind: 'Service' | 'Pod' | 'ServiceEntry' | 'WorkloadEntry';
   readonly namespace: string;
   readonly name: string;
   readonly generation?: number;

@@ -85,7 +85,11 @@ function refuse(
 
 function describe(object: ResourceMeta, wish: Wish, outcome: Outcome): WaypointBinding | undefined {
   const { kind, namespace, name, generation } = object;
-  if (kind !== 'Service' && kind !== 'Pod' && kind !== 'ServiceEntry') return undefined;
+  if (!isBound(kind)) return undefined;
   const at = generation === undefined ? {} : { generation };
   return { kind, namespace, name, ...at, waypoint: wish.waypoint, ...outcome };
+}
+
+function isBound(kind: string): kind is WaypointBinding['kind'] {
+  return ['Service', 'Pod', 'ServiceEntry', 'WorkloadEntry'].includes(kind);
 }

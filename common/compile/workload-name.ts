@@ -1,4 +1,5 @@
 // Names that telemetry uses for a pod: its workload (from the owning controller), canonical name and revision.
+import type { ResourceMeta } from '../resources/resource.ts';
 import type { PodEntity } from './entities.ts';
 
 /** The name of what created the pod: the deployment rather than its replica set, the cron job rather than its job. */
@@ -23,18 +24,24 @@ export function workloadName(pod: PodEntity): string {
 
 /** `app` in telemetry. */
 export function canonicalName(pod: PodEntity): string {
-  const { labels } = pod;
+  return canonicalNameOf(pod, workloadName(pod));
+}
+
+/** The same for anything with labels. */
+export function canonicalNameOf(
+  { labels }: Pick<ResourceMeta, 'labels'>,
+  fallback: string,
+): string {
   return (
     labels['service.istio.io/canonical-name'] ??
     labels['app.kubernetes.io/name'] ??
     labels['app'] ??
-    workloadName(pod)
+    fallback
   );
 }
 
 /** `version` in telemetry. */
-export function canonicalRevision(pod: PodEntity): string {
-  const { labels } = pod;
+export function canonicalRevision({ labels }: Pick<ResourceMeta, 'labels'>): string {
   return (
     labels['service.istio.io/canonical-revision'] ??
     labels['app.kubernetes.io/version'] ??

@@ -1,6 +1,7 @@
 // Workloads of Istio's workload API (istio-ambient-spec 3.2, 3.3): pods, addresses of selectorless services and
 // endpoints of ServiceEntries.
 import { create } from '@bufbuild/protobuf';
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import { L7_SIGHT_EXTENSION, NODE_LOCAL_EXTENSION } from '../workload/extensions.ts';
 import { isL7Observed } from './l7-sight.ts';
 import {
@@ -14,13 +15,19 @@ import {
   type Workload,
 } from '../workload/gen/workload_pb.ts';
 import { parseIp } from '../workload/ip.ts';
+import { entryPorts } from './endpoints.ts';
 import type { Endpoints, OpaqueEndpoint, PortMapping } from './endpoints.ts';
-import type { PodEntity, ServiceEntity, StaticEndpoint } from './entities.ts';
+import type { PodEntity, ServiceEntity, StaticEndpoint, WorkloadEntryEntity } from './entities.ts';
 import type { MeshModel } from './mesh-model.ts';
-import { appProtocol } from './port-protocol.ts';
 import type { WaypointBinding } from './types.ts';
+import type { ResourceMeta } from '../resources/resource.ts';
 import { resolveWaypoint } from './waypoint-binding.ts';
-import { canonicalName, canonicalRevision, workloadName } from './workload-name.ts';
+import {
+  canonicalName,
+  canonicalNameOf,
+  canonicalRevision,
+  workloadName,
+} from './workload-name.ts';
 
 const REDIRECTION = 'ambient.istio.io/redirection';
 const TUNNEL_LABEL = 'networking.istio.io/tunnel';
@@ -30,8 +37,8 @@ type ServicesField = Workload['services'];
 
 /** What other parts of the compiler know of a pod. */
 export interface PodRules {
-  /** Names of the selector policies that apply. */
-  policiesOf(pod: PodEntity): readonly string[];
+  /** Names of the selector policies that apply to a pod or WorkloadEntry. */
+  policiesOf(pod: ResourceMeta): readonly string[];
   /** Whether its traffic may take the same-node path. */
   allowsNodeLocal(pod: PodEntity): boolean;
 }
@@ -63,6 +70,12 @@ export function buildWorkloads(
   workloads.push(...endpoints.opaque.map((endpoint) => opaqueWorkload(model, endpoint)));
   for (const service of model.services) {
     workloads.push(...service.staticEndpoints.map((end) => staticWorkload(model, service, end)));
+  }
+  for (const entry of model.workloadEntries) {
+    const services = servicesField(endpoints.byEntry.get(entry.uid) ?? new Map());
+    const made = entryWorkload(model, entry, services, rules.policiesOf(entry));
+    workloads.push(made.workload);
+    if (made.binding !== undefined) bindings.push(made.binding);
   }
   return { workloads, bindings };
 }
@@ -157,23 +170,58 @@ function opaqueWorkload(model: MeshModel, endpoint: OpaqueEndpoint): Workload {
   });
 }
 
+/** An inline endpoint of a ServiceEntry. */
 function staticWorkload(
   model: MeshModel,
   service: ServiceEntity,
   endpoint: StaticEndpoint,
 ): Workload {
+  const { clusterId } = model.mesh;
+  const { namespace, name, key } = service;
+  return create(WorkloadSchema, {
+    ...endpointFields(model, endpoint),
+    uid: `${clusterId}/networking.istio.io/ServiceEntry/${namespace}/${name}/${endpoint.address}`,
+    name,
+    namespace,
+    canonicalName: endpoint.labels['app'] ?? name,
+    canonicalRevision: endpoint.labels['version'] ?? 'latest',
+    workloadName: name,
+    services: servicesField(new Map([[key, entryPorts(endpoint, service)]])),
+  });
+}
+
+function entryWorkload(
+  model: MeshModel,
+  entry: WorkloadEntryEntity,
+  services: ServicesField,
+  policies: readonly string[],
+): { readonly workload: Workload; readonly binding: WaypointBinding | undefined } {
+  const { uid, name, namespace, endpoint, labels } = entry;
+  const attachment = resolveWaypoint(model, entry, 'workload');
+  const workload = create(WorkloadSchema, {
+    ...endpointFields(model, endpoint),
+    uid,
+    name,
+    namespace,
+    canonicalName: canonicalNameOf(entry, name),
+    canonicalRevision: canonicalRevision(entry),
+    workloadName: labels['service.istio.io/workload-name'] ?? name,
+    services,
+    authorizationPolicies: [...policies],
+  });
+  if (attachment.address !== undefined) workload.waypoint = attachment.address;
+  return { workload, binding: attachment.binding };
+}
+
+/** What an endpoint without a pod says of itself. */
+function endpointFields(
+  model: MeshModel,
+  endpoint: StaticEndpoint,
+): MessageInitShape<typeof WorkloadSchema> {
   const { mesh } = model;
   const ip = parseIp(endpoint.address);
   const tunnels = endpoint.labels[TUNNEL_LABEL] === 'http';
-  const ports = service.ports.map((port) => ({
-    servicePort: port.port,
-    targetPort: endpoint.ports[port.name] ?? Number(port.targetPort ?? port.port),
-    appProtocol: appProtocol(port.protocol),
-  }));
-  const workload = create(WorkloadSchema, {
-    uid: `${mesh.clusterId}/networking.istio.io/ServiceEntry/${service.namespace}/${service.name}/${endpoint.address}`,
-    name: service.name,
-    namespace: service.namespace,
+  return {
     addresses: ip === undefined ? [] : [ip],
     hostname: ip === undefined ? endpoint.address : '',
     network: endpoint.network === '' ? mesh.network : endpoint.network,
@@ -181,16 +229,11 @@ function staticWorkload(
     nativeTunnel: tunnels,
     trustDomain: trustDomainField(model),
     serviceAccount: endpoint.serviceAccount,
-    canonicalName: endpoint.labels['app'] ?? service.name,
-    canonicalRevision: endpoint.labels['version'] ?? 'latest',
     workloadType: WorkloadType.POD,
-    workloadName: service.name,
     clusterId: mesh.clusterId,
-    services: servicesField(new Map([[service.key, ports]])),
     ...staticLocality(endpoint.locality),
-  });
-  if (endpoint.weight > 0) workload.capacity = endpoint.weight;
-  return workload;
+    ...(endpoint.weight > 0 ? { capacity: endpoint.weight } : {}),
+  };
 }
 
 function staticLocality(text: string): LocalityField {

@@ -84,6 +84,7 @@ export const KINDS = {
   virtualServices: define(NETWORKING, 'v1', 'virtualservices', 'VirtualService'),
   destinationRules: define(NETWORKING, 'v1', 'destinationrules', 'DestinationRule'),
   serviceEntries: define(NETWORKING, 'v1', 'serviceentries', 'ServiceEntry'),
+  workloadEntries: define(NETWORKING, 'v1', 'workloadentries', 'WorkloadEntry'),
   authorizationPolicies: define(SECURITY, 'v1', 'authorizationpolicies', 'AuthorizationPolicy'),
   peerAuthentications: define(SECURITY, 'v1', 'peerauthentications', 'PeerAuthentication'),
 } as const;

@@ -68,9 +68,6 @@ const UNSUPPORTED: Readonly<Record<string, FieldNotes>> = {
     insecureSkipVerify: 'TLS origination is not served',
     caCrl: 'TLS origination is not served',
   },
-  [`${NETWORKING}.ServiceEntry`]: {
-    workloadSelector: 'service entries do not select workloads',
-  },
   'istio.security.v1beta1.AuthorizationPolicy': {
     provider: 'external authorization providers are not served',
   },

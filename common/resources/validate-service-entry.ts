@@ -1,6 +1,10 @@
 // Istio's validation rules for the parts of ServiceEntry that are served.
 import { parseIp } from '../workload/ip.ts';
-import { ServiceEntry_Resolution, type ServiceEntry } from './gen/service_entry_pb.ts';
+import {
+  ServiceEntry_Resolution,
+  type ServiceEntry,
+  type WorkloadEntry,
+} from './gen/service_entry_pb.ts';
 import { isValidHost } from './host-name.ts';
 import type { Problems } from './problem.ts';
 
@@ -32,15 +36,30 @@ function validatePorts(spec: ServiceEntry, problems: Problems): void {
 }
 
 function validateEndpoints(spec: ServiceEntry, problems: Problems): void {
-  const { resolution, endpoints } = spec;
+  const { resolution, endpoints, workloadSelector } = spec;
   const at = problems.at('endpoints');
+  const isSelecting = workloadSelector !== undefined;
+  at.check(!isSelecting || endpoints.length === 0, 'and workloadSelector are both set');
+  if (resolution === ServiceEntry_Resolution.DNS_ROUND_ROBIN)
+    at.check(endpoints.length <= 1, 'resolution DNS_ROUND_ROBIN takes at most one endpoint');
   if (resolution === ServiceEntry_Resolution.NONE) {
     at.check(endpoints.length === 0, 'resolution NONE takes no endpoints');
   }
   if (resolution !== ServiceEntry_Resolution.STATIC) return;
-  at.check(endpoints.length > 0, 'resolution STATIC needs endpoints');
+  at.check(isSelecting || endpoints.length > 0, 'resolution STATIC needs endpoints');
   endpoints.forEach((endpoint, index) => {
     const isIp = parseIp(endpoint.address) !== undefined;
     at.at(index, 'address').check(isIp, `${JSON.stringify(endpoint.address)} is not an IP address`);
   });
+}
+
+/** Checks a WorkloadEntry's spec. */
+export function validateWorkloadEntry(spec: WorkloadEntry, problems: Problems): void {
+  const { address, ports } = spec;
+  const isUsable = parseIp(address) !== undefined || isValidHost(address);
+  problems.at('address').check(isUsable, `${JSON.stringify(address)} is no address and no name`);
+  for (const [name, port] of Object.entries(ports)) {
+    const isPort = port >= 1 && port <= 65535;
+    problems.at('ports', name).check(isPort, `${port} is not a port`);
+  }
 }

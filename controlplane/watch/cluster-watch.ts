@@ -39,6 +39,7 @@ export interface WatchedKinds {
   readonly authorizationPolicies: Watched<ConfigObject>;
   readonly peerAuthentications: Watched<ConfigObject>;
   readonly serviceEntries: Watched<ConfigObject>;
+  readonly workloadEntries: Watched<ConfigObject>;
 }
 
 /** Name of a watched kind: a field of the compiler's input. */
@@ -83,6 +84,7 @@ export class ClusterWatch {
       authorizationPolicies: this.#informer('authorizationPolicies', KINDS.authorizationPolicies),
       peerAuthentications: this.#informer('peerAuthentications', KINDS.peerAuthentications),
       serviceEntries: this.#informer('serviceEntries', KINDS.serviceEntries),
+      workloadEntries: this.#informer('workloadEntries', KINDS.workloadEntries),
     };
   }
 
@@ -119,6 +121,7 @@ export class ClusterWatch {
       authorizationPolicies: [...all.authorizationPolicies.objects.values()],
       peerAuthentications: [...all.peerAuthentications.objects.values()],
       serviceEntries: [...all.serviceEntries.objects.values()],
+      workloadEntries: [...all.workloadEntries.objects.values()],
     };
   }
 

@@ -2,7 +2,7 @@
 // @generated from file service_entry.proto (package istio.networking.v1alpha3, syntax proto3)
 /* eslint-disable */
 
-// Istio's ServiceEntry, written from the wire facts: STATIC and NONE resolution with inline endpoints.
+// Istio's ServiceEntry and WorkloadEntry, written from the wire facts.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file service_entry.proto.
  */
 export const file_service_entry: GenFile = /*@__PURE__*/
-  fileDesc("ChNzZXJ2aWNlX2VudHJ5LnByb3RvEhlpc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzIuMDCgxTZXJ2aWNlRW50cnkSDQoFaG9zdHMYASADKAkSEQoJYWRkcmVzc2VzGAIgAygJEjUKBXBvcnRzGAMgAygLMiYuaXN0aW8ubmV0d29ya2luZy52MWFscGhhMy5TZXJ2aWNlUG9ydBJCCghsb2NhdGlvbhgEIAEoDjIwLmlzdGlvLm5ldHdvcmtpbmcudjFhbHBoYTMuU2VydmljZUVudHJ5LkxvY2F0aW9uEkYKCnJlc29sdXRpb24YBSABKA4yMi5pc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzLlNlcnZpY2VFbnRyeS5SZXNvbHV0aW9uEjsKCWVuZHBvaW50cxgGIAMoCzIoLmlzdGlvLm5ldHdvcmtpbmcudjFhbHBoYTMuV29ya2xvYWRFbnRyeRIRCglleHBvcnRfdG8YByADKAkSGQoRc3ViamVjdF9hbHRfbmFtZXMYCCADKAkiMAoITG9jYXRpb24SEQoNTUVTSF9FWFRFUk5BTBAAEhEKDU1FU0hfSU5URVJOQUwQASJRCgpSZXNvbHV0aW9uEggKBE5PTkUQABIKCgZTVEFUSUMQARIHCgNETlMQAhITCg9ETlNfUk9VTkRfUk9CSU4QAxIPCgtEWU5BTUlDX0ROUxAEIlIKC1NlcnZpY2VQb3J0Eg4KBm51bWJlchgBIAEoDRIQCghwcm90b2NvbBgCIAEoCRIMCgRuYW1lGAMgASgJEhMKC3RhcmdldF9wb3J0GAQgASgNItMCCg1Xb3JrbG9hZEVudHJ5Eg8KB2FkZHJlc3MYASABKAkSQgoFcG9ydHMYAiADKAsyMy5pc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzLldvcmtsb2FkRW50cnkuUG9ydHNFbnRyeRJECgZsYWJlbHMYAyADKAsyNC5pc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzLldvcmtsb2FkRW50cnkuTGFiZWxzRW50cnkSDwoHbmV0d29yaxgEIAEoCRIQCghsb2NhbGl0eRgFIAEoCRIOCgZ3ZWlnaHQYBiABKA0SFwoPc2VydmljZV9hY2NvdW50GAcgASgJGiwKClBvcnRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBYgZwcm90bzM");
+  fileDesc("ChNzZXJ2aWNlX2VudHJ5LnByb3RvEhlpc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzIqkECgxTZXJ2aWNlRW50cnkSDQoFaG9zdHMYASADKAkSEQoJYWRkcmVzc2VzGAIgAygJEjUKBXBvcnRzGAMgAygLMiYuaXN0aW8ubmV0d29ya2luZy52MWFscGhhMy5TZXJ2aWNlUG9ydBJCCghsb2NhdGlvbhgEIAEoDjIwLmlzdGlvLm5ldHdvcmtpbmcudjFhbHBoYTMuU2VydmljZUVudHJ5LkxvY2F0aW9uEkYKCnJlc29sdXRpb24YBSABKA4yMi5pc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzLlNlcnZpY2VFbnRyeS5SZXNvbHV0aW9uEjsKCWVuZHBvaW50cxgGIAMoCzIoLmlzdGlvLm5ldHdvcmtpbmcudjFhbHBoYTMuV29ya2xvYWRFbnRyeRIRCglleHBvcnRfdG8YByADKAkSGQoRc3ViamVjdF9hbHRfbmFtZXMYCCADKAkSRAoRd29ya2xvYWRfc2VsZWN0b3IYCSABKAsyKS5pc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzLldvcmtsb2FkTGFiZWxzIjAKCExvY2F0aW9uEhEKDU1FU0hfRVhURVJOQUwQABIRCg1NRVNIX0lOVEVSTkFMEAEiUQoKUmVzb2x1dGlvbhIICgROT05FEAASCgoGU1RBVElDEAESBwoDRE5TEAISEwoPRE5TX1JPVU5EX1JPQklOEAMSDwoLRFlOQU1JQ19ETlMQBCJSCgtTZXJ2aWNlUG9ydBIOCgZudW1iZXIYASABKA0SEAoIcHJvdG9jb2wYAiABKAkSDAoEbmFtZRgDIAEoCRITCgt0YXJnZXRfcG9ydBgEIAEoDSKGAQoOV29ya2xvYWRMYWJlbHMSRQoGbGFiZWxzGAEgAygLMjUuaXN0aW8ubmV0d29ya2luZy52MWFscGhhMy5Xb3JrbG9hZExhYmVscy5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBItMCCg1Xb3JrbG9hZEVudHJ5Eg8KB2FkZHJlc3MYASABKAkSQgoFcG9ydHMYAiADKAsyMy5pc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzLldvcmtsb2FkRW50cnkuUG9ydHNFbnRyeRJECgZsYWJlbHMYAyADKAsyNC5pc3Rpby5uZXR3b3JraW5nLnYxYWxwaGEzLldvcmtsb2FkRW50cnkuTGFiZWxzRW50cnkSDwoHbmV0d29yaxgEIAEoCRIQCghsb2NhbGl0eRgFIAEoCRIOCgZ3ZWlnaHQYBiABKA0SFwoPc2VydmljZV9hY2NvdW50GAcgASgJGiwKClBvcnRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBYgZwcm90bzM");
 
 /**
  * @generated from message istio.networking.v1alpha3.ServiceEntry
@@ -57,6 +57,11 @@ export type ServiceEntry = Message<"istio.networking.v1alpha3.ServiceEntry"> & {
    * @generated from field: repeated string subject_alt_names = 8;
    */
   subjectAltNames: string[];
+
+  /**
+   * @generated from field: istio.networking.v1alpha3.WorkloadLabels workload_selector = 9;
+   */
+  workloadSelector?: WorkloadLabels | undefined;
 };
 
 /**
@@ -166,6 +171,23 @@ export const ServicePortSchema: GenMessage<ServicePort> = /*@__PURE__*/
   messageDesc(file_service_entry, 1);
 
 /**
+ * @generated from message istio.networking.v1alpha3.WorkloadLabels
+ */
+export type WorkloadLabels = Message<"istio.networking.v1alpha3.WorkloadLabels"> & {
+  /**
+   * @generated from field: map<string, string> labels = 1;
+   */
+  labels: { [key: string]: string };
+};
+
+/**
+ * Describes the message istio.networking.v1alpha3.WorkloadLabels.
+ * Use `create(WorkloadLabelsSchema)` to create a new message.
+ */
+export const WorkloadLabelsSchema: GenMessage<WorkloadLabels> = /*@__PURE__*/
+  messageDesc(file_service_entry, 2);
+
+/**
  * @generated from message istio.networking.v1alpha3.WorkloadEntry
  */
 export type WorkloadEntry = Message<"istio.networking.v1alpha3.WorkloadEntry"> & {
@@ -210,5 +232,5 @@ export type WorkloadEntry = Message<"istio.networking.v1alpha3.WorkloadEntry"> &
  * Use `create(WorkloadEntrySchema)` to create a new message.
  */
 export const WorkloadEntrySchema: GenMessage<WorkloadEntry> = /*@__PURE__*/
-  messageDesc(file_service_entry, 2);
+  messageDesc(file_service_entry, 3);
 

@@ -384,6 +384,40 @@ describe('control plane', () => {
     proxy.client.close();
   });
 
+  it('gives the proxies what a service entry selects: pods and workload entries', async () => {
+    const proxy = await openProxy(await tokenOf('istio-system', 'ztunnel', 'zt'), {
+      namespace: 'istio-system',
+      name: 'ztunnel',
+    });
+    const labels = { app: 'vm' };
+    await kube.create(KINDS.workloadEntries, {
+      metadata: { namespace: 'shop', name: 'vm-1' },
+      spec: { address: '192.0.2.7', ports: { http: 7070 }, labels, serviceAccount: 'cart' },
+    } as KubeObject);
+    await kube.create(KINDS.serviceEntries, {
+      metadata: { namespace: 'shop', name: 'vms' },
+      spec: {
+        hosts: ['vms.example.com'],
+        ports: [{ number: 80, name: 'http', protocol: 'HTTP' }],
+        resolution: 'STATIC',
+        workloadSelector: { labels },
+      },
+    } as KubeObject);
+    const uid = 'Kubernetes/networking.istio.io/WorkloadEntry/shop/vm-1';
+    const port = await until('the workload entry as an endpoint', () => {
+      const type = proxy.addresses.get(uid)?.type;
+      const services = type?.case === 'workload' ? type.value.services : {};
+      return services['shop/vms.example.com']?.ports[0]?.targetPort;
+    });
+    assert.equal(port, 7070);
+    await kube.json({
+      method: 'DELETE',
+      path: objectPath(KINDS.workloadEntries, 'shop', 'vm-1'),
+    });
+    await until('removal', () => (proxy.addresses.has(uid) ? undefined : true));
+    proxy.client.close();
+  });
+
   it('confirms a leaving pod once the proxies know it without hbone', async () => {
     const proxy = await openProxy(await tokenOf('istio-system', 'ztunnel', 'zt'), {
       namespace: 'istio-system',

@@ -256,6 +256,114 @@ describe('endpoints', () => {
     assert.equal(workload?.uid, 'Kubernetes/networking.istio.io/ServiceEntry/app/db/192.0.2.1');
     assert.equal(workload.services['app/db.example.com']?.ports[0]?.targetPort, 5433);
   });
+
+  const selecting = makeConfig('vms', {
+    hosts: ['vms.example.com'],
+    ports: [
+      { number: 80, name: 'http', protocol: 'HTTP', targetPort: 8080 },
+      { number: 90, name: 'admin', protocol: 'HTTP' },
+    ],
+    resolution: 'STATIC',
+    workloadSelector: { labels: { app: 'vm' } },
+  });
+  const portsOf = (workload: Workload | undefined): Record<string, number> =>
+    Object.fromEntries(
+      (workload?.services['app/vms.example.com']?.ports ?? []).map((port) => [
+        String(port.servicePort),
+        port.targetPort,
+      ]),
+    );
+
+  it('of a ServiceEntry with a selector are pods of its namespace', () => {
+    const pods = [
+      makePod('a', { labels: { app: 'vm' } }),
+      makePod('b', { labels: { app: 'other' } }),
+      makePod('c', { labels: { app: 'vm' }, namespace: 'elsewhere' }),
+    ];
+    const found = workloads({ serviceEntries: [selecting], pods });
+    assert.deepEqual(
+      found.map((one) => [one.name, portsOf(one)]),
+      [
+        ['a', { 80: 8080, 90: 90 }],
+        ['b', {}],
+        ['c', {}],
+      ],
+    );
+  });
+
+  it('of a ServiceEntry with a selector are WorkloadEntries, with what they say of themselves', () => {
+    const entry = makeConfig(
+      'vm-1',
+      {
+        address: '192.0.2.7',
+        ports: { http: 7070 },
+        labels: { app: 'vm', version: 'v2' },
+        network: 'far',
+        locality: 'r/z/s',
+        weight: 3,
+        serviceAccount: 'vm',
+      },
+      { labels: { 'networking.istio.io/tunnel': 'http' } },
+    );
+    const named = makeConfig('vm-2', { address: 'vm.example.com', labels: { app: 'vm' } });
+    const idle = makeConfig('vm-3', { address: '192.0.2.9' });
+    const entries = { serviceEntries: [selecting], workloadEntries: [entry, named, idle] };
+    const found = new Map(workloads(entries).map((one) => [one.name, one]));
+    assert.partialDeepStrictEqual(found.get('vm-1'), {
+      uid: 'Kubernetes/networking.istio.io/WorkloadEntry/app/vm-1',
+      addresses: [Uint8Array.of(192, 0, 2, 7)],
+      network: 'far',
+      locality: { region: 'r', zone: 'z', subzone: 's' },
+      capacity: 3,
+      serviceAccount: 'vm',
+      canonicalName: 'vm',
+      canonicalRevision: 'v2',
+      tunnelProtocol: TunnelProtocol.HBONE,
+      nativeTunnel: true,
+      status: WorkloadStatus.HEALTHY,
+    });
+    assert.deepEqual(portsOf(found.get('vm-1')), { 80: 7070, 90: 90 });
+    assert.equal(found.get('vm-2')?.hostname, 'vm.example.com');
+    assert.equal(found.get('vm-2')?.tunnelProtocol, TunnelProtocol.NONE);
+    assert.deepEqual(portsOf(found.get('vm-2')), { 80: 8080, 90: 90 });
+    assert.deepEqual(found.get('vm-3')?.services, {});
+  });
+
+  it('a Service selects WorkloadEntries too; an entry that cannot be used has its verdict', () => {
+    const service = makeService('web', { spec: { selector: { app: 'vm' } } });
+    const good = makeConfig('vm', { address: '192.0.2.7', labels: { app: 'vm' } });
+    const bad = makeConfig('bad', { address: 'no name', labels: { app: 'vm' } });
+    const input = { mesh: MESH, services: [service], workloadEntries: [good, bad] };
+    const { addresses, verdicts } = compile(input);
+    const [vm] = [...addresses.values()].flatMap(({ type }) =>
+      type.case === 'workload' ? [type.value] : [],
+    );
+    assert.ok(Object.hasOwn(vm?.services ?? {}, 'app/web.app.svc.cluster.local'));
+    const reasons = verdicts.filter(({ kind }) => kind === 'WorkloadEntry');
+    assert.deepEqual(reasons.map(({ name, reason }) => `${name} ${reason}`).sort(), [
+      'bad Invalid',
+      'vm Accepted',
+    ]);
+  });
+
+  it('a ServiceEntry does not both select and list, nor take two names in turn', () => {
+    const of = (spec: object): string[] => {
+      const ports = [{ number: 80, name: 'http', protocol: 'HTTP' }];
+      const entry = makeConfig('x', { hosts: ['x.example.com'], ports, ...spec });
+      const { verdicts } = compile({ mesh: MESH, serviceEntries: [entry] });
+      return verdicts.filter(({ reason }) => reason === 'Invalid').map(({ message }) => message);
+    };
+    const one = { address: '192.0.2.1' };
+    const workloadSelector = { labels: { a: 'b' } };
+    assert.match(
+      of({ resolution: 'STATIC', endpoints: [one], workloadSelector }).join(),
+      /both set/,
+    );
+    const names = [{ address: 'a.example.com' }, { address: 'b.example.com' }];
+    assert.match(of({ resolution: 'DNS_ROUND_ROBIN', endpoints: names }).join(), /at most one/);
+    assert.deepEqual(of({ resolution: 'DNS', endpoints: names }), []);
+    assert.deepEqual(of({ resolution: 'DNS_ROUND_ROBIN' }), []);
+  });
 });
 
 describe('a service', () => {
