@@ -4,6 +4,7 @@
 // Tests and benchmarks: LOCAL_XDS_PATH loads workloads from a file (with XDS_ADDRESS empty: only from it), and
 // FAKE_CA=true with FAKE_CA_ROOT (a PEM file with certificate and key) signs certificates in the process.
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { EnvReader } from '../common/env.ts';
 import type { Env } from '../common/env.ts';
@@ -14,6 +15,7 @@ import type { LogFormat } from '../common/telemetry/logger.ts';
 import type { PodInfo } from '../common/zds/codec.ts';
 import { normalizeIp, splitHostPort } from '../common/workload/ip.ts';
 import { SETTINGS } from './settings.ts';
+import { dataThreadCount } from './thread-count.ts';
 
 /** Everything that is fixed at start. */
 export interface Config {
@@ -74,7 +76,8 @@ export interface Config {
   readonly sendsResponseBaggage: boolean;
   readonly keepaliveSec:
     { readonly idle: number; readonly interval: number; readonly probes: number } | undefined;
-  /** Of one pod. */
+  readonly dataThreads: number;
+  /** Of one pod, over all data threads. */
   readonly podLimits: {
     readonly connections: number;
     readonly connecting: number;
@@ -130,6 +133,7 @@ export function readConfig(env: Env): Config {
   const dns = dnsSettings(values, reader);
   const metadata = xdsMetadata(values, reader);
   const dedicatedPod = dedicatedPodOf(values, reader);
+  const dataThreads = threadCountOf(values, reader);
   reader.finish();
   const config: Config = {
     ...identitySettings(values),
@@ -158,6 +162,7 @@ export function readConfig(env: Env): Config {
     readinessPort: values.READINESS_PORT,
     terminationDeadlineMs: terminationDeadline(values),
     sendsResponseBaggage: values.ENABLE_RESPONSE_BAGGAGE,
+    dataThreads,
     podLimits: {
       connections: values.POD_MAX_CONNECTIONS,
       connecting: values.POD_MAX_CONNECTING,
@@ -199,6 +204,23 @@ function dedicatedPodOf(values: Values, reader: EnvReader): PodInfo | undefined 
 function holderSettings(values: Values): Pick<Config, 'holderFd' | 'holderDir'> {
   const { HOLDER_FD, HOLDER_DIR } = values;
   return { holderFd: HOLDER_FD === 0 ? undefined : HOLDER_FD, holderDir: HOLDER_DIR };
+}
+
+function threadCountOf(values: Values, reader: EnvReader): number {
+  const count = dataThreadCount({
+    wanted: values.ZTUNNEL_WORKER_THREADS,
+    limit: values.ZTUNNEL_RESOURCE_CPU_LIMIT ?? values.ZTUNNEL_CPU_LIMIT,
+    request: values.ZTUNNEL_RESOURCE_CPU_REQUEST,
+    cores: availableParallelism(),
+  });
+  if (count === undefined) {
+    reader.problem(
+      'ZTUNNEL_WORKER_THREADS',
+      'must be a number or 1% to 100%, and ZTUNNEL_RESOURCE_CPU_LIMIT, ZTUNNEL_RESOURCE_CPU_REQUEST and ' +
+        'ZTUNNEL_CPU_LIMIT numbers of cores',
+    );
+  }
+  return count ?? 1;
 }
 
 /** What values say together. */

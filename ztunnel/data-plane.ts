@@ -10,10 +10,15 @@ import type { Workload } from '../common/workload/model.ts';
 import { WorkloadStore } from '../common/workload/store.ts';
 import { Netns } from '../engine/reactor/netns.ts';
 import type { Reactor } from '../engine/reactor/reactor.ts';
-import type { Config } from './config.ts';
 import { CertificateStore } from './identity/certificate-store.ts';
 import { closePodSockets } from './inpod/pod-sockets.ts';
-import type { ConnectionReport, DataEvent, DataRequest, PodDump } from './messages.ts';
+import type {
+  ConnectionReport,
+  DataEvent,
+  DataRequest,
+  DataThreadOptions,
+  PodDump,
+} from './messages.ts';
 import { AddressResolver } from './proxy/address-resolver.ts';
 import { HostAddresses } from './proxy/host-addresses.ts';
 import { ConnectionRecorder } from './proxy/connection-result.ts';
@@ -21,6 +26,7 @@ import { L7_SIGHT_FAMILIES } from './proxy/l7-series.ts';
 import { L7Sight } from './proxy/l7-sight.ts';
 import { reportConnections } from './proxy/connection-report.ts';
 import { PolicyGate } from './proxy/policy-gate.ts';
+import { openPodShare } from './proxy/pod-share.ts';
 import { PodProxy } from './proxy/pod-proxy.ts';
 import type { ProxyContext } from './proxy/proxy-context.ts';
 import { STALE_SERIES_MS } from './proxy/series-groups.ts';
@@ -39,6 +45,7 @@ interface Answer {
 
 /** Serves the control thread's requests. */
 export class DataPlane {
+  readonly #thread: number;
   readonly #reactor: Reactor;
   readonly #loggers: LoggerRoot;
   readonly #context: ProxyContext;
@@ -53,14 +60,20 @@ export class DataPlane {
   readonly #profiler: Profiler;
   readonly #pods = new Map<string, PodProxy>();
 
-  constructor(config: Config, reactor: Reactor, loggers: LoggerRoot, emit: Emit) {
+  constructor(
+    { config, thread }: DataThreadOptions,
+    reactor: Reactor,
+    loggers: LoggerRoot,
+    emit: Emit,
+  ) {
+    this.#thread = thread;
     this.#reactor = reactor;
     this.#loggers = loggers;
     this.#profiler = new Profiler((delayMs, fn) => reactor.after(delayMs, fn));
     const families = [...TRAFFIC_FAMILIES, ...L7_SIGHT_FAMILIES];
     const table = new SeriesTable(families, (message) => emit({ kind: 'series', message }));
     this.#sight = new L7Sight(table, config.l7Sight, () => reactor.now());
-    this.#recorder = new ConnectionRecorder(table, loggers.scope('access'));
+    this.#recorder = new ConnectionRecorder(table, loggers.scope('access'), Date.now, thread);
     this.#certificates = new CertificateStore(
       reactor,
       (identity) => emit({ kind: 'needCertificate', identity }),
@@ -154,7 +167,8 @@ export class DataPlane {
     for (const pod of this.#pods.values()) pod.certificateRenewed(certificate.identity);
   }
 
-  #addPod({ uid, pod, netnsFd, sockets }: Extract<DataRequest, { kind: 'addPod' }>): void {
+  #addPod({ uid, pod, netnsFd, sockets, shared }: Extract<DataRequest, { kind: 'addPod' }>): void {
+    const share = shared && openPodShare(shared, this.#thread);
     let netns: Netns;
     try {
       netns = Netns.duplicate(netnsFd);
@@ -162,7 +176,7 @@ export class DataPlane {
       closePodSockets(sockets);
       throw err;
     }
-    this.#pods.set(uid, PodProxy.open(this.#context, uid, pod, { netns, sockets }));
+    this.#pods.set(uid, PodProxy.open(this.#context, uid, pod, { netns, sockets, share }));
   }
 
   #findPod(workload: Workload): PodProxy | undefined {

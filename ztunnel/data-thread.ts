@@ -11,7 +11,7 @@ import type { DataEvent, DataRequest, DataThreadOptions } from './messages.ts';
 
 const port = parentPort;
 if (port === null) throw new MeshError('internal', 'data-thread.ts runs as a worker thread only');
-const { config } = workerData as DataThreadOptions;
+const { config, thread } = workerData as DataThreadOptions;
 const emit = (event: DataEvent): void => port.postMessage(event);
 const reactor: Reactor = new Reactor({
   onError: (err) => {
@@ -31,7 +31,7 @@ const loggers = createLoggerRoot({
   ),
 });
 const logger = loggers.scope('data');
-const plane = new DataPlane(config, reactor, loggers, emit);
+const plane = new DataPlane({ config, thread }, reactor, loggers, emit);
 
 port.on('message', (request: DataRequest) => {
   const { seq } = request;

@@ -63,6 +63,8 @@ export type DataRequest =
       readonly netnsFd: number;
       /** The data thread's from here on, also when it answers with an error. */
       readonly sockets: readonly PodSocket[];
+      /** The pod's counts in all data threads; undefined where there is only one. */
+      readonly shared?: SharedArrayBuffer | undefined;
     }
   | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
   /** What `resolveHost` asked for; none: it has none, or the resolver failed. */
@@ -141,4 +143,6 @@ export type DataEvent =
 /** `workerData` of the data thread. */
 export interface DataThreadOptions {
   readonly config: Config;
+  /** Its number, from 0. */
+  readonly thread: number;
 }

@@ -111,10 +111,18 @@ export const ISTIO_SETTINGS = {
     0,
     { max: 86_400, unit: 'seconds' },
   ),
-  ZTUNNEL_WORKER_THREADS: ignored('there is one data thread'),
-  ZTUNNEL_RESOURCE_CPU_LIMIT: ignored('there is one data thread'),
-  ZTUNNEL_RESOURCE_CPU_REQUEST: ignored('there is one data thread'),
-  ZTUNNEL_CPU_LIMIT: ignored('there is one data thread'),
+  ZTUNNEL_WORKER_THREADS: optionalText(
+    'data threads: a number, 0 for one a core, or N% of the cores',
+    '1 below four cores, else half of them, at most 8',
+  ),
+  ZTUNNEL_RESOURCE_CPU_LIMIT: optionalText(
+    'cores this proxy may use (2, 1.5, 500m)',
+    'ZTUNNEL_CPU_LIMIT',
+  ),
+  ZTUNNEL_RESOURCE_CPU_REQUEST: optionalText(
+    'cores reserved for it: without ZTUNNEL_WORKER_THREADS at least as many data threads',
+  ),
+  ZTUNNEL_CPU_LIMIT: optionalText('cores of the node', 'what the kernel says'),
   CRL_PATH: text('file with certificate revocation lists (PEM, or one DER); empty: not checked'),
   TLS12_ENABLED: refused('TLS 1.3 only', ['false']),
   COMPLIANCE_POLICY: optionalText(

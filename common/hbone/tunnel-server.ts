@@ -19,7 +19,7 @@ import type { TlsConnection, VerifyPeer } from '../../engine/tls/types.ts';
 import { firstIdentity } from './peer-identity.ts';
 import { SERVER_SESSION } from './settings.ts';
 import { REVOKED_DETAIL } from './rejection.ts';
-import type { TunnelRequest } from './types.ts';
+import type { SharedCount, TunnelRequest } from './types.ts';
 
 /** A handshake in progress holds some 50 KB. */
 const MAX_HANDSHAKES = 1000;
@@ -44,6 +44,8 @@ export interface HboneServerOptions {
   readonly maxConnections?: number;
   /** More handshakes than this at once are refused. Default 1,000. */
   readonly maxHandshakes?: number;
+  /** Where other threads accept for the same owner: their handshakes count too. */
+  readonly sharedHandshakes?: SharedCount | undefined;
   readonly session?: Http2SessionOptions;
 }
 
@@ -94,18 +96,18 @@ export class HboneServer {
       return;
     }
     const { verifyPeer, handshakeTimeoutMs } = this.#options;
-    this.#handshakes++;
+    this.#countHandshake(1);
     this.handshakesTotal++;
     startTls(stream, context, {
       ...(verifyPeer === undefined ? {} : { verifyPeer }),
       ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutMs }),
     }).then(
       (connection) => {
-        this.#handshakes--;
+        this.#countHandshake(-1);
         if (!this.#isRevokedSince(connection, context)) this.#serve(connection, stream);
       },
       (err: unknown) => {
-        this.#handshakes--;
+        this.#countHandshake(-1);
         const reason: CloseReason =
           err instanceof StreamError ? err.reason : { code: 'io', detail: String(err) };
         this.#options.onRejected?.(reason, peer);
@@ -130,10 +132,26 @@ export class HboneServer {
     if (this.#sessions.size + this.#handshakes >= max) {
       return { code: 'limit', detail: 'too many connections' };
     }
-    if (this.#handshakes >= (this.#options.maxHandshakes ?? MAX_HANDSHAKES)) {
+    if (this.#hasTooManyHandshakes()) {
       return { code: 'limit', detail: 'too many handshakes at once' };
     }
     return undefined;
+  }
+
+  #hasTooManyHandshakes(): boolean {
+    const max = this.#options.maxHandshakes ?? MAX_HANDSHAKES;
+    const shared = this.#options.sharedHandshakes;
+    if (shared === undefined) return this.#handshakes >= max;
+    // Told before it is compared: two threads that take the last place at once refuse both, never neither.
+    shared.set(this.#handshakes + 1);
+    if (this.#handshakes + shared.others < max) return false;
+    shared.set(this.#handshakes);
+    return true;
+  }
+
+  #countHandshake(change: 1 | -1): void {
+    this.#handshakes += change;
+    this.#options.sharedHandshakes?.set(this.#handshakes);
   }
 
   #serve(connection: TlsConnection, stream: TcpStream): void {

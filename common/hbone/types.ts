@@ -2,6 +2,14 @@
 import type { Duplex } from '../../engine/reactor/duplex.ts';
 import type { HeaderList } from '../../engine/http2/types.ts';
 
+/** A number that several threads count together. */
+export interface SharedCount {
+  /** Tells the others this thread's part. */
+  set(count: number): void;
+  /** What the other threads have. */
+  readonly others: number;
+}
+
 /** A tunnel request that arrived. Exactly one of `accept` and `refuse` must be called. */
 export interface TunnelRequest {
   /** `:authority` as sent: `ip:port` or `hostname:port`. */

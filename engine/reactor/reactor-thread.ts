@@ -51,6 +51,13 @@ const isDone = (message: { readonly kind: string }): message is DoneMessage =>
   message.kind === 'done';
 const gone = (): Error => new ReactorThreadError('data_thread_gone', 'the data thread has ended');
 
+/** What wakes the reactors of the threads that run, so that none holds up the end of the process. */
+const wakes = new Set<() => void>();
+
+function wakeAllAtExit(): void {
+  for (const wake of wakes) wake();
+}
+
 /**
  * One thread. `Command` is a request without its `seq`; `Done` its answer; `Event` what the thread says unasked, of
  * other kinds than `ready` and `done`.
@@ -71,13 +78,19 @@ export class ReactorThread<
     this.#wakeFd = wakeFd;
     worker.on('message', (message: Done | Event) => this.#onMessage(message, events));
     worker.on('error', (err) => events.onError(err));
+    const wake = (): void => this.#wake();
     worker.on('exit', () => {
+      wakes.delete(wake);
+      const isExpected = this.#isClosed;
       this.#isClosed = true;
       for (const { reject } of this.#pending.values()) reject(gone());
       this.#pending.clear();
+      if (!isExpected) events.onError(gone());
     });
     // The reactor sleeps outside libuv; without this wake-up the process would wait for it at exit.
-    process.on('exit', () => this.#wake());
+    if (wakes.size === 0 && !process.listeners('exit').includes(wakeAllAtExit))
+      process.on('exit', wakeAllAtExit);
+    wakes.add(wake);
   }
 
   /** Starts the script and waits until its reactor runs. */

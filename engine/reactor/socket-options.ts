@@ -3,6 +3,7 @@
 import {
   AF_INET,
   AF_INET6,
+  F_DUPFD_CLOEXEC,
   IPV6_TRANSPARENT,
   IPV6_V6ONLY,
   IP_BIND_ADDRESS_NO_PORT,
@@ -27,6 +28,7 @@ import {
   bind,
   close,
   errno,
+  fcntl,
   getsockname,
   listen,
   setsockopt,
@@ -51,6 +53,13 @@ export interface Keepalive {
   readonly idleSec: number;
   readonly intervalSec: number;
   readonly probes: number;
+}
+
+/** A second descriptor of the same socket, for another owner. */
+export function duplicateDescriptor(fd: number): number {
+  const copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (copy < 0) throw errnoError(errno(), 'dup');
+  return copy;
 }
 
 /** Sets one integer option; false when the kernel refuses. */

@@ -75,10 +75,22 @@ export class TcpListener {
     for (let accepted = 0; accepted < burst; accepted++) {
       if (this.#closed || !this.#isRegistered || !this.#acceptOne()) {
         this.#burst = Math.max(1, accepted);
+        if (accepted > 0) this.#goLast();
         return;
       }
     }
     this.#burst = Math.min(this.#options.maxBurst ?? MAX_BURST, burst * 2);
+    this.#goLast();
+  }
+
+  /**
+   * The kernel wakes the first of the sleeping threads that wait with EPOLLEXCLUSIVE, in the order they registered: the
+   * same one again and again. Whoever has accepted registers anew and so goes to the end.
+   */
+  #goLast(): void {
+    if (this.#options.exclusive !== true || !this.#isRegistered) return;
+    this.pause();
+    this.resume();
   }
 
   /** Accepts one connection; false when there is none. */
@@ -99,6 +111,16 @@ export class TcpListener {
       this.#reactor.after(PAUSE_MS, () => this.resume());
     }
     return false;
+  }
+
+  /**
+   * Stops accepting for a successor on the same socket. The kernel may have told only this thread of connections that
+   * wait; nobody else would hear of them, so they are accepted here.
+   */
+  closeForSuccessor(): void {
+    this.pause();
+    if (this.#options.exclusive === true) this.drainBacklog();
+    this.close();
   }
 
   /** Accepts what is in the backlog now; before closing a socket that another process took over. */

@@ -28,18 +28,26 @@ export interface TrackedConnection {
 /** Owns a pod's connections. */
 export class ConnectionManager {
   readonly #connections = new Set<TrackedConnection>();
+  readonly #onChange: (() => void) | undefined;
   /** Since the pod joined. */
   openedTotal = 0;
   /** Bytes of connections that have ended. */
   #endedReceived = 0;
   #endedSent = 0;
 
+  /** `onChange` is told whenever {@link size} has changed. */
+  constructor(onChange?: () => void) {
+    this.#onChange = onChange;
+  }
+
   /** Registers; call the returned function when the connection has ended. */
   register(connection: TrackedConnection): () => void {
     this.#connections.add(connection);
     this.openedTotal++;
+    this.#onChange?.();
     return () => {
       this.#connections.delete(connection);
+      this.#onChange?.();
       this.#endedReceived += connection.record.received;
       this.#endedSent += connection.record.sent;
     };

@@ -33,13 +33,16 @@ export class ConnectionRecorder {
   readonly #table: SeriesTable;
   readonly #logger: Logger;
   readonly #now: () => number;
+  readonly #opened: number;
   readonly #socketsOpen: { readonly inbound: number; readonly outbound: number };
 
-  constructor(table: SeriesTable, logger: Logger, now: () => number = Date.now) {
+  /** `thread` is the number of the data thread. */
+  constructor(table: SeriesTable, logger: Logger, now: () => number = Date.now, thread = 0) {
     this.#table = table;
     this.#logger = logger;
     this.#now = now;
     this.groups = new SeriesGroups(table);
+    this.#opened = table.cell('ambient_data_thread_connections', `thread="${thread}"`);
     this.#socketsOpen = {
       inbound: table.cell('istio_tcp_sockets_open', 'reporter="destination"'),
       outbound: table.cell('istio_tcp_sockets_open', 'reporter="source"'),
@@ -55,6 +58,7 @@ export class ConnectionRecorder {
     const group = this.groups.of(parties);
     group.isStale = false;
     this.#table.add(group.opened, 1);
+    this.#table.add(this.#opened, 1);
     this.#table.add(this.#socketsOpen[parties.direction], 1);
     group.openCount++;
     if (this.#logger.isLevelEnabled('debug')) {

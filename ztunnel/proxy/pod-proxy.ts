@@ -27,6 +27,7 @@ import { LocalWorkload } from './local-workload.ts';
 import { serveOutbound } from './outbound.ts';
 import { servePassthrough } from './passthrough.ts';
 import { serveSocks5 } from './socks5.ts';
+import type { PodShare } from './pod-share.ts';
 import { PodTunnels } from './pod-tunnels.ts';
 import type { PodLoad } from './connection-report.ts';
 import { TurnQueue } from './turn-queue.ts';
@@ -52,6 +53,8 @@ const MAX_WAITING = 4096;
 export interface PodHandles {
   readonly netns: Netns;
   readonly sockets: readonly PodSocket[];
+  /** Undefined: this is the only data thread. */
+  readonly share: PodShare | undefined;
 }
 
 const UNKNOWN_PEER = {
@@ -70,22 +73,30 @@ export class PodProxy {
   readonly uid: string;
   readonly local: LocalWorkload;
   readonly netns: Netns;
-  readonly connections = new ConnectionManager();
+  readonly connections: ConnectionManager;
   readonly tunnels: PodTunnels;
   readonly #context: ProxyContext;
   readonly #server: HboneServer;
   readonly #listeners: TcpListener[] = [];
   readonly #requests: TurnQueue<TunnelRequest>;
+  readonly #share: PodShare | undefined;
   /** Refused by a limit of the pod, since it joined. */
   #limitedCount = 0;
   /** Accepted and not yet registered, refused or handed to the tunnel server. */
   #setUps = 0;
   #isClosed = false;
 
-  private constructor(context: ProxyContext, uid: string, pod: PodInfo, netns: Netns) {
+  private constructor(
+    context: ProxyContext,
+    uid: string,
+    pod: PodInfo,
+    { netns, share }: PodHandles,
+  ) {
     this.#context = context;
     this.uid = uid;
     this.netns = netns;
+    this.#share = share;
+    this.connections = new ConnectionManager(share && (() => this.#tellCounts()));
     this.local = new LocalWorkload(context.store, context.reactor, pod);
     this.tunnels = new PodTunnels(context, netns);
     this.#requests = new TurnQueue(context.reactor, NEW_PER_TURN, (request) => {
@@ -94,8 +105,12 @@ export class PodProxy {
     this.#server = new HboneServer({
       context: () => this.#contexts()?.server,
       verifyPeer: (uriSans) => verifyTrustDomain([this.#contexts()?.trustDomain ?? ''], uriSans),
-      onRequest: (request) => this.#requests.add(request),
+      onRequest: (request) => {
+        this.#requests.add(request);
+        this.#tellCounts();
+      },
       maxHandshakes: context.config.podLimits.handshakes,
+      sharedHandshakes: share?.handshakes,
       onRejected: (reason, peer) => {
         this.#onRejected(peer, rejectionReason(reason), reason.detail);
       },
@@ -104,13 +119,9 @@ export class PodProxy {
   }
 
   /** Accepts on the pod's sockets. Throws when one is missing, with everything closed. */
-  static open(
-    context: ProxyContext,
-    uid: string,
-    pod: PodInfo,
-    { netns, sockets }: PodHandles,
-  ): PodProxy {
-    const proxy = new PodProxy(context, uid, pod, netns);
+  static open(context: ProxyContext, uid: string, pod: PodInfo, handles: PodHandles): PodProxy {
+    const { sockets } = handles;
+    const proxy = new PodProxy(context, uid, pod, handles);
     const servers = new Map<number, (stream: TcpStream) => Promise<void>>([
       [OUTBOUND_PORT, (stream) => serveOutbound(context, proxy, stream)],
       [PLAINTEXT_PORT, (stream) => servePassthrough(context, proxy, stream)],
@@ -202,7 +213,7 @@ export class PodProxy {
    */
   async drain(isReplaced: boolean): Promise<void> {
     if (!isReplaced) for (const listener of this.#listeners) listener.drainBacklog();
-    this.#closeListeners();
+    this.#closeListeners(isReplaced);
     this.#server.drain();
     const noticeEnd = this.#context.reactor.now() + DRAIN_NOTICE_MS;
     while (!this.#isDrained(noticeEnd)) {
@@ -233,6 +244,7 @@ export class PodProxy {
 
   #listen({ port, fd }: PodSocket, serve: (stream: TcpStream) => Promise<void>): void {
     const { reactor, logger } = this.#context;
+    const exclusive = this.#share !== undefined;
     const maxBurst = port === HBONE_PORT ? HANDSHAKES_PER_TURN : NEW_PER_TURN;
     const onAccept = (stream: TcpStream): void => {
       const excess = port === HBONE_PORT ? undefined : this.#excess();
@@ -240,27 +252,46 @@ export class PodProxy {
         this.#refuseAccepted(port === PLAINTEXT_PORT ? 'inbound' : 'outbound', stream, excess);
         return;
       }
-      this.#setUps++;
+      this.#countSetUp(1);
       serve(stream)
         .catch((err: unknown) => {
           const text = err instanceof Error ? err.stack : String(err);
           logger.error({ port, err: text }, 'connection failed unexpectedly');
           stream.reset();
         })
-        .finally(() => this.#setUps--);
+        .finally(() => this.#countSetUp(-1));
     };
-    this.#listeners.push(new TcpListener(reactor, fd, onAccept, { maxBurst }));
+    this.#listeners.push(new TcpListener(reactor, fd, onAccept, { maxBurst, exclusive }));
   }
 
   /** Why the pod may have no more connections now; undefined when it may. */
   #excess(): string | undefined {
     const { connections, connecting } = this.#context.config.podLimits;
-    const count = this.connections.size + this.#setUps + this.#requests.size;
+    // Told before it is compared: two threads that take the last place at once refuse both, never neither.
+    this.#tellCounts(1);
+    const count = this.#count + (this.#share?.connections.others ?? 0);
     if (count >= connections)
       return `the pod has ${count} connections, the limit is ${connections}`;
     // A scan of addresses that nobody has leaves thousands of connects without an answer.
-    if (this.#setUps < connecting) return undefined;
-    return `the pod has ${this.#setUps} connections being set up, the limit is ${connecting}`;
+    const setUps = this.#setUps + (this.#share?.connecting.others ?? 0);
+    if (setUps < connecting) return undefined;
+    return `the pod has ${setUps} connections being set up, the limit is ${connecting}`;
+  }
+
+  /** What counts against the pod's limit in this thread. */
+  get #count(): number {
+    return this.connections.size + this.#setUps + this.#requests.size;
+  }
+
+  #countSetUp(change: 1 | -1): void {
+    this.#setUps += change;
+    this.#tellCounts();
+  }
+
+  /** To the other data threads, where there are any; `coming` is not in our own counts yet. */
+  #tellCounts(coming = 0): void {
+    this.#share?.connections.set(this.#count + coming);
+    this.#share?.connecting.set(this.#setUps + coming);
   }
 
   #refuseAccepted(direction: 'inbound' | 'outbound', stream: TcpStream, detail: string): void {
@@ -269,12 +300,16 @@ export class PodProxy {
     const { peer } = stream;
     const addresses = { src: joinHostPort(peer.address, peer.port), dst: joinHostPort(ip, port) };
     this.#limitedCount++;
+    this.#tellCounts();
     this.#context.recorder.refuse(parties, addresses, 'limit_exceeded', detail);
     stream.reset();
   }
 
-  #closeListeners(): void {
-    for (const listener of this.#listeners.splice(0)) listener.close();
+  #closeListeners(isReplaced = false): void {
+    for (const listener of this.#listeners.splice(0)) {
+      if (isReplaced) listener.closeForSuccessor();
+      else listener.close();
+    }
   }
 
   /** The pod's TLS contexts, if they are here. */
@@ -312,6 +347,7 @@ export class PodProxy {
     if (excess !== undefined) {
       const { peerAddress: address, peerPort: port } = request;
       this.#limitedCount++;
+      this.#tellCounts();
       this.#onRejected({ address, port }, 'limit_exceeded', excess);
       request.refuse(503);
       return;

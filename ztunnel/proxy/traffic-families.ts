@@ -43,6 +43,11 @@ export const TRAFFIC_FAMILIES: readonly FamilyDefinition[] = [
     type: 'counter',
   },
   {
+    name: 'ambient_data_thread_connections',
+    help: 'Connections opened by each data thread.',
+    type: 'counter',
+  },
+  {
     name: 'ambient_policy_dry_run',
     help: 'Inbound connections checked by dry-run policies, by what these would have done.',
     type: 'counter',

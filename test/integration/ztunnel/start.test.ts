@@ -66,7 +66,7 @@ describe('ztunnel process', () => {
     const proxy = start({
       LOCAL_XDS: 'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]',
       ISTIO_METAJSON_X: '{',
-      ZTUNNEL_CPU_LIMIT: '4',
+      USER_TIMEOUT_ENABLED: 'true',
     });
     try {
       const { workloads } = await dumpOf(proxy);
@@ -75,7 +75,7 @@ describe('ztunnel process', () => {
         ['hello'],
       );
       assert.match(proxy.log(), /ISTIO_METAJSON_X is left out: it is not JSON/);
-      assert.match(proxy.log(), /ZTUNNEL_CPU_LIMIT is ignored/);
+      assert.match(proxy.log(), /USER_TIMEOUT_ENABLED is ignored/);
     } finally {
       if (proxy.child.exitCode === null) {
         proxy.child.kill('SIGTERM');
