@@ -1,4 +1,4 @@
-// Puts the control thread together: model and xDS, certificates, ZDS, endpoints; and the data thread they drive.
+// Puts the control thread together: model and xDS, certificates, ZDS, endpoints; and the data threads they drive.
 import { flushCompileCache } from 'node:module';
 import tls from 'node:tls';
 import { errorMessage, MeshError } from '../common/errors.ts';
@@ -22,7 +22,7 @@ import { openEndpointSockets } from './admin/endpoint-sockets.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
 import { PodMetrics, POD_FAMILIES } from './admin/pod-metrics.ts';
 import type { Config, DnsConfig } from './config.ts';
-import { startDataThread, type DataThread } from './data-handle.ts';
+import { DataThreads } from './data-threads.ts';
 import { DNS_FAMILIES } from './dns/dns-metrics.ts';
 import { DnsProxy } from './dns/dns-proxy.ts';
 import { HostLookup } from './dns/host-lookup.ts';
@@ -66,7 +66,7 @@ interface Parts extends DataParts {
   readonly loggers: LoggerRoot;
   readonly logger: Logger;
   readonly output: AsyncSink;
-  readonly readers: { readonly data: SeriesReader; readonly control: SeriesReader };
+  readonly readers: { readonly data: readonly SeriesReader[]; readonly control: SeriesReader };
   readonly metrics: ControlMetrics;
   readonly podMetrics: PodMetrics;
   readonly holder: HolderClient | undefined;
@@ -124,14 +124,17 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
   const { output, loggers } = openLog(config);
   const logger = loggers.scope('app');
   for (const warning of config.warnings) logger.warn({}, warning);
-  const readers = { data: new SeriesReader(), control: new SeriesReader() };
+  const readers = {
+    data: Array.from({ length: config.dataThreads }, () => new SeriesReader()),
+    control: new SeriesReader(),
+  };
   const families = [...CONTROL_FAMILIES, ...POD_FAMILIES, ...DNS_FAMILIES];
   const table = new SeriesTable(families, (message) => readers.control.apply(message));
   const metrics = new ControlMetrics(table, config.version);
   const podMetrics = new PodMetrics(table);
   const dataParts = await startData(config, loggers, {
     ...events,
-    onSeries: (message) => readers.data.apply(message),
+    onSeries: (message, thread) => readers.data[thread]?.apply(message),
     onLog: (text) => output.write(text),
   });
   const { data, model } = dataParts;
@@ -184,7 +187,11 @@ async function openOwnEndpoints(
   const { config, logger, readers, holder, handOver } = parts;
   return openAdmin({
     ...parts,
-    readers: [readers.data, readers.control, ...(handOver === undefined ? [] : [handOver.reader])],
+    readers: [
+      ...readers.data,
+      readers.control,
+      ...(handOver === undefined ? [] : [handOver.reader]),
+    ],
     sockets: holder && (await openEndpointSockets(holder, config)),
     pending,
     isDraining: () => running.isDraining,
@@ -284,8 +291,8 @@ function openHandOver(
   if (holderDir === undefined) return undefined;
   const handOver = new CounterHandOver({
     dir: holderDir,
-    own: [data, control],
-    families: [...data.families.values(), ...DNS_FAMILIES],
+    own: [...data, control],
+    families: [...(data[0]?.families.values() ?? []), ...DNS_FAMILIES],
     isReplacement: holder.welcome.isReplacement,
     clock: systemClock,
   });
@@ -293,7 +300,7 @@ function openHandOver(
   return handOver;
 }
 
-/** The log of the whole process: the data thread's lines come here too. */
+/** The log of the whole process: the data threads' lines come here too. */
 function openLog(config: Config): { output: AsyncSink; loggers: LoggerRoot } {
   const output = new AsyncSink();
   process.on('exit', () => output.flush());
@@ -308,25 +315,25 @@ function pendingTasks(config: Config, isModelComplete: boolean, isServing: boole
 }
 
 interface DataParts {
-  readonly data: DataThread;
+  readonly data: DataThreads;
   readonly identities: ProxySecrets;
   readonly model: MeshModel;
 }
 
-/** What the data thread says that is not for the model or the certificates. */
+/** What data threads say that is not for the model or the certificates. */
 interface DataEvents extends AppEvents {
-  readonly onSeries: (message: SeriesMessage) => void;
+  readonly onSeries: (message: SeriesMessage, thread: number) => void;
   readonly onLog: (text: string) => void;
 }
 
-/** Starts the data thread and what answers its questions. */
+/** Starts the data threads and what answers their questions. */
 async function startData(
   config: Config,
   loggers: LoggerRoot,
   events: DataEvents,
 ): Promise<DataParts> {
   const logger = loggers.scope('app');
-  // The thread asks nothing before it has pods, and these exist only after this function.
+  // A thread asks nothing before it has pods, and these exist only after this function.
   const parts: Partial<DataParts> = {};
   const resolvConf = new ResolvConfFile(config.resolvConf, systemClock);
   const hosts = new HostLookup({
@@ -334,29 +341,26 @@ async function startData(
     isIpv6: config.isIpv6,
     clock: systemClock,
   });
-  const data = await startDataThread(
-    { config },
-    {
-      onEvent: (event) => {
-        if (event.kind === 'series') {
-          events.onSeries(event.message);
-        } else if (event.kind === 'log') {
-          events.onLog(event.text);
-        } else if (event.kind === 'lookup') {
-          reportFailure(logger, parts.model?.answerLookup(event.key));
-        } else if (event.kind === 'resolveHost') {
-          const { hostname } = event;
-          const answer = hosts
-            .lookup(hostname)
-            .then((found) => data.request({ kind: 'hostAddresses', hostname, ...found }));
-          reportFailure(logger, answer);
-        } else if (parts.identities !== undefined) {
-          answerCertificate(data, parts.identities.secrets, event.identity);
-        }
-      },
-      onError: events.onFatal,
+  const data = await DataThreads.start(config, {
+    onEvent: (event, thread) => {
+      if (event.kind === 'series') {
+        events.onSeries(event.message, thread);
+      } else if (event.kind === 'log') {
+        events.onLog(event.text);
+      } else if (event.kind === 'lookup') {
+        reportFailure(logger, parts.model?.answerLookup(event.key));
+      } else if (event.kind === 'resolveHost') {
+        const { hostname } = event;
+        const answer = hosts
+          .lookup(hostname)
+          .then((found) => data.request({ kind: 'hostAddresses', hostname, ...found }));
+        reportFailure(logger, answer);
+      } else if (parts.identities !== undefined) {
+        answerCertificate(data, parts.identities.secrets, event.identity);
+      }
     },
-  );
+    onError: events.onFatal,
+  });
   const identities = startWorkloadSecrets(config, loggers.scope('identity'), data);
   const { secrets } = identities;
   const model = new MeshModel({

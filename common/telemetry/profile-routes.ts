@@ -11,14 +11,18 @@ export interface ProfiledThread {
   heap(action: HeapProfileAction): Promise<string>;
 }
 
-const BAD_THREAD: EndpointAnswer = { status: 400, body: 'thread must be data or control\n' };
-
-/** The routes of a proxy with one data thread; the calling thread is the control thread. */
-export function profileRoutes(data: ProfiledThread): Record<string, AdminRoute> {
+/** The routes of a proxy with these data threads; the calling thread is the control thread. */
+export function profileRoutes(data: readonly ProfiledThread[]): Record<string, AdminRoute> {
   const control = new Profiler((delayMs, fn) => setTimeout(fn, delayMs));
   const threadOf = (url: URL): ProfiledThread | undefined => {
     const name = url.searchParams.get('thread') ?? 'data';
-    return name === 'data' ? data : name === 'control' ? control : undefined;
+    if (name === 'control') return control;
+    const [, number = '0'] = /^data(?:-(\d{1,4}))?$/.exec(name) ?? [undefined, '-1'];
+    return data[Number(number)];
+  };
+  const badThread: EndpointAnswer = {
+    status: 400,
+    body: `thread must be data${data.length > 1 ? `, data-1 to data-${data.length - 1},` : ''} or control\n`,
   };
   return {
     '/debug/pprof/profile': {
@@ -27,7 +31,7 @@ export function profileRoutes(data: ProfiledThread): Record<string, AdminRoute> 
         const seconds = wholeOf(url, 'seconds', 10, 300);
         const frequencyHz = wholeOf(url, 'frequency', 100, 1000);
         const thread = threadOf(url);
-        if (thread === undefined) return BAD_THREAD;
+        if (thread === undefined) return badThread;
         if (seconds === undefined || frequencyHz === undefined) {
           return { status: 400, body: 'seconds must be 1 to 300, frequency 1 to 1000\n' };
         }
@@ -38,7 +42,7 @@ export function profileRoutes(data: ProfiledThread): Record<string, AdminRoute> 
       help: 'heap profile (.heapprofile) since it was activated: ?thread=data|control',
       handle: async (_request, url) => {
         const thread = threadOf(url);
-        return thread === undefined ? BAD_THREAD : json(await thread.heap('read'));
+        return thread === undefined ? badThread : json(await thread.heap('read'));
       },
     },
     '/debug/pprof/heap/profiling': {
@@ -49,7 +53,7 @@ export function profileRoutes(data: ProfiledThread): Record<string, AdminRoute> 
           return { status: 400, body: 'activate must be true or false\n' };
         }
         const action = wanted === 'true' ? 'activate' : 'deactivate';
-        await Promise.all([data.heap(action), control.heap(action)]);
+        await Promise.all([...data, control].map((thread) => thread.heap(action)));
         return { body: `heap profiling is ${action}d\n` };
       },
     },

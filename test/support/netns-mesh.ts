@@ -108,8 +108,10 @@ export class NetnsMesh {
   ]);
   #generation = 1;
   #lookup: { readonly generation: number; readonly lookup: AddressLookup } | undefined;
-  /** Further variables of the proxies. */
-  readonly proxyEnv: Record<string, string> = {};
+  /** Further variables of the proxies. The number of data threads may be set for a whole run of the tests. */
+  readonly proxyEnv: Record<string, string> = {
+    ZTUNNEL_WORKER_THREADS: process.env['ZTUNNEL_WORKER_THREADS'] ?? '1',
+  };
   readonly #xds: DeltaServer;
   /** Every xDS request of all proxies. */
   readonly requests: DeltaDiscoveryRequest[] = [];

@@ -11,7 +11,7 @@ import type {
 import { profileRoutes } from '../../common/telemetry/profile-routes.ts';
 import type { SeriesReader } from '../../common/telemetry/series-table.ts';
 import type { Config } from '../config.ts';
-import type { DataThread } from '../data-handle.ts';
+import type { DataThreads } from '../data-threads.ts';
 import type { PodNetns } from '../inpod/pod-source.ts';
 import type { PodRegistry } from '../inpod/zds-session.ts';
 import type { MeshModel } from '../state/model.ts';
@@ -31,7 +31,7 @@ export interface AdminParts {
   readonly metrics: ControlMetrics;
   readonly handOver: CounterHandOver | undefined;
   readonly podMetrics: PodMetrics;
-  readonly data: DataThread;
+  readonly data: DataThreads;
   readonly model: MeshModel;
   readonly identities: ProxySecrets;
   readonly registry: PodRegistry<PodNetns>;
@@ -85,11 +85,12 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
     routes: {
       '/connections': connectionsRoute(data, () => parts.isDraining()),
       '/debug/why': whyRoute({ ...parts, secrets }),
-      ...profileRoutes({
-        cpu: async (request) =>
-          (await data.request({ kind: 'cpuProfile', ...request })).profile ?? '',
-        heap: async (action) => (await data.request({ kind: 'heapProfile', action })).profile ?? '',
-      }),
+      ...profileRoutes(
+        Array.from({ length: data.count }, (_none, thread) => ({
+          cpu: (request) => data.cpuProfile(thread, request),
+          heap: (action) => data.heapProfile(thread, action),
+        })),
+      ),
       '/drain': drainRoute(parts),
       '/replace': replaceRoute(parts),
     },

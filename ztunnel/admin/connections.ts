@@ -4,7 +4,7 @@ import { CONNECTION_SORTS } from '../../common/admin/connections.ts';
 import type { ConnectionsAnswer } from '../../common/admin/connections.ts';
 import type { AdminRoute } from '../../common/telemetry/proxy-endpoints.ts';
 import type { EndpointAnswer } from '../../common/telemetry/http-endpoint.ts';
-import type { DataThread } from '../data-handle.ts';
+import type { DataThreads } from '../data-threads.ts';
 import type { ConnectionQuery } from '../messages.ts';
 
 const DEFAULT_TOP = 1000;
@@ -27,7 +27,7 @@ export function parseConnectionQuery(parameters: URLSearchParams): ConnectionQue
 
 /** The route. The data thread does nothing for it until it is asked. */
 export function connectionsRoute(
-  data: Pick<DataThread, 'request'>,
+  data: Pick<DataThreads, 'request'>,
   isDraining: () => boolean,
 ): AdminRoute {
   return {

@@ -128,9 +128,11 @@ export class CounterHandOver {
     this.#expectedUntilMs = undefined;
   }
 
-  /** The process's own series has been removed: the sum goes as a whole. */
+  /** The process's own series has been removed: the sum goes as a whole, once no thread has it any more. */
   #remove(family: string, labels: string): void {
+    const { own } = this.#options;
     if (!this.#families.has(family)) return;
+    if (own.some((reader) => reader.series.get(family)?.has(labels) === true)) return;
     this.#table.remove(family, labels);
     this.#gone.add(keyOf(family, labels));
   }

@@ -6,13 +6,13 @@ import type { ProxySecrets } from '../../common/identity/proxy-secrets.ts';
 import type { SecretManager } from '../../common/identity/secret-manager.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import type { Config } from '../config.ts';
-import type { DataThread } from '../data-handle.ts';
+import type { DataThreads } from '../data-threads.ts';
 
 /** Starts the manager. */
 export function startWorkloadSecrets(
   config: Config,
   logger: Logger,
-  data: DataThread,
+  data: DataThreads,
 ): ProxySecrets {
   return startSecrets({
     settings: config,
@@ -26,7 +26,7 @@ export function startWorkloadSecrets(
 
 /** Answers the data thread's question for an identity's certificate. */
 export function answerCertificate(
-  data: DataThread,
+  data: DataThreads,
   secrets: SecretManager,
   identity: string,
 ): void {

@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { errorMessage } from '../../common/errors.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
-import { openTcpListener } from '../../engine/reactor/socket-options.ts';
+import { duplicateDescriptor, openTcpListener } from '../../engine/reactor/socket-options.ts';
 import { closeDescriptor } from '../../engine/reactor/tcp-stream.ts';
 
 export const OUTBOUND_PORT = 15001;
@@ -40,6 +40,18 @@ export function openPodSockets(netns: Netns, options: PodSocketOptions): PodSock
     throw err;
   }
   return sockets;
+}
+
+/** Second descriptors of the same sockets, for another owner; throws with none left open. */
+export function duplicatePodSockets(sockets: readonly PodSocket[]): PodSocket[] {
+  const copies: PodSocket[] = [];
+  try {
+    for (const { port, fd } of sockets) copies.push({ port, fd: duplicateDescriptor(fd) });
+  } catch (err) {
+    closePodSockets(copies);
+    throw err;
+  }
+  return copies;
 }
 
 /** Closes them all. */

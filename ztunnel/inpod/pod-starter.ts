@@ -2,7 +2,7 @@
 import { MeshError } from '../../common/errors.ts';
 import type { PodInfo } from '../../common/zds/codec.ts';
 import { closeDescriptor } from '../../engine/reactor/tcp-stream.ts';
-import type { DataThread } from '../data-handle.ts';
+import type { DataThreads } from '../data-threads.ts';
 import type { HolderClient, TakenPod } from '../holder/holder-client.ts';
 import type { DnsProxy } from '../dns/dns-proxy.ts';
 import { closeDnsSockets, dnsSocketName, dnsSocketsOf } from '../dns/dns-sockets.ts';
@@ -20,7 +20,7 @@ const TCP_PREFIX = 'tcp/';
 
 /** What {@link PodStarter} works with. */
 export interface PodStarterOptions {
-  readonly data: DataThread;
+  readonly data: DataThreads;
   readonly sockets: PodSocketOptions;
   /** Undefined: pods' DNS is not served. */
   readonly dns: DnsProxy | undefined;

@@ -61,13 +61,59 @@ export function reportConnections(
     const pod = `${local.pod.namespace}/${local.pod.name}`;
     for (const details of connections.details(nowMs)) top.add({ pod, uid, ...details });
   }
-  const uses = wanted.map(useOf);
-  uses.sort(
-    (a, b) =>
-      b.inbound + b.outbound - a.inbound - a.outbound ||
-      b.bytesReceived + b.bytesSent - a.bytesReceived - a.bytesSent,
+  return {
+    pods: wanted.map(useOf).sort(byUse),
+    connections: top.sorted(),
+    connectionCount,
+  };
+}
+
+/** What several data threads reported of the same pods, as one. */
+export function mergeReports(
+  reports: readonly ConnectionReport[],
+  query: ConnectionQuery,
+): ConnectionReport {
+  const [only, ...others] = reports;
+  if (only !== undefined && others.length === 0) return only;
+  const top = new TopEntries(query.top, RANKS[query.sort]);
+  const uses = new Map<string, PodUse>();
+  for (const { pods, connections } of reports) {
+    for (const entry of connections) top.add(entry);
+    for (const use of pods) {
+      const known = uses.get(use.uid);
+      uses.set(use.uid, known === undefined ? use : addUse(known, use));
+    }
+  }
+  return {
+    pods: [...uses.values()].sort(byUse),
+    connections: top.sorted(),
+    connectionCount: reports.reduce((sum, { connectionCount }) => sum + connectionCount, 0),
+  };
+}
+
+function byUse(a: PodUse, b: PodUse): number {
+  return (
+    b.inbound + b.outbound - a.inbound - a.outbound ||
+    b.bytesReceived + b.bytesSent - a.bytesReceived - a.bytesSent
   );
-  return { pods: uses, connections: top.sorted(), connectionCount };
+}
+
+function addUse(a: PodUse, b: PodUse): PodUse {
+  return {
+    ...a,
+    inbound: a.inbound + b.inbound,
+    outbound: a.outbound + b.outbound,
+    openedTotal: a.openedTotal + b.openedTotal,
+    limitedTotal: a.limitedTotal + b.limitedTotal,
+    handshakes: a.handshakes + b.handshakes,
+    handshakesTotal: a.handshakesTotal + b.handshakesTotal,
+    tunnels: a.tunnels + b.tunnels,
+    waiting: a.waiting + b.waiting,
+    cpuMs: a.cpuMs + b.cpuMs,
+    memoryBytes: a.memoryBytes + b.memoryBytes,
+    bytesReceived: a.bytesReceived + b.bytesReceived,
+    bytesSent: a.bytesSent + b.bytesSent,
+  };
 }
 
 function useOf({ uid, local: { pod }, connections, use }: ReportedPod): PodUse {

@@ -12,7 +12,7 @@ import { WorkloadStore } from '../../common/workload/store.ts';
 import { subscribeWith } from '../../common/xds/delta-client.ts';
 import type { DeltaSubscription, DeltaUpdate } from '../../common/xds/delta-client.ts';
 import type { PodInfo } from '../../common/zds/codec.ts';
-import type { DataThread } from '../data-handle.ts';
+import type { DataThreads } from '../data-threads.ts';
 import { namesOf, OnDemand } from './on-demand.ts';
 import { NOTHING, StatePublisher } from './publisher.ts';
 import type { Publication } from './publisher.ts';
@@ -21,7 +21,7 @@ import type { Publication } from './publisher.ts';
 export interface MeshModelOptions {
   /** Of this node: those whose certificates are fetched ahead, and whose records the data thread always has. */
   readonly isLocal: (workload: Workload) => boolean;
-  readonly data: Pick<DataThread, 'request'>;
+  readonly data: Pick<DataThreads, 'request'>;
   readonly secrets: SecretManager;
   /** Addresses are asked for one by one; pods' own records by the cluster's name. Undefined: all come. */
   readonly onDemand?: { readonly clock: Clock; readonly clusterId: string };

@@ -162,7 +162,7 @@ describe('the model on demand, against a server that answers as istiod', () => {
   const data = {
     request: (command: DataCommand) => {
       commands.push(command);
-      return Promise.resolve({ kind: 'done' as const, seq: 0 });
+      return Promise.resolve({});
     },
   };
   const secrets = new SecretManager({
