@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { SeriesTable } from '../../../../common/telemetry/series-table.ts';
 import { parseConnectionQuery } from '../../../../ztunnel/admin/connections.ts';
 import { ConnectionManager } from '../../../../ztunnel/proxy/connection-manager.ts';
-import { reportConnections } from '../../../../ztunnel/proxy/connection-report.ts';
+import { mergeReports, reportConnections } from '../../../../ztunnel/proxy/connection-report.ts';
 import type { ReportedPod } from '../../../../ztunnel/proxy/connection-report.ts';
 import { ConnectionRecorder } from '../../../../ztunnel/proxy/connection-result.ts';
 import { TRAFFIC_FAMILIES } from '../../../../ztunnel/proxy/traffic-families.ts';
@@ -137,5 +137,30 @@ describe('reportConnections', () => {
     const narrowed = reportConnections([quiet, busy], { ...query, pod: 'default/quiet' }, NOW_MS);
     assert.deepEqual([narrowed.pods.length, narrowed.connectionCount], [1, 1]);
     assert.equal(narrowed.connections[0]?.source, 'default/quiet');
+  });
+
+  it('reports of several threads are put together: sums by pod, the first of all connections', () => {
+    const query = { top: 2, sort: 'bytes', pod: undefined } as const;
+    const threads = [1, 2].map((thread) => {
+      const pod = makePod('a');
+      for (const bytes of [thread, 10 * thread]) open(pod, bytes, 1);
+      return reportConnections([pod, makePod(`idle`)], query, NOW_MS);
+    });
+    const merged = mergeReports(threads, query);
+    assert.equal(merged.connectionCount, 4);
+    assert.deepEqual(
+      merged.connections.map(({ bytesReceived }) => bytesReceived),
+      [20, 10],
+    );
+    assert.equal(merged.pods.length, 2);
+    assert.partialDeepStrictEqual(merged.pods[0], {
+      name: 'a',
+      outbound: 4,
+      openedTotal: 4,
+      bytesReceived: 33,
+      handshakesTotal: 4,
+      tunnels: 2,
+    });
+    assert.deepEqual(mergeReports(threads.slice(1), query), threads[1]);
   });
 });
