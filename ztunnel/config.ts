@@ -132,8 +132,10 @@ export function readConfig(env: Env): Config {
   checkValues(values, ca, reader);
   const dns = dnsSettings(values, reader);
   const metadata = xdsMetadata(values, reader);
-  const dedicatedPod = dedicatedPodOf(values, reader);
-  const dataThreads = threadCountOf(values, reader);
+  const process = {
+    dedicatedPod: dedicatedPodOf(values, reader),
+    dataThreads: threadCountOf(values, reader),
+  };
   reader.finish();
   const config: Config = {
     ...identitySettings(values),
@@ -145,7 +147,7 @@ export function readConfig(env: Env): Config {
     ...stateSettings(values),
     crlPath: values.CRL_PATH === '' ? undefined : values.CRL_PATH,
     secretTtlSec: values.SECRET_TTL / 1000,
-    dedicatedPod,
+    ...process,
     zdsPath: values.INPOD_UDS,
     ...holderSettings(values),
     packetMark: packetMark(values),
@@ -162,7 +164,6 @@ export function readConfig(env: Env): Config {
     readinessPort: values.READINESS_PORT,
     terminationDeadlineMs: terminationDeadline(values),
     sendsResponseBaggage: values.ENABLE_RESPONSE_BAGGAGE,
-    dataThreads,
     podLimits: {
       connections: values.POD_MAX_CONNECTIONS,
       connecting: values.POD_MAX_CONNECTING,
