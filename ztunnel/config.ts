@@ -132,10 +132,7 @@ export function readConfig(env: Env): Config {
   checkValues(values, ca, reader);
   const dns = dnsSettings(values, reader);
   const metadata = xdsMetadata(values, reader);
-  const process = {
-    dedicatedPod: dedicatedPodOf(values, reader),
-    dataThreads: threadCountOf(values, reader),
-  };
+  const process = processSettings(values, reader);
   reader.finish();
   const config: Config = {
     ...identitySettings(values),
@@ -205,6 +202,17 @@ function dedicatedPodOf(values: Values, reader: EnvReader): PodInfo | undefined 
 function holderSettings(values: Values): Pick<Config, 'holderFd' | 'holderDir'> {
   const { HOLDER_FD, HOLDER_DIR } = values;
   return { holderFd: HOLDER_FD === 0 ? undefined : HOLDER_FD, holderDir: HOLDER_DIR };
+}
+
+/** What this process serves, and with how many threads. */
+function processSettings(
+  values: Values,
+  reader: EnvReader,
+): Pick<Config, 'dedicatedPod' | 'dataThreads'> {
+  return {
+    dedicatedPod: dedicatedPodOf(values, reader),
+    dataThreads: threadCountOf(values, reader),
+  };
 }
 
 function threadCountOf(values: Values, reader: EnvReader): number {
