@@ -40,12 +40,15 @@ function parsePort(name: string, text: string): number {
   return port;
 }
 
-/** Makes the state directory and an empty folder of logs; those of the run before are kept beside it. */
+/**
+ * Makes the state directory and an empty folder of logs; those of the run before are kept beside it. Tokens and keys of
+ * pods are in its volumes: it is for its owner alone, whatever the modes of the files are.
+ */
 export function makeStateDir(dir: string): void {
   const logs = join(dir, 'logs');
   try {
     mkdirSync(dir, { recursive: true });
-    chmodSync(dir, 0o755);
+    chmodSync(dir, 0o700);
     rmSync(`${logs}.previous`, { recursive: true, force: true });
     if (existsSync(logs)) renameSync(logs, `${logs}.previous`);
     mkdirSync(logs);

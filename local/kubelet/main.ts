@@ -98,7 +98,7 @@ async function ensureProc(): Promise<void> {
 }
 
 async function run(config: KubeletConfig): Promise<void> {
-  mkdirSync(config.stateDir, { recursive: true });
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
   const stateLock = await lockState(config.stateDir);
   if (stateLock === undefined) {
     throw new MeshError('already_running', `another kubelet uses ${config.stateDir}`);

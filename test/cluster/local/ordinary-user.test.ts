@@ -61,7 +61,8 @@ describe('the local cluster of an ordinary user', () => {
     await run.saw(/of \d+ statements hold/, CHECK_MS);
     assert.equal(await run.exited, 0, run.output);
     assert.match(run.output, new RegExp(`${only.length} of ${only.length} statements hold`));
-    assert.equal(statSync(join(clone, `.ambient-${USER}`)).uid, USER);
+    const { uid, mode } = statSync(join(clone, `.ambient-${USER}`));
+    assert.deepEqual([uid, mode & 0o777], [USER, 0o700]);
     await gone();
   });
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -28,6 +28,17 @@ describe('options of the start', () => {
       makeStateDir(dir);
       assert.deepEqual(readdirSync(join(dir, 'logs')), []);
       assert.deepEqual(readdirSync(join(dir, 'logs.previous')), ['kubelet.log']);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+
+  it('makes the state, which has pods’ tokens, its owner’s alone, also where it was not', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'options-'));
+    try {
+      chmodSync(dir, 0o755);
+      makeStateDir(dir);
+      assert.equal(statSync(dir).mode & 0o777, 0o700);
     } finally {
       rmSync(dir, { recursive: true });
     }
