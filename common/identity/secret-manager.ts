@@ -1,11 +1,12 @@
 // Certificates of workloads, cached by identity: fetched once however many ask, renewed at about half life with
-// jitter, retried with back-off. The last good certificate stays in use until it expires (ztunnel-spec 6.2).
+// jitter, retried with back-off (renewal.ts). The last good certificate stays in use until it expires (ztunnel-spec 6.2).
 // A request for an identity whose last fetch failed tries again at once, so a CA that is back is used at once.
 import type { Clock, Timer } from '../clock.ts';
 import { MeshError, errorMessage } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { FetchQueue } from './fetch-queue.ts';
 import type { FetchPriority } from './fetch-queue.ts';
+import { nextBackoff, renewalDelay, retryDelay } from './renewal.ts';
 
 /** An identity's certificate. The key stays in memory and is never logged. */
 export interface WorkloadCertificate {
@@ -42,8 +43,8 @@ export interface SecretManagerOptions {
   readonly random?: () => number;
 }
 
-const FIRST_BACKOFF_MS = 1000;
-const MAX_BACKOFF_MS = 150_000;
+/** So often the wall clock is looked at: it may jump, and timers do not see that. */
+const LOOK_MS = 30_000;
 const MAX_CONCURRENT = 8;
 /** A request for a failed identity does not ask the CA more often than this. */
 const MIN_RETRY_GAP_MS = 250;
@@ -82,7 +83,8 @@ export class SecretManager {
       return entry.pending;
     }
     const sinceFailure = this.#options.clock.now() - entry.failedAtMs;
-    if (entry.error !== undefined && sinceFailure < MIN_RETRY_GAP_MS) {
+    // Less than nothing is a clock that was set back.
+    if (entry.error !== undefined && sinceFailure >= 0 && sinceFailure < MIN_RETRY_GAP_MS) {
       return Promise.reject(unavailable(identity, entry.error));
     }
     return this.#fetch(entry, priority);
@@ -168,11 +170,7 @@ export class SecretManager {
     entry.certificate = certificate;
     entry.error = undefined;
     entry.backoffMs = 0;
-    // Half life, minus up to a tenth: a node's certificates must not all be renewed in one second.
-    const half = (certificate.notBeforeMs + certificate.notAfterMs) / 2;
-    const life = certificate.notAfterMs - certificate.notBeforeMs;
-    const delayMs = Math.max(1000, half - life * 0.05 * random() - clock.now());
-    this.#schedule(entry, delayMs);
+    this.#schedule(entry, renewalDelay(certificate, clock.now(), random()));
     logger.info(
       { identity: entry.identity, serial: certificate.serial, isRenewal },
       'certificate issued',
@@ -186,12 +184,10 @@ export class SecretManager {
     this.#options.onFailure?.();
     entry.error = error;
     entry.failedAtMs = clock.now();
-    const next = entry.backoffMs === 0 ? FIRST_BACKOFF_MS : entry.backoffMs * 2;
-    entry.backoffMs = Math.min(MAX_BACKOFF_MS, next);
-    const backoffMs = entry.backoffMs * (0.8 + 0.4 * random());
+    entry.backoffMs = nextBackoff(entry.backoffMs);
     // Once more at the moment when the old one ends.
     const leftMs = (entry.certificate?.notAfterMs ?? 0) - clock.now();
-    const delayMs = leftMs > 0 ? Math.min(backoffMs, leftMs) : backoffMs;
+    const delayMs = retryDelay(entry.backoffMs, leftMs, random());
     this.#schedule(entry, delayMs);
     logger.warn(
       { identity: entry.identity, err: error, retryMs: Math.round(delayMs) },
@@ -200,10 +196,17 @@ export class SecretManager {
   }
 
   #schedule(entry: Entry, delayMs: number): void {
-    // Timers above 2^31 ms fire at once.
-    const bounded = Math.min(delayMs, 2 ** 31 - 1);
-    entry.timer = this.#options.clock.after(bounded, () => {
-      if (entry.pending === undefined) this.#fetch(entry, 'renewal').catch(() => undefined);
+    this.#wait(entry, delayMs, this.#options.clock.now() + delayMs);
+  }
+
+  /** Fetches when so much time has passed, or when the wall clock says so, whatever comes first. */
+  #wait(entry: Entry, delayMs: number, dueMs: number): void {
+    const { clock, random = Math.random } = this.#options;
+    // Not all of a node's at once when the clock has jumped.
+    const stepMs = Math.min(delayMs, LOOK_MS * (0.5 + random() / 2));
+    entry.timer = clock.after(stepMs, () => {
+      if (stepMs < delayMs && clock.now() < dueMs) this.#wait(entry, delayMs - stepMs, dueMs);
+      else if (entry.pending === undefined) this.#fetch(entry, 'renewal').catch(() => undefined);
     });
   }
 }

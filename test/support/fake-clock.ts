@@ -9,6 +9,8 @@ interface Pending {
 export class FakeClock implements Clock {
   #nowMs: number;
   #timers: Pending[] = [];
+  /** How far the wall clock is from the time that timers go by. */
+  #jumpedMs = 0;
 
   constructor(nowMs = 1_000_000) {
     this.#nowMs = nowMs;
@@ -19,7 +21,7 @@ export class FakeClock implements Clock {
   }
 
   after(delayMs: number, fn: () => void): Timer {
-    const timer = { atMs: this.#nowMs + delayMs, fn };
+    const timer = { atMs: this.#nowMs - this.#jumpedMs + delayMs, fn };
     this.#timers.push(timer);
     return {
       cancel: () => {
@@ -30,23 +32,31 @@ export class FakeClock implements Clock {
 
   /** Delays of the pending timers from now, ascending. */
   get delaysMs(): number[] {
-    return this.#timers.map(({ atMs }) => atMs - this.#nowMs).sort((a, b) => a - b);
+    return this.#timers
+      .map(({ atMs }) => atMs - this.#nowMs + this.#jumpedMs)
+      .sort((a, b) => a - b);
+  }
+
+  /** The wall clock is set forward or back; what timers wait for does not change. */
+  jump(ms: number): void {
+    this.#nowMs += ms;
+    this.#jumpedMs += ms;
   }
 
   /** Moves on, firing due timers in order; lets promises run between them. */
   async advance(ms: number): Promise<void> {
-    const until = this.#nowMs + ms;
+    const until = this.#nowMs - this.#jumpedMs + ms;
     for (;;) {
       const due = this.#timers
         .filter(({ atMs }) => atMs <= until)
         .sort((a, b) => a.atMs - b.atMs)[0];
       if (due === undefined) break;
-      this.#nowMs = due.atMs;
+      this.#nowMs = due.atMs + this.#jumpedMs;
       this.#timers = this.#timers.filter((other) => other !== due);
       due.fn();
       await settle();
     }
-    this.#nowMs = until;
+    this.#nowMs = until + this.#jumpedMs;
     await settle();
   }
 }
