@@ -81,6 +81,7 @@ const RUNS: Readonly<Record<string, () => unknown>> = {
   memory: () =>
     measureMemory({
       idleConnections: Number(values.connections),
+      openStreams: 5000,
       slowReaders: 50,
       scannedAddresses: 65_536,
       workloads: Number(values.workloads ?? '100000'),

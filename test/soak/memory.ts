@@ -8,6 +8,8 @@ import { NODES, SERVER_IP, openSoakMesh, pause, residentMb } from './soak-mesh.t
 /** How much of each. */
 export interface MemoryOptions {
   readonly idleConnections: number;
+  /** Tunnels that a peer opens and does not end; each is a connection. */
+  readonly openStreams: number;
   readonly slowReaders: number;
   readonly scannedAddresses: number;
   readonly workloads: number;
@@ -34,14 +36,20 @@ export async function measureMemory(options: MemoryOptions): Promise<MemoryRepor
   const mesh = new NetnsMesh();
   try {
     await openSoakMesh(mesh);
+    mesh.addPod({ name: 'outside', ip: '10.77.0.4', node: 'b' });
     const run = new MemoryRun(mesh);
     await run.warmUp();
-    const { idleConnections, slowReaders, scannedAddresses, workloads } = options;
+    const { idleConnections, openStreams, slowReaders, scannedAddresses, workloads } = options;
     await run.measure(`${slowReaders} slow readers of an endless answer`, 0, () =>
       mesh.script('client', [CLIENT, 'slow', SERVER_IP, 8081, slowReaders]),
     );
     await run.measure(`a scan of ${scannedAddresses} addresses`, 0, () =>
       mesh.script('client', [CLIENT, 'scan', '10.78', 80, scannedAddresses]),
+    );
+    await run.measure(`${openStreams} streams of one peer`, openStreams * CONNECTION_MB, () =>
+      mesh.scriptAs('outside', PEER_IDENTITY, [
+        ...['test/soak/stream-client.ts', SERVER_IP, `${SERVER_IP}:8080`, openStreams],
+      ]),
     );
     const idleMb = idleConnections * CONNECTION_MB;
     await run.measure(`${idleConnections} idle connections`, idleMb, () =>
@@ -54,6 +62,7 @@ export async function measureMemory(options: MemoryOptions): Promise<MemoryRepor
   }
 }
 
+const PEER_IDENTITY = 'spiffe://cluster.local/ns/default/sa/outside';
 const CLIENT = 'test/soak/memory-client.ts';
 class MemoryRun {
   readonly #mesh: NetnsMesh;

@@ -355,6 +355,12 @@ export class NetnsMesh {
     return () => stdout;
   }
 
+  /** Runs a script in a pod with a certificate (CERT, KEY) of an identity of the mesh. */
+  scriptAs(name: string, identity: string, args: readonly (string | number)[]): ChildProcess {
+    const { cert, key } = this.#certificate(identity);
+    return this.#inPod(name, args.map(String), { CERT: cert, KEY: key });
+  }
+
   /** Runs a script in a pod. */
   script(name: string, args: readonly (string | number)[]): ChildProcess {
     return this.#inPod(name, args.map(String));
