@@ -176,6 +176,21 @@ for (const path of ['plain', 'tunnelled'] as const) {
       server.close();
     });
 
+    it('carries a body both ways at once, faster than either side reads', async () => {
+      const server = http.createServer((request, response) => void request.pipe(response));
+      const seen = observe(await listening(server));
+      const bulk = randomBytes(24 << 20);
+      const request = http.request({ port: seen.port, method: 'POST', agent: false });
+      request.end(bulk);
+      const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+      assert.equal(sha256(await bodyOf(response)), sha256(bulk));
+      request.destroy();
+      await until(() => seen.done === 1, 'the relay ends');
+      assert.deepEqual(seen.told(), ['POST 200 -']);
+      seen.close();
+      server.close();
+    });
+
     it('matches pipelined requests with their answers', async () => {
       const server = http.createServer((request, response) => {
         response.writeHead(Number(request.url?.slice(1)), { 'content-length': 2 });
