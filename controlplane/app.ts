@@ -120,6 +120,7 @@ class ControlPlane implements App {
       settings: {
         image: config.waypointImage,
         imagePullPolicy: config.imagePullPolicy,
+        crlConfigMap: config.waypointCrlConfigMap,
         trustDomain: config.mesh.trustDomain,
         trustDomainAliases: config.mesh.trustDomainAliases ?? [],
         clusterId: config.mesh.clusterId,

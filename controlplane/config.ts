@@ -22,6 +22,8 @@ export interface Config {
   readonly nodeAccounts: readonly string[];
   readonly waypointImage: string;
   readonly imagePullPolicy: string;
+  /** Name of the ConfigMap with revocation lists for waypoints; empty: none. */
+  readonly waypointCrlConfigMap: string;
   /** Quiet time before a burst of changes is compiled, and the longest a change may wait. */
   readonly debounceMs: number;
   readonly debounceMaxMs: number;
@@ -53,6 +55,7 @@ export function readConfig(env: Env): Config {
     nodeAccounts: values.CA_TRUSTED_NODE_ACCOUNTS ?? [`${rootNamespace}/ztunnel`],
     waypointImage: values.WAYPOINT_IMAGE,
     imagePullPolicy: values.WAYPOINT_IMAGE_PULL_POLICY,
+    waypointCrlConfigMap: values.WAYPOINT_CRL_CONFIG_MAP,
     debounceMs: values.DEBOUNCE_AFTER,
     debounceMaxMs: values.DEBOUNCE_MAX,
     logLevel: values.LOG_LEVEL,

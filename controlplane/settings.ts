@@ -26,6 +26,9 @@ export const SETTINGS = {
   ),
   WAYPOINT_IMAGE: text('image of the waypoints it deploys', 'ambient-mesh/waypoint:latest'),
   WAYPOINT_IMAGE_PULL_POLICY: text('pull policy of that image', 'IfNotPresent'),
+  WAYPOINT_CRL_CONFIG_MAP: text(
+    'ConfigMap beside each waypoint whose key ca-crl.pem holds revocation lists; empty: waypoints check none',
+  ),
   DEBOUNCE_AFTER: duration('quiet time before a burst of changes is compiled', '100ms'),
   // Istio waits up to 10 s; a change that waits longer than a second looks broken.
   DEBOUNCE_MAX: duration('longest a change may wait in a burst', '1s'),

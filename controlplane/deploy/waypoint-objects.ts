@@ -46,6 +46,8 @@ export interface GatewayStatus {
 export interface WaypointSettings {
   readonly image: string;
   readonly imagePullPolicy: string;
+  /** ConfigMap in the waypoint's namespace with revocation lists; empty: none. */
+  readonly crlConfigMap: string;
   readonly trustDomain: string;
   readonly trustDomainAliases: readonly string[];
   readonly clusterId: string;
@@ -67,6 +69,8 @@ const GATEWAY_CLASS_LABEL = 'gateway.networking.k8s.io/gateway-class-name';
 const NAME_OVERRIDE = 'gateway.istio.io/name-override';
 const ACCOUNT_OVERRIDE = 'gateway.istio.io/service-account';
 const PROXY_UID = 1337;
+const CRL_VOLUME = 'istio-ca-crl';
+const CRL_DIR = '/var/run/secrets/istio-crl';
 
 /** Name of the waypoint's objects. */
 export function waypointName(gateway: GatewayObject): string {
@@ -181,6 +185,7 @@ function buildDeployment(
             },
           },
           { name: 'istiod-ca-cert', configMap: { name: 'istio-ca-root-cert' } },
+          ...crlVolume(settings.crlConfigMap),
           { name: 'tmp', emptyDir: {} },
         ],
       },
@@ -190,6 +195,7 @@ function buildDeployment(
 }
 
 function buildContainer(gatewayName: string, settings: WaypointSettings): object {
+  const isCrlUsed = settings.crlConfigMap !== '';
   const probe = { httpGet: { path: '/healthz/ready', port: 15_021, scheme: 'HTTP' } };
   return {
     name: 'istio-proxy',
@@ -220,6 +226,7 @@ function buildContainer(gatewayName: string, settings: WaypointSettings): object
       { name: 'GATEWAY_NAME', value: gatewayName },
       { name: 'TRUST_DOMAIN', value: settings.trustDomain },
       ...aliasesEnv(settings.trustDomainAliases),
+      ...(isCrlUsed ? [{ name: 'CRL_PATH', value: `${CRL_DIR}/ca-crl.pem` }] : []),
       { name: 'ISTIO_META_CLUSTER_ID', value: settings.clusterId },
       fieldEnv('POD_NAME', 'metadata.name'),
       fieldEnv('POD_NAMESPACE', 'metadata.namespace'),
@@ -230,9 +237,15 @@ function buildContainer(gatewayName: string, settings: WaypointSettings): object
     volumeMounts: [
       { name: 'istio-token', mountPath: '/var/run/secrets/tokens' },
       { name: 'istiod-ca-cert', mountPath: '/var/run/secrets/istio' },
+      ...(isCrlUsed ? [{ name: CRL_VOLUME, mountPath: CRL_DIR }] : []),
       { name: 'tmp', mountPath: '/tmp' },
     ],
   };
+}
+
+/** Optional: a waypoint starts without it, and reads it when it comes. */
+function crlVolume(name: string): object[] {
+  return name === '' ? [] : [{ name: CRL_VOLUME, configMap: { name, optional: true } }];
 }
 
 function aliasesEnv(aliases: readonly string[]): object[] {

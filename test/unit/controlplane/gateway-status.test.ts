@@ -92,9 +92,21 @@ describe('waypoint objects', () => {
     imagePullPolicy: 'IfNotPresent',
     trustDomain: 'cluster.local',
     trustDomainAliases: [],
+    crlConfigMap: '',
     clusterId: 'Kubernetes',
     controlPlaneAddress: 'istiod.istio-system.svc:15012',
   };
+
+  it('have trust domain aliases and revocation lists where the mesh has', () => {
+    const textOf = (more: object): string =>
+      JSON.stringify(buildWaypoint(gateway, { ...settings, ...more }).deployment);
+    assert.doesNotMatch(textOf({}), /CRL_PATH|TRUST_DOMAIN_ALIASES|istio-crl/);
+    const text = textOf({ trustDomainAliases: ['old', 'older'], crlConfigMap: 'lists' });
+    assert.match(text, /"name":"TRUST_DOMAIN_ALIASES","value":"old,older"/);
+    assert.match(text, /"name":"CRL_PATH","value":"\/var\/run\/secrets\/istio-crl\/ca-crl.pem"/);
+    assert.match(text, /"name":"istio-ca-crl","configMap":\{"name":"lists","optional":true\}/);
+    assert.match(text, /"name":"istio-ca-crl","mountPath":"\/var\/run\/secrets\/istio-crl"/);
+  });
 
   it('are owned by the gateway and are never captured', () => {
     const objects = buildWaypoint(gateway, settings);
