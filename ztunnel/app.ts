@@ -132,13 +132,17 @@ async function createParts(config: Config, events: AppEvents): Promise<Parts> {
   const table = new SeriesTable(families, (message) => readers.control.apply(message));
   const metrics = new ControlMetrics(table, config.version);
   const podMetrics = new PodMetrics(table);
+  // Nobody asks before there are pods.
+  const names: { dns?: DnsProxy | undefined } = {};
   const dataParts = await startData(config, loggers, {
     ...events,
+    findInMesh: (pod, hostname) => names.dns?.addressesOf(pod, hostname),
     onSeries: (message, thread) => readers.data[thread]?.apply(message),
     onLog: (text) => output.write(text),
   });
   const { data, model } = dataParts;
   const dns = config.dns && createDns(config, config.dns, { model, table, loggers });
+  names.dns = dns;
   const onGone = (uid: string): void => {
     dns?.removePod(uid);
     data.request({ kind: 'removePod', uid }).catch(() => undefined);
@@ -324,7 +328,12 @@ interface DataParts {
 interface DataEvents extends AppEvents {
   readonly onSeries: (message: SeriesMessage, thread: number) => void;
   readonly onLog: (text: string) => void;
+  /** Addresses of a name that is the mesh's for a pod. */
+  readonly findInMesh: (pod: string, hostname: string) => readonly string[] | undefined;
 }
+
+/** How long what the model says of a name is taken for true. */
+const MESH_NAME_MS = 5000;
 
 /** Starts the data threads and what answers their questions. */
 async function startData(
@@ -350,10 +359,15 @@ async function startData(
       } else if (event.kind === 'lookup') {
         reportFailure(logger, parts.model?.answerLookup(event.key));
       } else if (event.kind === 'resolveHost') {
-        const { hostname } = event;
-        const answer = hosts
-          .lookup(hostname)
-          .then((found) => data.request({ kind: 'hostAddresses', hostname, ...found }));
+        const { hostname, pod } = event;
+        const own = pod === undefined ? undefined : events.findInMesh(pod, hostname);
+        const found =
+          own === undefined
+            ? hosts.lookup(hostname)
+            : Promise.resolve({ addresses: own, ttlMs: MESH_NAME_MS });
+        const answer = found.then((addresses) =>
+          data.request({ kind: 'hostAddresses', hostname, pod, ...addresses }),
+        );
         reportFailure(logger, answer);
       } else if (parts.identities !== undefined) {
         answerCertificate(data, parts.identities.secrets, event.identity);

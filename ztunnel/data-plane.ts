@@ -82,7 +82,7 @@ export class DataPlane {
     this.#resolver = new AddressResolver((key) => emit({ kind: 'lookup', key }));
     this.#gate = new PolicyGate(reactor, this.#policies);
     this.#hosts = new HostAddresses(
-      (hostname) => emit({ kind: 'resolveHost', hostname }),
+      (question) => emit({ kind: 'resolveHost', ...question }),
       () => reactor.now(),
     );
     this.#context = {
@@ -143,7 +143,7 @@ export class DataPlane {
         this.#pods.delete(request.uid);
         return {};
       case 'hostAddresses':
-        this.#hosts.answer(request.hostname, request.addresses, request.ttlMs);
+        this.#hosts.answer(request);
         return {};
       case 'dump':
         return { pods: [...this.#pods.values()].map((pod) => pod.dump()) };

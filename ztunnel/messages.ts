@@ -13,6 +13,7 @@ import type { AddressResource } from '../common/workload/model.ts';
 import type { PodInfo } from '../common/zds/codec.ts';
 import type { Config } from './config.ts';
 import type { Revocations } from '../common/hbone/revocation-lists.ts';
+import type { HostAddressAnswer, HostQuestion } from './proxy/host-addresses.ts';
 import type { PodSocket } from './inpod/pod-sockets.ts';
 
 /** Control to data. */
@@ -68,14 +69,7 @@ export type DataRequest =
     }
   | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
   /** What `resolveHost` asked for; none: it has none, or the resolver failed. */
-  | {
-      readonly kind: 'hostAddresses';
-      readonly seq: number;
-      readonly hostname: string;
-      readonly addresses: readonly string[];
-      /** How long that holds. */
-      readonly ttlMs: number;
-    }
+  | ({ readonly kind: 'hostAddresses'; readonly seq: number } & HostAddressAnswer)
   | { readonly kind: 'dump'; readonly seq: number }
   | ({ readonly kind: 'connections'; readonly seq: number } & ConnectionQuery)
   | ({ readonly kind: 'cpuProfile'; readonly seq: number } & CpuProfileRequest)
@@ -138,7 +132,7 @@ export type DataEvent =
   | { readonly kind: 'log'; readonly text: string }
   | { readonly kind: 'needCertificate'; readonly identity: string }
   | { readonly kind: 'lookup'; readonly key: string }
-  | { readonly kind: 'resolveHost'; readonly hostname: string };
+  | ({ readonly kind: 'resolveHost' } & HostQuestion);
 
 /** `workerData` of the data thread. */
 export interface DataThreadOptions {

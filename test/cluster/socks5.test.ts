@@ -21,6 +21,13 @@ before(async () => {
 
 after(() => mesh.close());
 
+const served = (): Promise<number> =>
+  mesh.metric(
+    'a',
+    'istio_tcp_connections_closed_total',
+    'reporter="source"',
+    'destination_service_name="web"',
+  );
 const ask = (host: string, port: number): Promise<string> =>
   mesh.runScript('client', ['test/support/socks5-client.ts', host, String(port)]);
 
@@ -31,6 +38,26 @@ it('socks5: a destination in the mesh is reached by mutual TLS, with what the cl
     const received = await mesh.metric('a', 'istio_tcp_received_bytes_total', ...labels);
     return received === 6;
   });
+});
+
+it('socks5: a name is what the pod’s DNS says, short ones in its namespace', async () => {
+  const ports = [{ servicePort: 80, targetPort: 8080 }];
+  const hostname = 'web.default.svc.cluster.local';
+  await mesh.putAddress(`default/${hostname}`, {
+    type: {
+      case: 'service',
+      value: {
+        ...{ name: 'web', namespace: 'default', hostname, ports },
+        addresses: [{ network: '', address: Uint8Array.of(10, 96, 0, 1) }],
+      },
+    },
+  });
+  await mesh.putPod('server', { services: { [`default/${hostname}`]: { ports } } });
+  const before = await served();
+  for (const name of ['web', 'web.default', hostname]) {
+    assert.equal(await ask(name, 80), `${ANSWER} server saw 10.77.0.1: hello`);
+  }
+  await eventually('by the service', async () => (await served()) - before === 3);
 });
 
 it('socks5: a name that does not resolve is answered as such', async () => {

@@ -75,6 +75,11 @@ export class DnsProxy {
     this.#pods.set(uid, new PodDns(this.#parts, { pod, netns, mark }, sockets));
   }
 
+  /** What a pod means by a name of the mesh; undefined: the name is none. */
+  addressesOf(uid: string, hostname: string): readonly string[] | undefined {
+    return this.#pods.get(uid)?.addressesOf(hostname);
+  }
+
   /** Ends a pod's DNS now. */
   removePod(uid: string): void {
     this.#pods.get(uid)?.close();

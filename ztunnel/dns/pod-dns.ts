@@ -38,6 +38,11 @@ export class PodDns {
     }
   }
 
+  /** Addresses of a name that is the mesh's for this pod; undefined: it is not. */
+  addressesOf(hostname: string): readonly string[] | undefined {
+    return this.#handler.addressesOf(hostname);
+  }
+
   /** Graceful: queries in flight are answered, then everything closes. */
   async drain(): Promise<void> {
     for (const clients of this.#tcp) clients.drain();

@@ -104,6 +104,22 @@ export class QueryHandler {
     return this.#answerLater(query, client);
   }
 
+  /** Addresses of a name that is the mesh's for this pod; undefined: it is not. */
+  addressesOf(hostname: string): readonly string[] | undefined {
+    const client = this.#findClient();
+    if (client === undefined) return undefined;
+    const { store, settings, random } = this.#parts;
+    const name = hostname.toLowerCase().replace(/\.$/, '');
+    const answers = (['A', 'AAAA'] as const).map((type) =>
+      resolveLocally(store, client, { name, type, isInternet: true }, settings),
+    );
+    if (answers.every((answer) => answer === undefined)) return undefined;
+    return answers
+      .flatMap((answer) => shuffleAddresses(answer?.records ?? [], random))
+      .filter(({ type }) => type !== 'CNAME')
+      .map(({ data }) => data);
+  }
+
   async #answerLater(query: Query, known: Workload | undefined): Promise<Buffer> {
     const { bytes, transport, question } = query;
     const labels = this.#labels(question?.type, transport, known);

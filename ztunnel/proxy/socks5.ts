@@ -1,5 +1,5 @@
 // SOCKS5 of a pod (127.0.0.1:15080, off by default): reads the request, says success before anything is connected, as
-// Istio's ztunnel does, and goes on as for a connection that was redirected. Names are asked of the system's resolver.
+// Istio's ztunnel does, and goes on as for a connection that was redirected. Names mean what the pod's DNS says.
 import { IGNORE_STREAM } from '../../engine/reactor/duplex.ts';
 import { isIP } from 'node:net';
 import { isIpv6, normalizeIp } from '../../common/workload/ip.ts';
@@ -30,14 +30,14 @@ interface Wanted {
 /** Serves one accepted connection to its end. Never throws. */
 export async function serveSocks5(
   context: ProxyContext,
-  pod: OutboundPod,
+  pod: OutboundPod & { readonly uid: string },
   stream: TcpStream,
 ): Promise<void> {
   const startedMs = Date.now();
   const wanted = await readWanted(context, stream);
   if (wanted === undefined) return;
   const { request, early } = wanted;
-  const ip = await addressOf(context, request);
+  const ip = await addressOf(context, request, pod.uid);
   if (stream.isClosed) return;
   if (ip === undefined) {
     refuse(stream, SOCKS5_HOST_UNREACHABLE);
@@ -55,11 +55,12 @@ export async function serveSocks5(
 async function addressOf(
   { hosts }: ProxyContext,
   { host, isName }: Socks5Request,
+  pod: string,
 ): Promise<string | undefined> {
   if (!isName || isIP(host) !== 0) return normalizeIp(host);
-  const known = hosts.known(host);
-  if (known === undefined) await hosts.resolve(host);
-  const found = known ?? hosts.known(host) ?? [];
+  const known = hosts.known(host, pod);
+  if (known === undefined) await hosts.resolve(host, pod);
+  const found = known ?? hosts.known(host, pod) ?? [];
   // The listener is IPv4, and so are its clients.
   return found.find((ip) => !isIpv6(ip)) ?? found[0];
 }
