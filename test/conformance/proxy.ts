@@ -2,7 +2,7 @@
 // by SOCKS5 as Istio drives its own. Ports are the real ones, so one at a time.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -51,6 +51,12 @@ export class ProxyProcess {
 
   async dump(): Promise<Record<string, unknown>> {
     return (await (await fetch(`${ADMIN}/config_dump`)).json()) as Record<string, unknown>;
+  }
+
+  /** Resident memory of the process. */
+  residentBytes(): number {
+    const status = readFileSync(`/proc/${this.#child?.pid ?? 0}/status`, 'utf8');
+    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
   }
 
   async metrics(): Promise<string> {
