@@ -25,15 +25,18 @@ function fail(message: string): never {
 /** A test has this long, and a whole file, its hooks and what it leaves running included. */
 const TEST_LIMIT_MS = 180_000;
 const FILE_LIMIT_MS = 300_000;
+/** These build images and start whole clusters. */
+const SLOW_SUITES = ['interop', 'kube'];
+const SLOW_FILE_LIMIT_MS = 900_000;
 
 /** Ends test files that take too long: a hook that hangs or a handle that is left open has no limit of its own. */
-function limitFiles(runner: number): NodeJS.Timeout {
+function limitFiles(runner: number, limitMs: number): NodeJS.Timeout {
   const seen = new Map<number, number>();
   return setInterval(() => {
     for (const pid of childrenOf(runner)) {
       const startedMs = seen.get(pid) ?? Date.now();
       seen.set(pid, startedMs);
-      if (Date.now() - startedMs < FILE_LIMIT_MS) continue;
+      if (Date.now() - startedMs < limitMs) continue;
       process.stdout.write(`# ended, it took too long: ${fileOf(pid)}\n`);
       process.kill(pid, 'SIGKILL');
     }
@@ -75,7 +78,8 @@ function runNodeTest(
     ],
     { stdio: 'inherit', env: { ...process.env, NODE_COMPILE_CACHE: '.ambient/compile-cache' } },
   );
-  const limit = limitFiles(child.pid ?? 0);
+  const isSlow = SLOW_SUITES.some((suite) => files[0]?.startsWith(`test/${suite}/`));
+  const limit = limitFiles(child.pid ?? 0, isSlow ? SLOW_FILE_LIMIT_MS : FILE_LIMIT_MS);
   return new Promise((resolve) => {
     child.on('exit', (code) => {
       clearInterval(limit);
