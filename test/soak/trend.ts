@@ -25,6 +25,17 @@ export function slopeOf(samples: readonly Sample[]): number {
   return samples.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0) / spread;
 }
 
+/** The lowest of each window: what a load holds for seconds is no trend, what it leaves behind is. */
+export function floorOf(samples: readonly Sample[], windowSec: number): Sample[] {
+  const lowest = new Map<number, Sample>();
+  for (const sample of samples) {
+    const window = Math.floor(sample[0] / windowSec);
+    const known = lowest.get(window);
+    if (known === undefined || sample[1] < known[1]) lowest.set(window, sample);
+  }
+  return [...lowest.values()];
+}
+
 /** Flat: the line through the second half rises by no more than is allowed. */
 export function trendOf(name: string, samples: readonly Sample[], allowedRise: number): Trend {
   const half = samples.slice(Math.floor(samples.length / 2));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { drawCharts } from '../../soak/chart.ts';
-import { slopeOf, trendOf } from '../../soak/trend.ts';
+import { floorOf, slopeOf, trendOf } from '../../soak/trend.ts';
 import type { Sample } from '../../soak/trend.ts';
 
 const series = (value: (second: number) => number): Sample[] =>
@@ -24,6 +24,16 @@ describe('trend', () => {
   it('has the slope of a line, and none of a point', () => {
     assert.equal(slopeOf(series((second) => 3 + 2 * second)).toFixed(6), '2.000000');
     assert.equal(slopeOf([[1, 1]]), 0);
+  });
+});
+
+describe('floor', () => {
+  const spikes = (leak: number): Sample[] =>
+    series((second) => 50 + second * leak + (second % 45 < 10 ? 1000 : 0));
+
+  it('does not see loads that last for seconds, and sees what they leave behind', () => {
+    assert.equal(trendOf('descriptors', floorOf(spikes(0), 30), 40).isFlat, true);
+    assert.equal(trendOf('descriptors', floorOf(spikes(0.2), 30), 40).isFlat, false);
   });
 });
 
