@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { errorMessage } from '../common/errors.ts';
 import type { App } from './app.ts';
 
-const USAGE = `usage: ztunnel [proxy|holder|version|--help]
+const USAGE = `usage: ztunnel [proxy|holder|version|help]
 
 The node proxy of the mesh. It is configured by environment variables with Istio's
 names (XDS_ADDRESS, CA_ADDRESS, NODE_NAME, INPOD_UDS, ...); see ztunnel/config.ts.
@@ -102,4 +102,7 @@ if (command === 'version')
   process.stdout.write(`${process.env['ISTIO_META_ISTIO_VERSION'] ?? 'unknown'}\n`);
 else if (command === 'proxy') runProxy().catch(fail);
 else if (command === 'holder') runHolder().catch(fail);
-else process.stdout.write(USAGE);
+else {
+  process.stdout.write(USAGE);
+  process.exitCode = command === 'help' || command === '--help' ? 0 : 1;
+}

@@ -1,6 +1,6 @@
 // The node proxy as a process: what its variables make it do at the start.
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -66,7 +66,7 @@ describe('ztunnel process', () => {
     const proxy = start({
       LOCAL_XDS: 'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]',
       ISTIO_METAJSON_X: '{',
-      USER_TIMEOUT_ENABLED: 'true',
+      TRUST_DOMAIN: 'other',
     });
     try {
       const { workloads } = await dumpOf(proxy);
@@ -75,13 +75,26 @@ describe('ztunnel process', () => {
         ['hello'],
       );
       assert.match(proxy.log(), /ISTIO_METAJSON_X is left out: it is not JSON/);
-      assert.match(proxy.log(), /USER_TIMEOUT_ENABLED is ignored/);
+      assert.match(proxy.log(), /TRUST_DOMAIN is ignored/);
     } finally {
       if (proxy.child.exitCode === null) {
         proxy.child.kill('SIGTERM');
         await once(proxy.child, 'exit');
       }
     }
+  });
+
+  it('says how it is used, and its version; another word is an error', () => {
+    const run = (word: string): [number | null, string] => {
+      const env = { PATH: process.env['PATH'], ISTIO_META_ISTIO_VERSION: '1.2.3' };
+      const child = spawnSync(process.execPath, ['ztunnel/main.ts', word], { env });
+      return [child.status, child.stdout.toString()];
+    };
+    assert.deepEqual(run('version'), [0, '1.2.3\n']);
+    const [code, usage] = run('help');
+    assert.equal(code, 0);
+    assert.match(usage, /^usage: ztunnel/);
+    assert.deepEqual(run('serve'), [1, usage]);
   });
 
   it('does not start with a configuration it cannot follow, and names every mistake', async () => {
