@@ -40,6 +40,15 @@ const HTTP2_OPTIONS = {
   pingIntervalMs: 0,
   pingTimeoutMs: 0,
 };
+const dialled: net.Socket[] = [];
+
+/** A connection for a session: closed sessions of Node leave theirs unread, and the process waits for it. */
+function dial(port: number): net.Socket {
+  const socket = net.connect(port, '127.0.0.1');
+  dialled.push(socket);
+  return socket;
+}
+
 const counters = { addForward: () => undefined, addBackward: () => undefined };
 
 type Watch = (downstream: Duplex, upstream: Duplex, done: () => void) => void;
@@ -325,7 +334,10 @@ for (const path of ['plain', 'tunnelled'] as const) {
       it(`tells every request with its status, with ${name}`, async () => {
         const upstream = answering(server);
         const seen = observe(await listening(upstream));
-        const session = http2.connect(`http://127.0.0.1:${seen.port}`, { settings: client });
+        const session = http2.connect('http://a', {
+          settings: client,
+          createConnection: () => dial(seen.port),
+        });
         await once(session, 'remoteSettings');
         const bulk = randomBytes(1 << 20);
         const asked: Promise<Buffer>[] = [];
@@ -354,7 +366,7 @@ for (const path of ['plain', 'tunnelled'] as const) {
     it('follows a client that answers what the server said first', async () => {
       const upstream = answering({});
       const seen = observe(await listening(upstream));
-      const socket = net.connect(seen.port, '127.0.0.1');
+      const socket = dial(seen.port);
       // The SETTINGS of the server are there before the client says a word: its first bytes acknowledge them.
       await once(socket, 'readable');
       const session = http2.connect('http://a', { createConnection: () => socket });
@@ -375,7 +387,7 @@ for (const path of ['plain', 'tunnelled'] as const) {
         else stream.respond({ ':status': 204 }, { endStream: true });
       });
       const seen = observe(await listening(upstream));
-      const session = http2.connect(`http://127.0.0.1:${seen.port}`);
+      const session = http2.connect('http://a', { createConnection: () => dial(seen.port) });
       const hanging = session.request({ ':path': '/hang' });
       hanging.on('error', () => undefined);
       await once(hanging, 'ready');
@@ -401,6 +413,7 @@ for (const path of ['plain', 'tunnelled'] as const) {
 }
 
 after(() => {
+  for (const socket of dialled) socket.destroy();
   assert.equal(mirrorSessionCount(), 0);
   assert.equal(nativeQueueCount(), 0);
 });
