@@ -1,5 +1,6 @@
 // L4 policy at real node proxies: which rule denied, dry runs, and policies that arrive after the record naming them.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
 import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
@@ -106,4 +107,66 @@ describe('policies at a node proxy', () => {
     await publish('server', ['default/late']);
     assert.equal((await mesh.ask('client', SERVER)).status, 0);
   });
+
+  // What changes while a connection runs, and whether the connection survives it.
+  const deny = { namespace: 'default', scope: Scope.NAMESPACE, action: Action.DENY };
+  const changes: readonly (readonly [string, () => Promise<void>, boolean])[] = [
+    [
+      'a policy that denies another port',
+      () => mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [port(1)] }),
+      true,
+    ],
+    [
+      'a policy that allows it',
+      () =>
+        mesh.putPolicy('default/live', {
+          ...{ ...deny, name: 'live', action: Action.ALLOW },
+          rules: [port(8080)],
+        }),
+      true,
+    ],
+    [
+      'a dry run that denies it',
+      () =>
+        mesh.putPolicy('default/live', {
+          ...{ ...deny, name: 'live', dryRun: true },
+          rules: [port(8080)],
+        }),
+      true,
+    ],
+    [
+      'a policy that denies it',
+      () => mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [port(8080)] }),
+      false,
+    ],
+    [
+      'a record that begins to name a policy that denies it',
+      async () => {
+        await mesh.putPolicy('default/live', {
+          ...{ ...deny, name: 'live', scope: Scope.WORKLOAD_SELECTOR },
+          rules: [port(8080)],
+        });
+        await publish('server', ['default/live']);
+      },
+      false,
+    ],
+  ];
+  for (const [name, change, survives] of changes) {
+    it(`${name}: what runs ${survives ? 'goes on' : 'ends'}`, async () => {
+      const before = lines('"policy_changed"').length;
+      const running = mesh.client('client', SERVER, 8080);
+      running.stdin?.write('one\n');
+      await nextOutput(running);
+      await change();
+      if (survives) {
+        running.stdin?.end('two\n');
+        assert.match(await nextOutput(running), /: two\n$/);
+      } else {
+        await once(running, 'close');
+        await eventually('it has a line', () => lines('"policy_changed"').length > before);
+      }
+      await publish('server');
+      await mesh.putPolicy('default/live', undefined);
+    });
+  }
 });
