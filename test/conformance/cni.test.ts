@@ -1,0 +1,108 @@
+// Istio's CNI agent over the ZDS socket, packets written by field number, against our node proxy in shared mode with a
+// pod's network namespace: hello, snapshot, add, del, a new session that keeps. No node agent of ours is here.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, openSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { systemClock } from '../../common/clock.ts';
+import { createRoot } from '../../common/identity/ca.ts';
+import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
+import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
+import { eventually } from '../support/netns-mesh.ts';
+import { ProxyProcess } from './proxy.ts';
+import { encodeMessage } from './wire.ts';
+import type { Message } from './wire.ts';
+
+const HELLO = '0801';
+const ACK = '0a00';
+const UID = '5ac64ea6-0000-4000-8000-000000000001';
+const ADD: Message = { 1: { 1: UID, 2: { 1: 'web-1', 2: 'default', 3: 'web' } } };
+const KEEP: Message = { 5: { 1: UID } };
+const DEL: Message = { 2: { 2: UID } };
+const SNAPSHOT_SENT: Message = { 3: {} };
+
+const proxy = new ProxyProcess();
+const agent = SeqpacketServer.listen(join(proxy.dir, 'zds.sock'));
+let pod: ChildProcess;
+let session: SeqpacketSocket;
+
+before(async () => {
+  const root = createRoot('cluster.local', systemClock);
+  pod = spawn('unshare', ['-n', 'sh', '-c', 'ip link set lo up && exec sleep 120']);
+  const own = readlinkSync('/proc/self/ns/net');
+  await eventually('the pod has a namespace', () => {
+    return readlinkSync(`/proc/${pod.pid ?? 0}/ns/net`) !== own;
+  });
+  proxy.start({
+    ...{ INPOD_UDS: agent.path, XDS_ADDRESS: '', LOCAL_XDS: 'workloads: []' },
+    ...{ FAKE_CA: 'true', FAKE_CA_ROOT: proxy.file('ca.pem', root.certPem + root.keyPem) },
+  });
+});
+
+after(async () => {
+  session.close();
+  agent.close();
+  await proxy.close();
+  pod.kill('SIGKILL');
+});
+
+async function accept(): Promise<string> {
+  const socket = await agent.accept();
+  assert.ok(socket !== undefined);
+  session = socket;
+  return received();
+}
+
+async function received(): Promise<string> {
+  return Buffer.from((await session.receive())?.data ?? []).toString('hex');
+}
+
+/** Sends a request, with the pod's namespace if asked for; the answer in hex. */
+async function say(message: Message, hasNamespace = false): Promise<string> {
+  const fds = hasNamespace ? [openSync(`/proc/${pod.pid ?? 0}/ns/net`, 'r')] : [];
+  session.send(encodeMessage(message), fds);
+  for (const fd of fds) closeSync(fd);
+  return received();
+}
+
+async function stateOfPod(): Promise<string | undefined> {
+  const { workloadState } = await proxy.dump();
+  return (workloadState as Record<string, { state: string }>)[UID]?.state;
+}
+
+describe('Istio’s CNI agent', () => {
+  it('is greeted with version 1, and the proxy is not ready before the snapshot', async () => {
+    assert.equal(await accept(), HELLO);
+    await eventually('it is up', async () => (await proxy.readiness()).status === 500);
+    assert.match((await proxy.readiness()).text, /workload proxy manager/);
+  });
+
+  it('adds a pod with its namespace, ends the snapshot, and the proxy is ready', async () => {
+    assert.equal(await say(ADD, true), ACK);
+    assert.equal(await say(SNAPSHOT_SENT), ACK);
+    await proxy.whenReady();
+    assert.equal(await stateOfPod(), 'Up');
+  });
+
+  it('adds the same pod again: acknowledged, nothing changes', async () => {
+    assert.equal(await say(ADD, true), ACK);
+    assert.equal(await stateOfPod(), 'Up');
+  });
+
+  it('comes back after a restart and keeps the pod without its namespace', async () => {
+    session.close();
+    assert.equal(await accept(), HELLO);
+    assert.equal(await say(KEEP), ACK);
+    assert.equal(await say(SNAPSHOT_SENT), ACK);
+    await proxy.whenReady();
+    assert.equal(await stateOfPod(), 'Up');
+  });
+
+  it('takes pods away, known ones and unknown ones', async () => {
+    assert.equal(await say(DEL), ACK);
+    assert.equal(await stateOfPod(), undefined);
+    assert.equal(await say({ 2: { 2: 'nobody' } }), ACK);
+  });
+});
