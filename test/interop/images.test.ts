@@ -19,8 +19,7 @@ const why =
 
 const MINUTES = 60_000;
 const PATH = '/app/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-const dir = mkdtempSync(join(tmpdir(), 'ambient-images-'));
-const storage = ['--root', join(dir, 'storage'), '--runroot', join(dir, 'run')];
+let dir = '';
 
 function run(command: string, args: readonly string[]): string {
   const result = spawnSync(command, args, { encoding: 'utf8', timeout: 5 * MINUTES });
@@ -28,7 +27,8 @@ function run(command: string, args: readonly string[]): string {
   return result.stdout.trim();
 }
 
-const buildah = (...args: string[]): string => run('buildah', [...storage, ...args]);
+const storage = (): string[] => ['--root', join(dir, 'storage'), '--runroot', join(dir, 'run')];
+const buildah = (...args: string[]): string => run('buildah', [...storage(), ...args]);
 
 /** Builds a target; where its root file system is. */
 function build(program: string): string {
@@ -50,6 +50,7 @@ function startIn(root: string, user: number, argv: string, env: string): string 
 describe('images', { skip: why }, () => {
   before(
     () => {
+      dir = mkdtempSync(join(tmpdir(), 'ambient-images-'));
       run(process.execPath, ['build/main.ts', '--out', join(dir, 'dist'), '--images']);
       const container = buildah('from', 'scratch');
       buildah('add', container, base, '/');
@@ -59,8 +60,8 @@ describe('images', { skip: why }, () => {
   );
 
   after(() => {
-    spawnSync('buildah', [...storage, 'umount', '--all']);
-    spawnSync('buildah', [...storage, 'rm', '--all']);
+    spawnSync('buildah', [...storage(), 'umount', '--all']);
+    spawnSync('buildah', [...storage(), 'rm', '--all']);
     rmSync(dir, { recursive: true, force: true });
   });
 
