@@ -1,0 +1,51 @@
+// The index of workloads and services: who is found where several have one address, and nothing of what was removed.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Service, Workload } from '../../../../common/workload/model.ts';
+import { WorkloadStore } from '../../../../common/workload/store.ts';
+import { makeService, makeWorkload } from '../../../support/mesh-builders.ts';
+
+const IP = '10.0.0.1';
+const VIP = '10.96.0.1';
+const pod = (name: string, protocol: Workload['protocol']): Workload =>
+  makeWorkload(name, IP, { protocol });
+const entry = (name: string, protocol: Workload['protocol']): Workload =>
+  makeWorkload(name, IP, {
+    protocol,
+    uid: `Kubernetes/networking.istio.io/ServiceEntry/x/${name}`,
+  });
+
+describe('several workloads on one address', () => {
+  const rows: readonly [claim: string, workloads: readonly Workload[], found: string][] = [
+    ['a pod before an entry', [pod('p', 'TCP'), entry('e', 'HBONE')], 'p'],
+    ['HBONE before TCP', [pod('h', 'HBONE'), pod('t', 'TCP')], 'h'],
+    ['of equal ones the last', [pod('first', 'HBONE'), pod('last', 'HBONE')], 'last'],
+  ];
+  for (const [claim, workloads, found] of rows) {
+    it(claim, () => {
+      const store = new WorkloadStore();
+      for (const workload of workloads) store.upsertWorkload(workload);
+      assert.equal(store.findWorkload('', IP)?.name, found);
+      for (const workload of workloads) store.remove(workload.uid);
+      assert.equal(store.findWorkload('', IP), undefined);
+    });
+  }
+});
+
+describe('several services on one address', () => {
+  const service = (namespace: string, more: Partial<Service> = {}): Service =>
+    makeService(namespace, VIP, { namespace, ...more });
+  const rows: readonly [claim: string, services: readonly Service[], found: string][] = [
+    ['that of the client', [service('a', { isCanonical: true }), service('mine')], 'mine'],
+    ['else the canonical one', [service('a'), service('b', { isCanonical: true })], 'b'],
+    ['else the first', [service('a'), service('b')], 'a'],
+    ['none that is not visible', [service('a', { visibility: 'NAMESPACE' }), service('b')], 'b'],
+  ];
+  for (const [claim, services, found] of rows) {
+    it(claim, () => {
+      const store = new WorkloadStore();
+      for (const one of services) store.upsertService(one);
+      assert.equal(store.findServiceByVip('', VIP, 'mine')?.namespace, found);
+    });
+  }
+});
