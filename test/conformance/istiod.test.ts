@@ -57,6 +57,9 @@ describe('istiod', () => {
   it('is told which resource is bad and why; the good ones of the push are taken', () =>
     play('one bad resource', istiod, proxy));
 
+  it('is told that a policy’s range is none: it is refused, not widened', () =>
+    play('a policy with a bad range', istiod, proxy));
+
   it('removes by name, also what is not there', () => play('removals', istiod, proxy));
 
   it('is acknowledged a type that means nothing', () => play('an unknown type', istiod, proxy));

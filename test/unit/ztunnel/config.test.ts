@@ -78,6 +78,11 @@ describe('configuration of the node proxy', () => {
     });
   }
 
+  it('a grace period of 0 is none, and no underflow', () => {
+    const environment = { TERMINATION_GRACE_PERIOD_SECONDS: '0' };
+    assert.equal(readConfig(environment).terminationDeadlineMs, 5000);
+  });
+
   it('in dedicated mode has one pod, and no mark unless it is given', () => {
     const dedicated = { PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: 'shop/web-1/web' };
     const { dedicatedPod, packetMark } = readConfig(dedicated);
