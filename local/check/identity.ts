@@ -47,7 +47,7 @@ function serverCertificate(pod: Pod): Promise<X509Certificate> {
       rejectUnauthorized: false,
       ALPNProtocols: ['h2'],
     });
-    socket.setTimeout(5000, () => socket.destroy(new Error('no handshake in time')));
+    socket.setTimeout(15_000, () => socket.destroy(new Error('no handshake in time')));
     let found: X509Certificate | undefined;
     socket.once('secureConnect', () => {
       found = socket.getPeerX509Certificate();

@@ -118,6 +118,9 @@ describe('restarts', () => {
   it('what a replaced proxy counts is in the metrics of its successor, to the byte', async () => {
     const count = (name: string): Promise<number> =>
       mesh.metric('a', `istio_tcp_${name}_total`, 'reporter="source"');
+    await eventually('what came before is closed', async () => {
+      return (await count('connections_closed')) === (await count('connections_opened'));
+    });
     const line = await openLine();
     const before = mesh.proxyPid('a');
     const counted = {
