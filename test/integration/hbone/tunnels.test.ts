@@ -184,6 +184,30 @@ describe('hbone', () => {
     app.close();
   });
 
+  it('tells a failed dial to all who wait for it, and dials anew for who comes later', async () => {
+    const gone = await nodeServer(() => undefined);
+    const port = portOf(gone);
+    gone.close();
+    await once(gone, 'close');
+    let dials = 0;
+    const pool = new HbonePool(reactor, {
+      dial: (to) => {
+        dials++;
+        return connectTcp(reactor, { address: to.address, port: to.port });
+      },
+      context: () => clientContext,
+    });
+    const waiting = Array.from({ length: 20 }, () => pool.connect(target({ port }, 80)));
+    for (const result of await Promise.all(waiting)) {
+      assert.ok(isTunnelFailure(result));
+      assert.equal(result.code, 'refused');
+    }
+    assert.equal(dials, 1);
+    assert.ok(isTunnelFailure(await pool.connect(target({ port }, 80))));
+    assert.equal(dials, 2);
+    pool.close('test ends');
+  });
+
   it('reports refusals with their status and the identity of the server', async () => {
     const app = await nodeServer((socket) => socket.end());
     const exit = startExit();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -21,8 +21,11 @@ interface Proxy {
   readonly log: () => string;
 }
 
-function start(env: Readonly<Record<string, string>>): Proxy {
-  const child = spawn(process.execPath, ['ztunnel/main.ts'], {
+const COMMAND: readonly string[] = [process.execPath, 'ztunnel/main.ts'];
+
+function start(env: Readonly<Record<string, string>>, argv = COMMAND): Proxy {
+  const [file = '', ...args] = argv;
+  const child = spawn(file, args, {
     env: {
       ...process.env,
       XDS_ADDRESS: '',
@@ -61,6 +64,19 @@ async function dumpOf({ child, log }: Proxy): Promise<{ workloads: { name: strin
 
 describe('ztunnel process', () => {
   after(() => rmSync(dir, { recursive: true, force: true }));
+
+  it('may open as many files as the hard limit allows', async () => {
+    const LOCAL_XDS =
+      'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]';
+    const proxy = start({ LOCAL_XDS }, ['sh', '-c', 'ulimit -Sn 512; exec "$@"', 'sh', ...COMMAND]);
+    await dumpOf(proxy);
+    const limits = readFileSync(`/proc/${proxy.child.pid ?? 0}/limits`, 'utf8');
+    const [, soft, hard] = /^Max open files +(\S+) +(\S+)/m.exec(limits) ?? [];
+    assert.notEqual(soft, '512');
+    assert.equal(soft, hard);
+    proxy.child.kill('SIGKILL');
+    await once(proxy.child, 'exit');
+  });
 
   it('takes its state from LOCAL_XDS, and says which variables have no effect', async () => {
     const proxy = start({

@@ -22,6 +22,7 @@ const SPEC: Readonly<Record<string, 'counter' | 'gauge' | 'histogram'>> = {
   istio_tcp_connections_failed: 'counter',
   istio_tcp_sockets_open: 'gauge',
   istio_crl_policy_rejections: 'counter',
+  istio_crl_untracked_connections: 'counter',
   istio_on_demand_dns: 'counter',
   istio_dns_requests: 'counter',
   istio_dns_upstream_requests: 'counter',
