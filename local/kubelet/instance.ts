@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
+import { sleep, systemClock } from '../../common/clock.ts';
 import { MeshError } from '../../common/errors.ts';
 import { runCommand, tryCommand } from './run-command.ts';
 
@@ -35,10 +36,20 @@ function listen(name: string): Promise<Server | undefined> {
   });
 }
 
-/** The lock of a state directory; undefined when another process holds it. */
-export function lockState(stateDir: string): Promise<Server | undefined> {
+const LOCK_TRIES = 10;
+const LOCK_WAIT_MS = 100;
+
+/**
+ * The lock of a state directory; undefined when another process holds it. The kernel may free the socket of a killed
+ * process a little after its end, so it is asked for a second.
+ */
+export async function lockState(stateDir: string): Promise<Server | undefined> {
   const digest = createHash('sha256').update(stateDir).digest('hex').slice(0, 32);
-  return listen(`ambient-mesh-state:${digest}`);
+  for (let tries = 1; ; tries++) {
+    const lock = await listen(`ambient-mesh-state:${digest}`);
+    if (lock !== undefined || tries === LOCK_TRIES) return lock;
+    await sleep(systemClock, LOCK_WAIT_MS);
+  }
 }
 
 /** The instance recorded by the last run of this clone, if the machine still carries its bridge. */

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { errorMessage, MeshError } from '../../common/errors.ts';
 import { systemClock } from '../../common/clock.ts';
+import { redirectedConnections } from '../../cni/agent/redirected-connections.ts';
 import { openGrpcServer } from '../../common/grpc/server.ts';
 import type { GrpcServer } from '../../common/grpc/server.ts';
 import { CertificateAuthority, createRoot } from '../../common/identity/ca.ts';
@@ -27,6 +28,7 @@ import type { ServedResource } from '../../common/xds/delta-server.ts';
 import { addressLookup } from '../../controlplane/serve/address-lookup.ts';
 import type { AddressLookup } from '../../controlplane/serve/address-lookup.ts';
 import { decodeAck, encodeRequest } from '../../common/zds/codec.ts';
+import { Netns } from '../../engine/reactor/netns.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
 import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
 import { PROXY_NODE_FLAGS } from '../../ztunnel/holder/node-flags.ts';
@@ -634,8 +636,18 @@ export class NetnsMesh {
   async unenrol(name: string): Promise<void> {
     const pod = this.#pod(name);
     this.#meshed.delete(name);
-    run('ip', ['netns', 'exec', this.#ns(name), 'nft', 'delete', 'table', 'inet', 'test']);
+    const nft = (...args: string[]): void =>
+      void run('ip', ['netns', 'exec', this.#ns(name), 'nft', ...args]);
+    // As the node agent: new connections pass by, what runs has a moment to end, then the proxy forgets the pod. Marks of
+    // connections stay as long as they do: their answers would go past the proxy.
+    for (const chain of ['nat-pre', 'nat-out']) nft('flush', 'chain', 'inet', 'test', chain);
+    const netns = Netns.open(`/run/netns/${this.#ns(name)}`);
+    for (let looks = 0; looks < 20 && redirectedConnections(netns) > 0; looks++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    netns.close();
     await this.#exchange(this.#node(pod.node).session, encodeRequest({ kind: 'del', uid: name }));
+    nft('delete', 'table', 'inet', 'test');
   }
 
   async #serveZds(node: TestNode): Promise<void> {
