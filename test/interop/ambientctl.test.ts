@@ -273,7 +273,7 @@ describe('ambientctl', { skip: process.getuid?.() !== 0 && 'needs root' }, () =>
     assert.match(text, /\nL7: .*\nSOURCE +DESTINATION +SERVICE +PROTOCOL +REQUESTS/);
     assert.doesNotMatch(await ctl('metrics --l4'), /L7:/);
     const l7 = parse(await ctl('metrics --l7 -o yaml')) as object;
-    assert.deepEqual(Object.keys(l7), ['l7']);
+    assert.deepEqual(Object.keys(l7), ['l7', 'l7Observed']);
   });
 
   it('waypoint: apply, status, list, delete, generate', async () => {
