@@ -6,15 +6,13 @@ import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { decodeAck, encodeRequest, type ZdsRequest } from '../../common/zds/codec.ts';
 import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
+import { PROXY_NODE_FLAGS } from '../../ztunnel/holder/node-flags.ts';
 import type { CertFiles } from './pki.ts';
 import { writePodRules } from './pod-redirection.ts';
 import { ADDRESS, HTTP_PORT, SERVICE_VIP, type PodName, type Topology } from './topology.ts';
 
 export type MeshKind = 'across' | 'same_node' | 'waypoint';
 type NodeName = 'a' | 'b';
-
-// What the holder starts a proxy with (ztunnel/holder).
-const HOLDER_FLAGS = ['--max-semi-space-size=2'];
 
 // For profiling our proxies: BENCH_NODE_FLAGS='--cpu-prof --cpu-prof-dir=/tmp/profiles' npm run bench -- ...
 const NODE_FLAGS = (process.env['BENCH_NODE_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '');
@@ -130,7 +128,7 @@ async function startZtunnel(
 ): Promise<ChildProcess> {
   const socketPath = join(topology.dir, `zds-${node}.sock`);
   const server = SeqpacketServer.listen(socketPath);
-  const argv = [process.execPath, ...HOLDER_FLAGS, ...NODE_FLAGS, 'ztunnel/main.ts'];
+  const argv = [process.execPath, ...PROXY_NODE_FLAGS, ...NODE_FLAGS, 'ztunnel/main.ts'];
   const child = topology.spawn(node, argv, {
     ...env,
     NODE_NAME: `node-${node}`,

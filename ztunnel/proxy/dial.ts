@@ -65,27 +65,39 @@ export async function dialUpstream(
   context: ProxyContext,
   request: DialRequest,
 ): Promise<DialedUpstream> {
-  const { reactor, recorder } = context;
-  const plan = new RetryPlan(reactor.now());
+  const plan = new RetryPlan(context.reactor.now());
   let last: DialError | undefined;
+  // Thousands may wait here at once: what lives across the await is kept small.
+  for (;;) {
+    const decision = await nextDecision(context, request, plan, last);
+    try {
+      return await dialOnce(context, request, decision);
+    } catch (err) {
+      last = new DialError(describeTunnelFailure(err), decision);
+      const isAgain = plan.failed(decision, last.failure, context.reactor.now());
+      if (!isAgain || request.isAbandoned()) throw last;
+    }
+  }
+}
+
+/** Where to connect next, after the pauses of the plan. Rejects with {@link DialError} when there is nowhere left. */
+async function nextDecision(
+  context: ProxyContext,
+  request: DialRequest,
+  plan: RetryPlan,
+  last: DialError | undefined,
+): Promise<ConnectDecision> {
   for (;;) {
     const decision = await decide(context, request, plan.exclude);
     const step = plan.next(decision);
-    if (step.kind === 'stop' || (step.kind === 'wait' && request.isAbandoned())) {
+    if (step.kind === 'connect') {
+      if (last !== undefined) context.recorder.countRetry(last.failure.reason);
+      return step.decision;
+    }
+    if (step.kind === 'stop' || request.isAbandoned()) {
       throw last ?? new DialError(refusalOf(decision), decision);
     }
-    if (step.kind === 'wait') {
-      await pause(context, step.pauseMs);
-      continue;
-    }
-    if (last !== undefined) recorder.countRetry(last.failure.reason);
-    try {
-      return await dialOnce(context, request, step.decision);
-    } catch (err) {
-      last = new DialError(describeTunnelFailure(err), decision);
-      const isAgain = plan.failed(step.decision, last.failure, reactor.now());
-      if (!isAgain || request.isAbandoned()) throw last;
-    }
+    await pause(context, step.pauseMs);
   }
 }
 
@@ -129,21 +141,29 @@ function refusalOf(decision: FinalDecision): DialFailure {
   };
 }
 
-async function dialOnce(
+function dialOnce(
   context: ProxyContext,
   request: DialRequest,
   decision: ConnectDecision,
 ): Promise<DialedUpstream> {
-  if (decision.kind === 'tcp' || decision.kind === 'passthrough') {
-    const stream = await connectTcp(context.reactor, {
-      address: decision.address,
-      port: decision.port,
-      mark: context.config.packetMark,
-      ...(request.netns === undefined ? {} : { netns: request.netns }),
-      ...keepaliveOf(context),
-    });
-    return { stream, decision, serverIdentity: undefined };
+  if (decision.kind === 'hbone' || decision.kind === 'double_hbone') {
+    return dialMesh(context, request, decision);
   }
+  const connecting = connectTcp(context.reactor, {
+    address: decision.address,
+    port: decision.port,
+    mark: context.config.packetMark,
+    ...(request.netns === undefined ? {} : { netns: request.netns }),
+    ...keepaliveOf(context),
+  });
+  return connecting.then((stream) => ({ stream, decision, serverIdentity: undefined }));
+}
+
+async function dialMesh(
+  context: ProxyContext,
+  request: DialRequest,
+  decision: Extract<ConnectDecision, { kind: 'hbone' | 'double_hbone' }>,
+): Promise<DialedUpstream> {
   const pod =
     decision.kind === 'hbone' ? findNodeLocal(context, request.source, decision) : undefined;
   if (pod !== undefined && decision.kind === 'hbone') {

@@ -8,8 +8,17 @@ export interface DeathDetection {
   readonly userTimeoutMs?: number;
 }
 
+// Made once for a configuration: thousands of connects may wait at once.
+const detections = new WeakMap<ProxyContext['config'], DeathDetection>();
+
 /** Keepalive options of dialled sockets. */
 export function keepaliveOf({ config }: Pick<ProxyContext, 'config'>): DeathDetection {
+  const known = detections.get(config) ?? detectionOf(config);
+  detections.set(config, known);
+  return known;
+}
+
+function detectionOf(config: ProxyContext['config']): DeathDetection {
   const { keepaliveSec: keepalive, userTimeoutMs } = config;
   const timeout = userTimeoutMs === undefined ? {} : { userTimeoutMs };
   if (keepalive === undefined) return timeout;

@@ -2,7 +2,7 @@
 // connect, relay, one result. See docs/design/life-of-a-connection.md.
 import { joinHostPort } from '../../common/workload/ip.ts';
 import type { Workload } from '../../common/workload/model.ts';
-import { closeWatcher } from '../../engine/reactor/duplex.ts';
+import { IGNORE_STREAM } from '../../engine/reactor/duplex.ts';
 import type { RelayCounters, RelayObserver, RelayResult } from '../../engine/reactor/duplex.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
@@ -11,7 +11,7 @@ import type { ConnectionDump } from '../messages.ts';
 import type { ConnectionManager } from './connection-manager.ts';
 import type { ConnectionAddresses } from './access-line.ts';
 import { DialError, dialUpstream } from './dial.ts';
-import type { DialedUpstream, TunnelOpener } from './dial.ts';
+import type { DialRequest, DialedUpstream, TunnelOpener } from './dial.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
 import type { LocalWorkload } from './local-workload.ts';
 import type { ProxyContext } from './proxy-context.ts';
@@ -30,7 +30,7 @@ export interface OutboundPod {
 }
 
 /** Serves one accepted connection to its end. Never throws. */
-export async function serveOutbound(
+export function serveOutbound(
   context: ProxyContext,
   pod: OutboundPod,
   stream: TcpStream,
@@ -38,7 +38,7 @@ export async function serveOutbound(
   const startedMs = Date.now();
   const { address: ip, port } = stream.originalDst();
   const client = { ip: stream.peer.address, port: stream.peer.port };
-  await serveDestination(context, pod, { stream, client, destination: { ip, port }, startedMs });
+  return serveDestination(context, pod, { stream, client, destination: { ip, port }, startedMs });
 }
 
 /** A connection of the pod's whose destination is known. */
@@ -51,60 +51,131 @@ export interface OutboundConnection {
   readonly early?: Uint8Array;
 }
 
-/** Decides, connects and relays. Never throws. */
-export async function serveDestination(
+/** Decides, connects and relays. Never rejects. */
+export function serveDestination(
   context: ProxyContext,
   pod: OutboundPod,
   accepted: OutboundConnection,
 ): Promise<void> {
-  const { stream, client, destination, startedMs } = accepted;
-  const { ip, port } = destination;
-  const addresses = { src: joinHostPort(client.ip, client.port), dst: joinHostPort(ip, port) };
-  const state = { isGone: false };
-  const isGone = (): boolean => state.isGone;
-  stream.handler = closeWatcher(() => {
-    state.isGone = true;
-  });
+  accepted.stream.handler = IGNORE_STREAM;
+  const source = pod.local.current;
+  if (source === undefined) return serveWhenKnown(context, pod, accepted, undefined);
+  const pending = context.resolve(source.network, accepted.destination.ip);
+  return pending === undefined
+    ? connectAndRelay(context, pod, new OutboundDial(pod, source, accepted))
+    : serveWhenKnown(context, pod, accepted, pending);
+}
+
+async function serveWhenKnown(
+  context: ProxyContext,
+  pod: OutboundPod,
+  accepted: OutboundConnection,
+  asked: Promise<boolean> | undefined,
+): Promise<void> {
+  const dial = await learn(context, pod, accepted, asked);
+  if (dial !== undefined) await connectAndRelay(context, pod, dial);
+}
+
+/** Waits for the pod's own record, and for what the control plane knows of the destination. Undefined is refused. */
+async function learn(
+  context: ProxyContext,
+  pod: OutboundPod,
+  accepted: OutboundConnection,
+  asked: Promise<boolean> | undefined,
+): Promise<OutboundDial | undefined> {
   const source = pod.local.current ?? (await pod.local.wait());
-  if (source === undefined) {
-    const parties = partiesOf(undefined, undefined, undefined);
-    context.recorder.refuse(
-      parties,
-      addresses,
-      'unknown_source',
-      `no workload for ${podName(pod)}`,
-    );
-    stream.reset();
-    return;
-  }
-  const pending = context.resolve(source.network, ip);
-  if (pending !== undefined && !(await pending)) {
+  const refuse = (reason: FailureReason, detail: string): void => {
     const parties = partiesOf(source, undefined, undefined);
-    const detail = `the control plane has not said in time what ${ip} is`;
-    context.recorder.refuse(parties, addresses, 'xds_timeout', detail);
-    stream.reset();
-    return;
+    context.recorder.refuse(parties, addressesOf(accepted), reason, detail);
+    accepted.stream.reset();
+  };
+  if (source === undefined) {
+    refuse('unknown_source', `no workload for ${podName(pod)}`);
+    return undefined;
   }
+  const { ip } = accepted.destination;
+  const pending = asked ?? context.resolve(source.network, ip);
+  if (pending !== undefined && !(await pending)) {
+    refuse('xds_timeout', `the control plane has not said in time what ${ip} is`);
+    return undefined;
+  }
+  return new OutboundDial(pod, source, accepted);
+}
+
+/** What a connection is dialled for. A scan leaves thousands of these waiting: it holds little. */
+class OutboundDial implements DialRequest {
+  readonly #pod: OutboundPod;
+  readonly source: Workload;
+  readonly accepted: OutboundConnection;
+
+  constructor(pod: OutboundPod, source: Workload, accepted: OutboundConnection) {
+    this.#pod = pod;
+    this.source = source;
+    this.accepted = accepted;
+  }
+
+  get baggage(): string {
+    return buildBaggage(this.source);
+  }
+
+  get client(): OriginalDst {
+    return this.accepted.client;
+  }
+
+  get destination(): OriginalDst {
+    return this.accepted.destination;
+  }
+
+  get netns(): Netns | undefined {
+    return this.#pod.netns;
+  }
+
+  get tunnels(): TunnelOpener {
+    return this.#pod.tunnels;
+  }
+
+  isAbandoned(): boolean {
+    return this.accepted.stream.isClosed;
+  }
+}
+
+/** Its frame lives as long as the connect, so it has few variables. */
+async function connectAndRelay(
+  context: ProxyContext,
+  pod: OutboundPod,
+  dial: OutboundDial,
+): Promise<void> {
   let upstream: DialedUpstream;
   try {
-    upstream = await dialUpstream(context, {
-      source,
-      baggage: buildBaggage(source),
-      client,
-      destination,
-      netns: pod.netns,
-      tunnels: pod.tunnels,
-      isAbandoned: isGone,
-    });
+    upstream = await dialUpstream(context, dial);
   } catch (err) {
-    recordFailedDial(context, source, addresses, startedMs, err);
-    stream.reset();
+    recordFailedDial(context, dial, err);
+    dial.accepted.stream.reset();
     return;
   }
-  const { early } = accepted;
+  joinUpstream(context, pod, dial, upstream);
+}
+
+function joinUpstream(
+  context: ProxyContext,
+  pod: OutboundPod,
+  dial: OutboundDial,
+  upstream: DialedUpstream,
+): void {
+  const { source, accepted } = dial;
+  const { stream, startedMs, early } = accepted;
+  const addresses = addressesOf(accepted);
   const parts = { stream, upstream, source, addresses, startedMs, early };
-  if (isGone()) abandon(context, parts);
+  if (dial.isAbandoned()) abandon(context, parts);
   else relayOutbound(context, pod, parts);
+}
+
+/** As text, when it is needed: a dial lasts, and its record is written at its end. */
+function addressesOf({ client, destination }: OutboundConnection): ConnectionAddresses {
+  return {
+    src: joinHostPort(client.ip, client.port),
+    dst: joinHostPort(destination.ip, destination.port),
+  };
 }
 
 /** The application left while we connected for it. */
@@ -218,11 +289,10 @@ function connectedAddresses(
 
 function recordFailedDial(
   context: ProxyContext,
-  source: Workload,
-  addresses: ConnectionAddresses,
-  startedMs: number,
+  { source, accepted }: OutboundDial,
   err: unknown,
 ): void {
+  const addresses = addressesOf(accepted);
   const failure = err instanceof DialError ? err.failure : describeTunnelFailure(err);
   const decision = err instanceof DialError ? err.decision : undefined;
   const parties = partiesOf(source, decision, undefined);
@@ -231,7 +301,7 @@ function recordFailedDial(
     return;
   }
   const connected = decision === undefined ? addresses : connectedAddresses(addresses, decision);
-  const connection = context.recorder.open(parties, connected, startedMs);
+  const connection = context.recorder.open(parties, connected, accepted.startedMs);
   connection.finish({ reason: failure.reason, detail: failure.detail });
 }
 

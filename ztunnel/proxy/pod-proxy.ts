@@ -243,7 +243,7 @@ export class PodProxy {
   }
 
   #listen({ port, fd }: PodSocket, serve: (stream: TcpStream) => Promise<void>): void {
-    const { reactor, logger } = this.#context;
+    const { reactor } = this.#context;
     const exclusive = this.#share !== undefined;
     const maxBurst = port === HBONE_PORT ? HANDSHAKES_PER_TURN : NEW_PER_TURN;
     const onAccept = (stream: TcpStream): void => {
@@ -252,16 +252,27 @@ export class PodProxy {
         this.#refuseAccepted(port === PLAINTEXT_PORT ? 'inbound' : 'outbound', stream, excess);
         return;
       }
-      this.#countSetUp(1);
-      serve(stream)
-        .catch((err: unknown) => {
-          const text = err instanceof Error ? err.stack : String(err);
-          logger.error({ port, err: text }, 'connection failed unexpectedly');
-          stream.reset();
-        })
-        .finally(() => this.#countSetUp(-1));
+      void this.#setUp(port, stream, serve);
     };
     this.#listeners.push(new TcpListener(reactor, fd, onAccept, { maxBurst, exclusive }));
+  }
+
+  /** One small frame for each: thousands may be set up at once. */
+  async #setUp(
+    port: number,
+    stream: TcpStream,
+    serve: (stream: TcpStream) => Promise<void>,
+  ): Promise<void> {
+    this.#countSetUp(1);
+    try {
+      await serve(stream);
+    } catch (err) {
+      const text = err instanceof Error ? err.stack : String(err);
+      this.#context.logger.error({ port, err: text }, 'connection failed unexpectedly');
+      stream.reset();
+    } finally {
+      this.#countSetUp(-1);
+    }
   }
 
   /** Why the pod may have no more connections now; undefined when it may. */

@@ -18,6 +18,8 @@ const WAYPOINT_REASONS: ReadonlySet<RefusalReason> = new Set([
   'unknown_waypoint',
 ]);
 
+const NOBODY: ReadonlySet<string> = new Set();
+
 /** What to do with a decision. */
 export type RetryStep =
   | { readonly kind: 'connect'; readonly decision: ConnectDecision }
@@ -31,15 +33,20 @@ interface Failed {
 
 /** The attempts for one connection. */
 export class RetryPlan {
-  /** Workloads (uid) that failed since the last pause. */
-  readonly exclude = new Set<string>();
   readonly #startedMs: number;
   #others = 0;
   #pauses = 0;
   #last: Failed | undefined;
+  /** Made when the first has failed: most connects succeed, or have nowhere else to go. */
+  #exclude: Set<string> | undefined;
 
   constructor(nowMs: number) {
     this.#startedMs = nowMs;
+  }
+
+  /** Workloads (uid) that failed since the last pause. */
+  get exclude(): ReadonlySet<string> {
+    return this.#exclude ?? NOBODY;
   }
 
   /** What to do with the decision that was made with {@link exclude} left out. */
@@ -61,7 +68,7 @@ export class RetryPlan {
   #wait(isWaypoint: boolean): RetryStep {
     const pauseMs = (isWaypoint ? WAYPOINT_PAUSES_MS : PAUSES_MS)[this.#pauses++];
     if (pauseMs === undefined) return { kind: 'stop' };
-    this.exclude.clear();
+    this.#exclude?.clear();
     this.#others = 0;
     return { kind: 'wait', pauseMs };
   }
@@ -72,7 +79,8 @@ export class RetryPlan {
     const { workload } = decision;
     if (!failure.canRetry || workload === undefined) return false;
     if (nowMs - this.#startedMs >= BUDGET_MS) return false;
-    this.exclude.add(workload.uid);
+    this.#exclude ??= new Set();
+    this.#exclude.add(workload.uid);
     return this.#others++ < MAX_OTHER_ENDPOINTS || failure.canWait;
   }
 }
