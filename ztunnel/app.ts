@@ -17,7 +17,7 @@ import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { canBeTransparent } from '../engine/reactor/socket-options.ts';
 import { releaseProgramPages } from '../engine/reactor/program-pages.ts';
 import { CounterHandOver } from './admin/counter-hand-over.ts';
-import { openAdmin } from './admin/admin-server.ts';
+import { openAdmin, POD_USE_QUERY } from './admin/admin-server.ts';
 import { openEndpointSockets } from './admin/endpoint-sockets.ts';
 import { ControlMetrics, CONTROL_FAMILIES } from './admin/control-metrics.ts';
 import { PodMetrics, POD_FAMILIES } from './admin/pod-metrics.ts';
@@ -30,6 +30,7 @@ import { ResolvConfFile } from './dns/upstream-servers.ts';
 import { HolderClient } from './holder/holder-client.ts';
 import { PodStarter } from './inpod/pod-starter.ts';
 import { DedicatedPod } from './inpod/dedicated-pod.ts';
+import { isServedByAnother } from './inpod/other-instance.ts';
 import type { PodNetns, PodSource } from './inpod/pod-source.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
@@ -57,6 +58,8 @@ export interface AppEvents {
 
 const READY_CHECK_MS = 50;
 const DRAIN_REPORT_MS = 1000;
+/** How often an instance that is alone looks for another. */
+const TAKE_OVER_CHECK_MS = 100;
 /** More often than Prometheus asks; a file may have many series. */
 const SAVE_COUNTERS_MS = 5000;
 
@@ -215,9 +218,11 @@ interface Running {
 
 async function drainParts(parts: Parts, running: Running, isReplaced: boolean): Promise<void> {
   const { config, logger, output, data, identities, pods, dns } = parts;
-  const deadlineMs = config.terminationDeadlineMs;
+  const endMs = systemClock.now() + config.terminationDeadlineMs;
   running.isDraining = true;
-  logger.info({ deadlineMs, isReplaced }, 'draining');
+  logger.info({ deadlineMs: config.terminationDeadlineMs, isReplaced }, 'draining');
+  if (!isReplaced && parts.holder !== undefined) await serveWhileAlone(parts, endMs);
+  const deadlineMs = Math.max(0, endMs - systemClock.now());
   pods.close();
   if (isReplaced) {
     saveCounters(parts);
@@ -233,6 +238,27 @@ async function drainParts(parts: Parts, running: Running, isReplaced: boolean): 
   await data.terminate();
   logger.info({}, 'drained');
   await output.end();
+}
+
+/**
+ * The container has to end, and there may be nobody else: its DaemonSet starts the next one when this one has gone, which
+ * one connection can delay up to the deadline. Until another instance listens, or nothing is open, this one serves on.
+ */
+async function serveWhileAlone(parts: Parts, endMs: number): Promise<void> {
+  const { data, registry, logger } = parts;
+  const stopReports = reportDraining(parts, false);
+  for (let looks = 0; systemClock.now() < endMs; looks++) {
+    if (registry.isEvery(({ netns }) => isServedByAnother(netns))) {
+      logger.info({}, 'another instance serves');
+      break;
+    }
+    const { report } = await data.request(POD_USE_QUERY);
+    const connections = report?.connectionCount ?? 0;
+    if (connections === 0) break;
+    if (looks === 0) logger.info({ connections }, 'no other instance serves: serving meanwhile');
+    await sleep(systemClock, TAKE_OVER_CHECK_MS);
+  }
+  stopReports();
 }
 
 /** The holder's connection, where there is a holder. */
@@ -256,8 +282,7 @@ async function connectHolder(
 function reportDraining(parts: Parts, isReplaced: boolean): () => void {
   const { data, metrics, holder } = parts;
   const report = async (): Promise<void> => {
-    const query = { kind: 'connections', top: 0, sort: 'bytes', pod: undefined } as const;
-    const { report: { pods = [] } = {} } = await data.request(query);
+    const { report: { pods = [] } = {} } = await data.request(POD_USE_QUERY);
     const counts = pods.map(({ name, namespace, inbound, outbound }) => ({
       name,
       namespace,

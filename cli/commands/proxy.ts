@@ -112,7 +112,7 @@ export function proxyCommand(): Command {
     .action(logLevel);
   const drainCommand = clusterCommand(
     'drain',
-    'tell a node proxy to take no new connections and to end when its connections have',
+    'let a successor take new connections of a node, and the proxy end when its own have',
   )
     .argument('<pod>', POD)
     .option('--show', 'only show whether it drains and whose connections are left', false)

@@ -91,6 +91,8 @@ export class ContainerRunner {
   readonly #host: ContainerHost;
   readonly #stop = new AbortController();
   #child: ChildProcess | undefined;
+  /** Commands that were started in the container beside its program; each leads its group. */
+  readonly #guests = new Set<ChildProcess>();
   #state: ContainerState = { waiting: { reason: 'ContainerCreating' } };
   #lastState: ContainerState = {};
   #restarts = 0;
@@ -139,6 +141,12 @@ export class ContainerRunner {
       state: this.#state,
       lastState: this.#lastState,
     };
+  }
+
+  /** A command that runs in the container ends with it. */
+  addGuest(child: ChildProcess): void {
+    this.#guests.add(child);
+    child.once('exit', () => this.#guests.delete(child));
   }
 
   /** Ends the process (TERM, then KILL after the grace period) and does not start it again. */
@@ -216,7 +224,7 @@ export class ContainerRunner {
       });
       child.once('exit', (code, signal) => {
         // What the program left behind in its group must not outlive it.
-        if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL');
+        for (const { pid } of [child, ...this.#guests]) signalGroup(pid, 'SIGKILL');
         const number = signal === null ? 0 : os.signals[signal];
         resolve({ code: code ?? 128 + number, signal });
       });

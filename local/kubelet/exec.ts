@@ -2,7 +2,7 @@
 // terminal is made by script(1), which the machine has; its size is not changed later.
 import { spawn } from 'node:child_process';
 import type { RawData, WebSocket } from 'ws';
-import { containerEnv, enterArgv } from './container.ts';
+import { containerEnv, enterArgv, type ContainerRunner } from './container.ts';
 
 export const EXEC_PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io'];
 
@@ -48,7 +48,8 @@ function toBuffer(data: RawData): Buffer {
 }
 
 /** Runs the command of the query in the container and joins it to the socket. */
-export function serveExec(ws: WebSocket, pid: number, query: URLSearchParams): void {
+export function serveExec(ws: WebSocket, container: ContainerRunner, query: URLSearchParams): void {
+  const pid = container.pid ?? 0;
   const isTty = isSet(query, 'tty');
   const hasStdin = isSet(query, 'input', 'stdin');
   const [file = '', ...args] = execArgv(pid, query.getAll('command'), isTty);
@@ -62,6 +63,7 @@ export function serveExec(ws: WebSocket, pid: number, query: URLSearchParams): v
     detached: true,
     env: { ...process.env, TERM: 'xterm', ...containerEnv(pid) },
   });
+  container.addGuest(child);
   for (const [channel, stream] of [
     [STDOUT, child.stdout],
     [STDERR, child.stderr],

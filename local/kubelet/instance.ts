@@ -28,6 +28,11 @@ function instanceOf(number: number): Instance {
   };
 }
 
+/** The bridge's ports to an instance's nodes are called so, and then by the node's index. */
+export function nodePortPrefix(number: number): string {
+  return `amb${number}n`;
+}
+
 function listen(name: string): Promise<Server | undefined> {
   return new Promise((resolve) => {
     const server = createServer((socket) => socket.destroy());
@@ -78,10 +83,13 @@ export async function claimInstance(
   stateDir: string,
 ): Promise<{ instance: Instance; lock: Server }> {
   const routes = await runCommand(['ip', '-4', 'route', 'show', 'table', 'all']);
+  const links = await runCommand(['ip', '-o', 'link', 'show']);
   for (let number = 0; number < MAX_INSTANCES; number++) {
     const instance = instanceOf(number);
     if (routes.includes(` ${instance.prefix}.`) || routes.includes(`\n${instance.prefix}.`))
       continue;
+    // A node of a killed run whose namespace something still holds.
+    if (links.includes(` ${nodePortPrefix(number)}`)) continue;
     const lock = await listen(`ambient-mesh-instance:${number}`);
     if (lock === undefined) continue;
     const made = await tryCommand(['ip', 'link', 'add', instance.bridge, 'type', 'bridge']);

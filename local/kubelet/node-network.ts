@@ -2,7 +2,7 @@
 // to each node's pods everywhere. All sysctls are set inside the namespaces; the machine's own stay untouched.
 import { bridgeIpv6, hasIpv6, nodeIpv6, SERVICE_CIDR_V6, type NodeIpv6 } from '../ipv6.ts';
 import { markNetns } from './cleanup.ts';
-import type { Instance } from './instance.ts';
+import { nodePortPrefix, type Instance } from './instance.ts';
 import { ipBatch, runCommand, tryCommand } from './run-command.ts';
 
 export interface NodeNetwork {
@@ -64,7 +64,7 @@ async function makeNode(
   node: NodeNetwork,
   index: number,
 ): Promise<void> {
-  const port = `amb${instance.number}n${index}`;
+  const port = `${nodePortPrefix(instance.number)}${index}`;
   markNetns(stateDir, node.netns);
   await runCommand(['ip', 'netns', 'add', node.netns]);
   await ipBatch([

@@ -137,12 +137,14 @@ export class KubeletServer {
     const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket';
     log.debug({ path: target.action, pod: target.pod, isWebSocket }, 'stream requested');
     if (target.action === 'exec' && isWebSocket) {
-      const pid = worker.container(target.container)?.pid;
-      if (pid === undefined) {
+      const container = worker.container(target.container);
+      if (container?.pid === undefined) {
         refuse('400 Bad Request', 'the container is not running');
         return;
       }
-      this.#exec.handleUpgrade(request, socket, head, (ws) => serveExec(ws, pid, target.query));
+      this.#exec.handleUpgrade(request, socket, head, (ws) => {
+        serveExec(ws, container, target.query);
+      });
       return;
     }
     if (target.action === 'portForward') {

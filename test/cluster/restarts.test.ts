@@ -156,6 +156,53 @@ describe('restarts', () => {
     assert.equal((await mesh.ask('client', SERVER.ip)).status, 0);
   });
 
+  it('a drain by the admin port: a successor serves at once, the old one keeps its own to their end', async () => {
+    const load = mesh.load('client', SERVER.ip);
+    const line = await openLine();
+    await load.more(50);
+    const before = mesh.proxyPid('a');
+    const begun = await (await mesh.admin('a', '/drain', 'POST')).json();
+    assert.partialDeepStrictEqual(begun, { state: 'draining' });
+    await eventually('the old one drains', () => isDraining('a', before));
+    await load.more(100);
+    assert.match(await line.say('still here'), /still here/);
+    line.client.stdin?.end();
+    await once(line.client, 'close');
+    assert.equal(line.client.exitCode, 0);
+    await eventually('the old one has gone', () => hasEnded('a', before));
+    assert.deepEqual((await load.end()).failures, []);
+  });
+
+  it('told to end with nobody beside it: serves on until nothing is open, or another serves', async () => {
+    mesh.proxyEnv['CONNECTION_TERMINATION_DEADLINE'] = '60s';
+    const first = await mesh.startBeside('a', 'holder');
+    const firstEnd = once(first, 'exit');
+    first.kill('SIGTERM');
+    assert.deepEqual(await firstEnd, [0, null]);
+    const line = await openLine();
+    const ended = mesh.endProxy('a', 'SIGTERM');
+    await eventually('it is told', () => mesh.log('a').includes('serving meanwhile'));
+    assert.equal((await mesh.ask('client', SERVER.ip)).status, 0);
+    assert.match(await line.say('still here'), /still here/);
+    line.client.stdin?.end();
+    assert.equal(await ended, 0);
+    await mesh.startProxy('a', 'holder');
+
+    const next = await openLine();
+    const alone = mesh.endProxy('a', 'SIGTERM');
+    await mesh.startBeside('a', 'holder');
+    delete mesh.proxyEnv['CONNECTION_TERMINATION_DEADLINE'];
+    await eventually('the one before it takes no more', async () => {
+      const { status } = await mesh.ask('client', SERVER.ip);
+      assert.equal(status, 0);
+      return mesh.log('a').includes('another instance serves');
+    });
+    assert.match(await next.say('still here'), /still here/);
+    next.client.stdin?.end();
+    assert.equal(await alone, 0);
+    assert.equal((await mesh.ask('client', SERVER.ip)).status, 0);
+  });
+
   it('a second instance takes over from the first, and gives back, without a failed connection', async () => {
     const load = mesh.load('client', SERVER.ip);
     const plain = mesh.load('outside', SERVER.ip);

@@ -68,6 +68,26 @@ async function until<T>(what: string, probe: () => Promise<T | undefined>): Prom
 const curl = (command: string): Promise<Result> =>
   run(['exec', '-n', 'bookinfo', 'deploy/curl', '--', 'sh', '-c', command]);
 
+/** Opens a connection, and sends its request when told to. */
+const HELD =
+  'exec 3<>/dev/tcp/ratings/9080 && echo open && read line && ' +
+  'printf "GET /ratings/0 HTTP/1.0\\r\\n\\r\\n" >&3 && cat <&3';
+
+/** The node proxy on the node of an application's pod. */
+async function proxyBeside(namespace: string, app: string): Promise<string> {
+  const find = async (where: string): Promise<PodObject[]> =>
+    (JSON.parse(await ctl(`get pods ${where} -o json`)) as { items: PodObject[] }).items;
+  const [pod] = await find(`-n ${namespace} -l app=${app}`);
+  const proxies = await find('-n istio-system -l app=ztunnel');
+  const proxy = proxies.find(({ spec }) => spec.nodeName === pod?.spec.nodeName);
+  return proxy?.metadata.name ?? assert.fail(`no proxy beside ${app}`);
+}
+
+interface PodObject {
+  readonly metadata: { readonly name: string };
+  readonly spec: { readonly nodeName: string };
+}
+
 interface Edge {
   readonly source: string;
   readonly destination: string;
@@ -407,20 +427,24 @@ describe('ambientctl', { skip: process.getuid?.() !== 0 && 'needs root' }, () =>
     if (lost.code !== 0) assert.match(lost.err, /no cluster: start one here/);
   });
 
-  it('proxy drain: the proxy ends, is replaced, and the mesh goes on', async () => {
-    const pods = 'get pods -n istio-system -l app=ztunnel';
-    const before = await ctl(pods);
-    assert.match(await ctl('proxy drain ds/ztunnel --show'), /is serving: \d+ connections/);
-    const [, name = ''] = /^(\S+) is draining: /.exec(await ctl('proxy drain ds/ztunnel')) ?? [];
-    assert.match(name, /^ztunnel-/);
-    await until('a new container', async () => {
-      const now = await ctl(pods);
-      return now === before || (await run(['status'])).code !== 0 ? undefined : now;
-    });
-    const answer = await until('an answer', async () => {
-      const { out } = await curl('curl -s -m 5 http://ratings:9080/ratings/0');
-      return out.includes('ratings') ? out : undefined;
-    });
-    assert.match(answer, /ratings/);
+  it('proxy drain: a successor takes over at once, and a connection keeps the old one', async () => {
+    const proxy = await proxyBeside('bookinfo', 'curl');
+    const args = ['exec', '-i', '-n', 'bookinfo', 'deploy/curl', '--', 'bash', '-c', HELD];
+    const line = spawn(LAUNCHER, args, { env: { ...process.env, KUBECONFIG: kubeconfig } });
+    let said = '';
+    line.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    await until('an open connection', async () => (said === '' ? undefined : said));
+    assert.match(await ctl(`proxy drain ${proxy} --show`), /is serving: \d+ connections/);
+    assert.match(await ctl(`proxy drain ${proxy}`), /^ztunnel-\S+ is draining: [1-9]/);
+    // The drain waits for that connection. New ones wait for nobody: none fails, before, while and after.
+    for (let sent = 0; sent < 30; sent++) {
+      const { code, out } = await curl('curl -s -m 5 http://ratings:9080/ratings/0');
+      assert.match(out, /"ratings"/, `request ${sent}: exit code ${code}`);
+    }
+    assert.match(await ctl(`proxy drain ${proxy} --show`), /is serving/, 'the successor');
+    const ended = new Promise((done) => line.on('close', done));
+    line.stdin.end('go on\n');
+    await ended;
+    assert.match(said, /"ratings"/);
   });
 });

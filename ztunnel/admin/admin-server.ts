@@ -45,7 +45,17 @@ export interface AdminParts {
   readonly replace: (() => Promise<boolean>) | undefined;
 }
 
-const POD_USE_QUERY = { kind: 'connections', top: 0, sort: 'bytes', pod: undefined } as const;
+/** Asks the data threads for what each pod has, without single connections. */
+export const POD_USE_QUERY = {
+  kind: 'connections',
+  top: 0,
+  sort: 'bytes',
+  pod: undefined,
+} as const;
+const NO_SUCCESSOR = {
+  status: 409,
+  body: 'not now: one is being started, or two still drain\n',
+} as const;
 
 /** Opens admin, metrics and readiness; rejects when a port is taken. */
 export function openAdmin(parts: AdminParts): Promise<Endpoints> {
@@ -97,14 +107,18 @@ export function openAdmin(parts: AdminParts): Promise<Endpoints> {
   });
 }
 
-/** GET tells whether the proxy drains and what is left; POST begins, as SIGTERM does. */
+/**
+ * GET tells whether the proxy drains and what is left; POST begins. Where there is a holder a successor serves first: who
+ * waits for old connections must not keep the node's new ones waiting. Without one the process ends, as on SIGTERM.
+ */
 function drainRoute(parts: AdminParts): AdminRoute {
-  const { config, data } = parts;
+  const { config, data, replace } = parts;
   return {
-    help: 'what is left of a drain; POST: drain and end, as on SIGTERM',
+    help: 'what is left of a drain; POST: a successor takes over, this process drains and ends',
     handle: async (request) => {
-      const { report } = await data.request(POD_USE_QUERY);
       const isStarting = request.method === 'POST';
+      if (isStarting && replace !== undefined && !(await replace())) return NO_SUCCESSOR;
+      const { report } = await data.request(POD_USE_QUERY);
       const body = {
         state: isStarting || parts.isDraining() ? 'draining' : 'serving',
         connections: report?.connectionCount ?? 0,
@@ -117,7 +131,7 @@ function drainRoute(parts: AdminParts): AdminRoute {
             outbound,
           })),
       };
-      if (isStarting) parts.quit();
+      if (isStarting && replace === undefined) parts.quit();
       return { type: 'application/json', body: `${JSON.stringify(body, undefined, 2)}\n` };
     },
   };
@@ -130,7 +144,7 @@ function replaceRoute({ replace }: AdminParts): AdminRoute {
       if (request.method !== 'POST') return { status: 405, body: 'use POST\n' };
       if (replace === undefined) return { status: 404, body: 'there is no holder\n' };
       if (await replace()) return { body: 'a successor is started\n' };
-      return { status: 409, body: 'not now: one is being started, or two still drain\n' };
+      return NO_SUCCESSOR;
     },
   };
 }

@@ -65,6 +65,11 @@ export class PodRegistry<Handle extends NetnsHandle> {
     }));
   }
 
+  /** Whether something holds for the namespaces of all pods. */
+  isEvery(check: (netns: Handle) => boolean): boolean {
+    return [...this.#pods.values()].every(({ netns }) => check(netns));
+  }
+
   /** A session began. */
   beginSession(): void {
     this.#snapshot = new Set();

@@ -254,7 +254,10 @@ describe('local nodes', () => {
     }
   });
 
-  it('starts a container again at once when its process dies', async () => {
+  it('ends a command that runs in a container with the container, and starts that again at once', async () => {
+    const command = exec('web', 'sleep', '86399.5');
+    const isRunning = (): boolean => spawnSync('pgrep', ['-f', '^sleep 86399.5']).status === 0;
+    await until('the command', () => Promise.resolve(isRunning() ? true : undefined));
     const [container] = (await get('web')).status?.containerStatuses ?? [];
     const [, pid = assert.fail('no container')] =
       /^local:\/\/(\d+)$/.exec(container?.containerID ?? '') ?? [];
@@ -263,6 +266,8 @@ describe('local nodes', () => {
       const [now] = (await get('web')).status?.containerStatuses ?? [];
       return now?.restartCount === 1 && now.containerID !== undefined ? true : undefined;
     });
+    assert.equal((await command)[0], 137);
+    assert.ok(!isRunning());
     // A pause before it would be told by an event.
     const path = '/api/v1/namespaces/default/events';
     const events = await api.json<{ items: { reason: string }[] }>({ path });
