@@ -5,6 +5,7 @@ import { CLOSED_OK } from '../reactor/stream-error.ts';
 export const NO_ERROR = 0;
 export const PROTOCOL_ERROR = 1;
 export const INTERNAL_ERROR = 2;
+export const FLOW_CONTROL_ERROR = 3;
 export const STREAM_CLOSED = 5;
 export const REFUSED_STREAM = 7;
 export const CANCEL = 8;

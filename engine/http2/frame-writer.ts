@@ -1,6 +1,7 @@
 // The sending half of a session. At the end of a turn, frames are laid one after another into a 128 KiB block and
-// handed to the transport at once, so that streams share TLS records and system calls. A stream joined to a
-// socket is read straight into place: pieces of 16,375 bytes, each behind a gap for its 9-byte frame header.
+// handed to the transport at once, so that streams share TLS records and system calls. DATA is framed here, within the windows the
+// peer opened, and all else by nghttp2, which is told of ends only: it keeps the states of streams. A stream joined to a
+// socket is read straight into place: pieces of 16,375 bytes, each behind a gap for its 9-byte frame header. Why: ADR 8.
 import { memcpy } from '../native/libc.ts';
 import {
   BLOCK_BYTES,
@@ -12,30 +13,28 @@ import {
   type Block,
 } from '../native/memory.ts';
 import {
+  FRAME_DATA,
+  FRAME_WINDOW_UPDATE,
   NGHTTP2_DATA_FLAG_EOF,
   NGHTTP2_DATA_FLAG_NO_COPY,
-  NGHTTP2_DATA_FLAG_NO_END_STREAM,
-  NGHTTP2_ERR_DATA_EXIST,
-  NGHTTP2_ERR_DEFERRED,
-  NGHTTP2_ERR_STREAM_CLOSED,
-  NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE,
-  NGHTTP2_ERR_WOULDBLOCK,
   NGHTTP2_FLAG_END_STREAM,
-  nghttp2_session_get_remote_window_size,
   nghttp2_session_get_stream_remote_window_size,
+  nghttp2_session_mem_recv2,
   nghttp2_session_mem_send2,
-  nghttp2_session_resume_data,
   nghttp2_submit_data2,
   nghttp2_submit_trailer,
 } from '../native/nghttp2.ts';
 import type { Duplex } from '../reactor/duplex.ts';
-import { READ_END, READ_WAIT } from '../reactor/tcp-stream.ts';
+import { READ_END, READ_WAIT, type TcpStream } from '../reactor/tcp-stream.ts';
 import { withHeaderBlock } from './header-block.ts';
 import type { OwnedStream } from './http2-stream.ts';
+import type { ReceiveWindow } from './receive-window.ts';
 import { enter, leave, nghttp2Thread, type SessionCallbacks } from './session-callbacks.ts';
 import { setIov } from './sink-gather.ts';
+import type { HeaderList } from './types.ts';
 
 const HEADER_BYTES = 9;
+const UPDATE_BYTES = 4;
 /** Payload that with its header is exactly one TLS record. */
 const PIECE_BYTES = 16_375;
 const FRAME_BYTES = HEADER_BYTES + PIECE_BYTES;
@@ -43,9 +42,13 @@ const MAX_PIECES = BLOCK_BYTES / FRAME_BYTES;
 // Blocks of socket data one session may send in a turn.
 const READS_PER_TURN = 64;
 const BLOCKS_PER_TURN = 4;
+const DEFAULT_WINDOW_BYTES = 65_535;
+const MAX_WINDOW_BYTES = 0x7fff_ffff;
 const iovOffset = reserve(MAX_PIECES * 16);
 const framePointerOffset = reserve(8);
+const openingOffset = reserve(HEADER_BYTES + UPDATE_BYTES);
 const FLAG_BYTES = 4;
+const NO_BLOCK: Block = { slab: scratch, offset: 0, address: 0 };
 
 /** Writes the frames of one session. */
 export class FrameWriter {
@@ -53,43 +56,40 @@ export class FrameWriter {
   readonly #session: SessionCallbacks;
   readonly #transport: Duplex;
   readonly #streams: ReadonlyMap<number, OwnedStream>;
+  readonly #receiveWindow: ReceiveWindow;
   #ready: OwnedStream[] = [];
-  /** Streams whose HEADERS nghttp2 has not sent yet, while a flush runs. */
-  #unopened: OwnedStream[] = [];
   #readable: OwnedStream[] = [];
   readonly #windowBlocked = new Set<OwnedStream>();
   /** The transport has asked to wait. */
   isBlocked = false;
-  /** nghttp2 may hold frames of its own accord; else a flush need not ask it before it reads sockets. */
+  /** nghttp2 may hold frames. */
   mayHaveFrames = true;
   /** The last flush sent frames besides DATA. */
   hasSentControl = false;
-  /** Bytes of the connection's window known to be free. */
-  #credit = 0;
+  /** Bytes the peer takes on the connection. */
+  #window = DEFAULT_WINDOW_BYTES;
+  /** Bytes the peer takes on a new stream: its SETTINGS_INITIAL_WINDOW_SIZE. */
+  initialWindow = DEFAULT_WINDOW_BYTES;
   /** The block, its address, and bytes in it, while a flush runs. */
-  #block: Block | undefined;
+  #block: Block = NO_BLOCK;
   #base = 0;
   #used = 0;
   #blocksSent = 0;
-  /** Stream of the DATA frame between readData and sendData. */
-  #frameStream: OwnedStream | undefined;
-  #isFrameInPlace = false;
-  /** Nothing of the stream is left after that frame: nghttp2 forgets its data source. */
-  #isFrameLast = false;
-  /** The stream whose prefetched bytes lie behind the used part of the block. */
-  #prefetching: OwnedStream | undefined;
-  #needsRoom = false;
 
   constructor(
     pointer: number,
     session: SessionCallbacks,
     transport: Duplex,
-    streams: ReadonlyMap<number, OwnedStream>,
+    on: {
+      readonly streams: ReadonlyMap<number, OwnedStream>;
+      readonly receiveWindow: ReceiveWindow;
+    },
   ) {
     this.#pointer = pointer;
     this.#session = session;
     this.#transport = transport;
-    this.#streams = streams;
+    this.#streams = on.streams;
+    this.#receiveWindow = on.receiveWindow;
   }
 
   addReady(stream: OwnedStream): void {
@@ -104,22 +104,38 @@ export class FrameWriter {
     this.#readable.push(stream);
   }
 
-  /** The peer opened the window of a stream, or of all with 0. */
-  windowOpened(streamId: number): void {
-    if (this.#windowBlocked.size === 0) return;
-    for (const stream of this.#windowBlocked) {
-      if (streamId !== 0 && stream.id !== streamId) continue;
-      this.#windowBlocked.delete(stream);
-      stream.isWindowBlocked = false;
-      this.addReadable(stream);
+  /**
+   * The peer opened the window of a stream, or the connection's with none. False if it may not be that wide (RFC 9113
+   * section 6.9.1).
+   */
+  windowOpened(stream: OwnedStream | undefined, increment: number): boolean {
+    if (stream === undefined) {
+      this.#window += increment;
+      if (this.#window > MAX_WINDOW_BYTES) return false;
+      for (const blocked of this.#windowBlocked) this.#unblock(blocked);
+      return true;
+    }
+    stream.sendWindow += increment;
+    if (stream.isWindowBlocked) this.#unblock(stream);
+    return stream.sendWindow <= MAX_WINDOW_BYTES;
+  }
+
+  /** The peer's SETTINGS: windows of its streams change by the difference, and may be below zero then (section 6.9.2). */
+  initialWindowIs(bytes: number): void {
+    const difference = bytes - this.initialWindow;
+    if (difference === 0) return;
+    this.initialWindow = bytes;
+    for (const stream of this.#streams.values()) {
+      stream.sendWindow += difference;
+      if (stream.isWindowBlocked) this.#unblock(stream);
     }
   }
 
-  /** The peer's SETTINGS may have shrunk the windows. */
-  windowsChanged(): void {
-    this.#credit = 0;
-    for (const stream of this.#streams.values()) stream.credit = 0;
-    this.windowOpened(0);
+  #unblock(stream: OwnedStream): void {
+    this.#windowBlocked.delete(stream);
+    stream.isWindowBlocked = false;
+    if (stream.out.length > 0 || stream.isEnding) this.addReady(stream);
+    if (stream.source !== undefined) this.addReadable(stream);
   }
 
   /** Sockets are still readable, and the transport takes more. */
@@ -138,8 +154,14 @@ export class FrameWriter {
     if (this.isBlocked) return 0;
     this.#begin();
     try {
-      let failure = this.#sendReady();
-      if (failure === 0) failure = this.#sendReadable();
+      let failure = this.#sendControl();
+      if (failure === 0) {
+        this.#receiveWindow.open((id, increment) => this.#putUpdate(id, increment));
+        this.#sendReady();
+        this.#sendReadable();
+        // Ends, and what handlers said meanwhile.
+        failure = this.#sendControl();
+      }
       this.#emit();
       return failure;
     } finally {
@@ -157,7 +179,7 @@ export class FrameWriter {
 
   #finish(): void {
     releaseBlock();
-    this.#block = undefined;
+    this.#block = NO_BLOCK;
     this.#base = 0;
   }
 
@@ -167,7 +189,8 @@ export class FrameWriter {
     const before = enter(this.#session);
     this.#begin();
     try {
-      this.#sendFrames();
+      this.mayHaveFrames = true;
+      this.#sendControl();
       this.#emit();
     } finally {
       this.#finish();
@@ -183,65 +206,28 @@ export class FrameWriter {
     if (!this.#transport.write(this.#base, length)) this.isBlocked = true;
   }
 
-  #sendReady(): number {
-    const list = this.#ready;
-    if (list.length === 0 && !this.mayHaveFrames) return 0;
-    const failure = this.#sendListed(list);
-    this.mayHaveFrames = this.isBlocked;
-    return failure;
-  }
-
-  #sendListed(list: readonly OwnedStream[]): number {
-    if (list.length === 0) return this.#sendFrames();
-    this.#ready = [];
-    for (const stream of list) {
-      stream.isReady = false;
-      if (!this.#submit(stream)) this.#unopened.push(stream);
-    }
-    const failure = this.#sendFrames();
-    if (failure !== 0 || this.#unopened.length === 0) return failure;
-    // Their HEADERS have gone out now, if there was room.
-    const unopened = this.#unopened;
-    this.#unopened = [];
-    for (const stream of unopened) if (!this.#submit(stream)) this.addReady(stream);
-    return this.#sendFrames();
-  }
-
-  /**
-   * Tells nghttp2 that the stream has data. One item lasts until the stream has nothing more, so that nghttp2 need
-   * not ask again just to be put off. False if the stream is not open yet.
-   */
-  #submit(stream: OwnedStream): boolean {
-    if (stream.isClosed || stream.isEndSent) return true;
-    if (stream.isDataSubmitted) {
-      nghttp2_session_resume_data(this.#pointer, stream.id);
-      return true;
-    }
-    const { provider } = nghttp2Thread();
-    const code = nghttp2_submit_data2(this.#pointer, NGHTTP2_FLAG_END_STREAM, stream.id, provider);
-    stream.isDataSubmitted = code === 0 || code === NGHTTP2_ERR_DATA_EXIST;
-    return code !== NGHTTP2_ERR_STREAM_CLOSED;
+  /** Makes room for `length` bytes. False if the transport takes no more. */
+  #hasRoom(length: number): boolean {
+    if (this.#used + length > BLOCK_BYTES) this.#emit();
+    return !this.isBlocked;
   }
 
   /** Lets nghttp2 write until it has nothing more or the transport is full. */
-  #sendFrames(): number {
+  #sendControl(): number {
+    if (!this.mayHaveFrames) return 0;
     while (!this.isBlocked) {
       const length = nghttp2_session_mem_send2(this.#pointer, scratch.address + framePointerOffset);
       if (length < 0) return length;
-      if (length > 0) {
-        this.#append(Number(scratch.view.getBigUint64(framePointerOffset, true)), length);
-      } else if (this.#needsRoom) {
-        this.#needsRoom = false;
-        this.#emit();
-      } else {
+      if (length === 0) {
+        this.mayHaveFrames = false;
         return 0;
       }
+      this.#append(Number(scratch.view.getBigUint64(framePointerOffset, true)), length);
     }
     return 0;
   }
 
   #append(address: number, length: number): void {
-    this.#spill();
     this.hasSentControl = true;
     if (this.#used + length > BLOCK_BYTES) this.#emit();
     if (length > BLOCK_BYTES) {
@@ -252,12 +238,51 @@ export class FrameWriter {
     this.#used += length;
   }
 
+  #sendReady(): void {
+    const list = this.#ready;
+    if (list.length === 0) return;
+    this.#ready = [];
+    for (const stream of list) {
+      stream.isReady = false;
+      if (!this.#sendQueued(stream)) this.addReady(stream);
+    }
+  }
+
+  /** Frames what waits in a stream's queue, and its end. False if that must wait for another flush. */
+  #sendQueued(stream: OwnedStream): boolean {
+    if (stream.isClosed || stream.isEndSent) return true;
+    if (this.isBlocked || !this.#isOpen(stream)) return false;
+    while (stream.out.length > 0) {
+      const wanted = Math.min(stream.out.length, PIECE_BYTES);
+      const length = Math.min(wanted, this.#windowOf(stream));
+      if (length <= 0) return this.#waitForWindow(stream);
+      if (!this.#hasRoom(HEADER_BYTES + length)) return false;
+      memcpy(this.#base + this.#used + HEADER_BYTES, stream.out.address, length);
+      stream.out.shift(length);
+      this.#putData(stream, length);
+      stream.noteSent();
+    }
+    if (!stream.isEnding || stream.isEndSent) return true;
+    if (!this.#hasRoom(HEADER_BYTES)) return false;
+    if (stream.trailers === undefined) this.#putData(stream, 0);
+    else this.#submitTrailers(stream, stream.trailers);
+    return true;
+  }
+
+  /** HEADERS of a request may wait in nghttp2 for the peer's limit of streams. */
+  #isOpen(stream: OwnedStream): boolean {
+    if (stream.isOpen) return true;
+    stream.isOpen = nghttp2_session_get_stream_remote_window_size(this.#pointer, stream.id) >= 0;
+    if (stream.isOpen && stream.source !== undefined) this.addReadable(stream);
+    return stream.isOpen;
+  }
+
   /** Reads sockets into frames, one after another, while there is room. */
-  #sendReadable(): number {
+  #sendReadable(): void {
     for (let reads = 0; reads < READS_PER_TURN; reads++) {
-      if (this.isBlocked || this.#blocksSent >= BLOCKS_PER_TURN) return 0;
+      if (this.isBlocked || this.#blocksSent >= BLOCKS_PER_TURN) return;
       const stream = this.#readable[0];
-      if (stream === undefined) return 0;
+      if (stream === undefined) return;
       if (BLOCK_BYTES - this.#used < FRAME_BYTES) {
         this.#emit();
         continue;
@@ -265,11 +290,7 @@ export class FrameWriter {
       this.#readable.shift();
       stream.isReadableMarked = false;
       if (this.#readSource(stream)) this.addReadable(stream);
-      const failure = this.#sendFrames();
-      this.#spill();
-      if (failure !== 0) return failure;
     }
-    return 0;
   }
 
   /** Reads a stream's socket into place. True if there may be more to read. */
@@ -277,30 +298,25 @@ export class FrameWriter {
     const { source } = stream;
     if (source?.canReadNow() !== true || stream.isClosed || stream.isEnding) return false;
     // What could not be framed earlier goes first.
-    if (stream.out.length > 0) {
-      this.#submit(stream);
-      this.#sendFrames();
-      if (this.isBlocked) return true;
-      if (stream.out.length > 0) return this.#waitForWindow(stream);
+    if (stream.out.length > 0 || !stream.isOpen) {
+      if (!this.#sendQueued(stream)) this.addReady(stream);
+      if (stream.out.length > 0 || !stream.isOpen) return stream.isOpen && !stream.isWindowBlocked;
       if (BLOCK_BYTES - this.#used < FRAME_BYTES) return true;
     }
     const pieces = Math.min(
       stream.sourceSegments,
       Math.floor((BLOCK_BYTES - this.#used) / FRAME_BYTES),
     );
-    const room = this.#windowOf(stream, pieces * PIECE_BYTES);
-    if (room <= 0) return this.#waitForWindow(stream);
+    const room = Math.min(pieces * PIECE_BYTES, this.#windowOf(stream));
+    if (room <= 0) return !this.#waitForWindow(stream);
     const length = source.readInto(scratch.address + iovOffset, this.#layOut(room), room);
     if (length > 0) {
       stream.sourceSegments =
         length === room
           ? Math.min(MAX_PIECES, stream.sourceSegments * 8)
           : Math.ceil(length / PIECE_BYTES);
-      stream.prefetched = length;
-      this.#prefetching = stream;
       stream.countSource(length);
-      if (source.isAtEnd) source.finishRead();
-      if (!this.#submit(stream)) stream.session.markReady(stream);
+      this.#frameInPlace(stream, source, length);
     } else if (length === READ_END) {
       source.finishRead();
       return false;
@@ -310,19 +326,31 @@ export class FrameWriter {
     return source.canReadNow();
   }
 
-  /** Bytes that may be sent, at most `wanted`. Between two looks windows only grow (see `windowsChanged`). */
-  #windowOf(stream: OwnedStream, wanted: number): number {
-    if (stream.credit < wanted) {
-      stream.credit = nghttp2_session_get_stream_remote_window_size(this.#pointer, stream.id);
+  /** Frames bytes that were read into place. If they were the socket's last, the end goes with them. */
+  #frameInPlace(stream: OwnedStream, source: TcpStream, length: number): void {
+    if (source.isAtEnd) {
+      stream.isFraming = true;
+      source.finishRead();
+      stream.isFraming = false;
+      if (stream.isClosed) return;
     }
-    if (this.#credit < wanted) this.#credit = nghttp2_session_get_remote_window_size(this.#pointer);
-    return Math.min(wanted, stream.credit, this.#credit);
+    for (let left = length; left > 0;) {
+      const part = Math.min(left, PIECE_BYTES);
+      left -= part;
+      this.#putData(stream, part, left > 0);
+    }
+    if (stream.isEnding && !stream.isEndSent) this.addReady(stream);
   }
 
-  #waitForWindow(stream: OwnedStream): false {
+  /** Bytes that may be sent. */
+  #windowOf(stream: OwnedStream): number {
+    return Math.min(stream.sendWindow, this.#window);
+  }
+
+  #waitForWindow(stream: OwnedStream): true {
     stream.isWindowBlocked = true;
     this.#windowBlocked.add(stream);
-    return false;
+    return true;
   }
 
   /** Lays pieces with gaps over the free part of the block. Returns their count. */
@@ -340,104 +368,67 @@ export class FrameWriter {
     return count;
   }
 
-  /** Moves prefetched bytes that were not framed into the stream's queue: something else wants the room. */
-  #spill(): void {
-    const stream = this.#prefetching;
-    this.#prefetching = undefined;
-    if (stream === undefined) return;
-    let at = this.#base + this.#used + HEADER_BYTES;
-    while (stream.prefetched > 0) {
-      const length = Math.min(stream.prefetched, PIECE_BYTES);
-      if (!stream.isClosed) stream.out.push(at, length);
-      stream.prefetched -= length;
-      at += FRAME_BYTES;
-    }
-  }
-
-  /** nghttp2 asks how much a stream has. */
-  readData(streamId: number, maxLength: number, flagsAddress: number): number {
-    const stream = this.#streams.get(streamId);
-    if (stream === undefined || stream.isClosed) return NGHTTP2_ERR_DEFERRED;
-    let flags = NGHTTP2_DATA_FLAG_NO_COPY;
-    let length = 0;
-    this.#isFrameInPlace = false;
-    if (stream.out.length > 0) {
-      length = Math.min(stream.out.length, maxLength, PIECE_BYTES);
-    } else if (stream.prefetched > 0) {
-      length = Math.min(stream.prefetched, PIECE_BYTES);
-      this.#isFrameInPlace = true;
-      if (length > maxLength) {
-        // The window is smaller than promised: go by the queue.
-        this.#spill();
-        this.#isFrameInPlace = false;
-        length = Math.min(stream.out.length, maxLength);
-      }
-    } else if (!stream.isEnding) {
-      return NGHTTP2_ERR_DEFERRED;
-    }
-    this.#isFrameLast = length === stream.out.length + stream.prefetched;
-    if (this.#isFrameLast) {
-      flags |= stream.isEnding
-        ? this.#endFlags(stream)
-        : NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    }
-    this.#frameStream = stream;
-    repeatedView(flagsAddress, FLAG_BYTES).setUint32(0, flags, true);
-    return length;
-  }
-
-  #endFlags(stream: OwnedStream): number {
+  /** Puts the header before a payload that is in place, with END_STREAM if it is the stream's last. */
+  #putData(stream: OwnedStream, length: number, hasMore = false): void {
+    const isEnd =
+      stream.isEnding && !hasMore && stream.out.length === 0 && stream.trailers === undefined;
+    this.#putHeader(length, FRAME_DATA, isEnd ? NGHTTP2_FLAG_END_STREAM : 0, stream.id);
+    this.#used += HEADER_BYTES + length;
+    stream.sendWindow -= length;
+    this.#window -= length;
+    if (!isEnd) return;
     stream.isEndSent = true;
-    if (stream.trailers === undefined) return NGHTTP2_DATA_FLAG_EOF;
-    const { trailers } = stream;
+    this.#tellEnd(stream);
+  }
+
+  #putUpdate(streamId: number, increment: number): void {
+    this.#hasRoom(HEADER_BYTES + UPDATE_BYTES);
+    this.#putHeader(UPDATE_BYTES, FRAME_WINDOW_UPDATE, 0, streamId);
+    const { slab, offset } = this.#block;
+    slab.view.setUint32(offset + this.#used + HEADER_BYTES, increment);
+    this.#used += HEADER_BYTES + UPDATE_BYTES;
+  }
+
+  #putHeader(length: number, type: number, flags: number, streamId: number): void {
+    const { slab, offset } = this.#block;
+    const at = offset + this.#used;
+    slab.view.setUint32(at, (length << 8) | type);
+    slab.view.setUint8(at + 4, flags);
+    slab.view.setUint32(at + 5, streamId);
+  }
+
+  /** nghttp2 "sends" an empty last frame for the one that was sent here. */
+  #tellEnd(stream: OwnedStream): void {
+    // It knows no more of windows than where they began, and with none it would wait.
+    if (this.initialWindow <= 0) this.#openForNghttp2(stream.id);
+    const { provider } = nghttp2Thread();
+    nghttp2_submit_data2(this.#pointer, NGHTTP2_FLAG_END_STREAM, stream.id, provider);
+    this.mayHaveFrames = true;
+  }
+
+  #openForNghttp2(streamId: number): void {
+    const { view } = scratch;
+    view.setUint32(openingOffset, (UPDATE_BYTES << 8) | FRAME_WINDOW_UPDATE);
+    view.setUint8(openingOffset + 4, 0);
+    view.setUint32(openingOffset + 5, streamId);
+    view.setUint32(openingOffset + HEADER_BYTES, 1);
+    const length = HEADER_BYTES + UPDATE_BYTES;
+    nghttp2_session_mem_recv2(this.#pointer, scratch.address + openingOffset, length);
+  }
+
+  #submitTrailers(stream: OwnedStream, trailers: HeaderList): void {
+    stream.isEndSent = true;
     stream.trailers = undefined;
     withHeaderBlock(trailers, (address, count) =>
       nghttp2_submit_trailer(this.#pointer, stream.id, address, count),
     );
-    return NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    this.mayHaveFrames = true;
   }
 
-  /** nghttp2 has made the header of the frame announced by readData. */
-  sendData(frameHeader: number, length: number): number {
-    const stream = this.#frameStream;
-    // The stream may have been closed while the frame waited for room.
-    if (stream === undefined || stream.isClosed) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    if (!this.#isFrameInPlace && this.#used + HEADER_BYTES + length > BLOCK_BYTES) {
-      this.#needsRoom = true;
-      return NGHTTP2_ERR_WOULDBLOCK;
-    }
-    const at = this.#base + this.#used;
-    if (this.#isFrameInPlace) {
-      stream.prefetched -= length;
-    } else if (this.#prefetching !== undefined) {
-      // A frame from a queue would overwrite what lies in place.
-      this.#spill();
-    }
-    this.#copyHeader(frameHeader);
-    if (!this.#isFrameInPlace && length > 0) {
-      memcpy(at + HEADER_BYTES, stream.out.address, length);
-      stream.out.shift(length);
-      stream.noteSent();
-    }
-    stream.credit -= length;
-    this.#credit -= length;
-    this.#used += HEADER_BYTES + length;
-    if (this.#isFrameLast) {
-      stream.isDataSubmitted = false;
-      // More may have come while the frame waited for room.
-      const isEndDue = stream.isEnding && !stream.isEndSent;
-      if (stream.out.length > 0 || isEndDue) stream.session.markReady(stream);
-    }
+  /** nghttp2 asks what a stream has: nothing but its end. */
+  static readEnd(flagsAddress: number): number {
+    const flags = NGHTTP2_DATA_FLAG_NO_COPY | NGHTTP2_DATA_FLAG_EOF;
+    repeatedView(flagsAddress, FLAG_BYTES).setUint32(0, flags, true);
     return 0;
-  }
-
-  #copyHeader(from: number): void {
-    if (this.#block === undefined) return;
-    const { slab, offset } = this.#block;
-    const header = repeatedView(from, HEADER_BYTES);
-    const at = offset + this.#used;
-    slab.view.setUint32(at, header.getUint32(0, true), true);
-    slab.view.setUint32(at + 4, header.getUint32(4, true), true);
-    slab.view.setUint8(at + 8, header.getUint8(8));
   }
 }

@@ -32,8 +32,8 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
   readonly session: StreamOwner;
   /** Bytes of ours that wait for a frame. */
   readonly out = new ByteQueue();
-  /** Bytes of `source` that lie in the session's frame buffer; see Http2Connection. */
-  prefetched = 0;
+  /** The session is about to frame bytes of `source`; see FrameWriter. */
+  isFraming = false;
   source: TcpStream | undefined;
   countSource: (bytes: number) => void = () => undefined;
   /** Pieces to ask of the source next time; grows when it fills them. */
@@ -45,12 +45,19 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
   /** END_STREAM went out, or is in the frame being built. */
   isEndSent = false;
   isReady = false;
-  /** A DATA item of ours is in nghttp2; at most one a stream. */
-  isDataSubmitted = false;
-  /** Bytes of the peer's window known to be free; see FrameWriter. */
-  credit = 0;
-  /** Bytes taken, not yet told to nghttp2. */
+  /** Client: a request by CONNECT. */
+  isConnect = false;
+  /** DATA in both directions is a tunnel's (RFC 9113 section 8.5), and is read without nghttp2; see FrameReader. */
+  isTunnel = false;
+  /** nghttp2 has sent HEADERS: DATA may follow. */
+  isOpen = false;
+  /** Bytes the peer takes. */
+  sendWindow = 0;
+  /** Bytes taken, not yet given back to the peer. */
   taken = 0;
+  /** Bytes of a tunnel that came and were not given back. */
+  unopened = 0;
+  isUpdateDue = false;
   isReadableMarked = false;
   isWindowBlocked = false;
   /** END_STREAM came. */
@@ -109,7 +116,7 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
     if (this.isEnding || this.#closed) return;
     this.isEnding = true;
     // With bytes of its source in a frame that is being built, the end goes out in that frame.
-    if (this.prefetched === 0) this.session.markReady(this);
+    if (!this.isFraming) this.session.markReady(this);
   }
 
   endWithTrailers(trailers: HeaderList): void {

@@ -1,5 +1,5 @@
-// An HTTP/2 session: nghttp2 over any Duplex. Input is handed to nghttp2 as it arrives; output is produced once at
-// the end of the turn (frame-writer.ts). Windows open only by what was consumed. RFC 9113.
+// An HTTP/2 session: nghttp2 over any Duplex. Input is handed to nghttp2 as it arrives, but for what tunnels carry
+// (frame-reader.ts); output is produced once at the end of the turn (frame-writer.ts). Windows open only by what was consumed. RFC 9113.
 import { readLatin1, reserve, scratch } from '../native/memory.ts';
 import {
   FRAME_DATA,
@@ -7,10 +7,10 @@ import {
   FRAME_HEADERS,
   FRAME_PING,
   FRAME_SETTINGS,
-  FRAME_WINDOW_UPDATE,
   NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE,
   NGHTTP2_FLAG_ACK,
   NGHTTP2_FLAG_END_STREAM,
+  SETTINGS_INITIAL_WINDOW_SIZE,
   SETTINGS_MAX_CONCURRENT_STREAMS,
   nghttp2_session_client_new2,
   nghttp2_session_del,
@@ -35,12 +35,14 @@ import type { Reactor } from '../reactor/reactor.ts';
 import { StreamError } from '../reactor/stream-error.ts';
 import type { ReactorTimer } from '../reactor/timer-heap.ts';
 import {
+  FLOW_CONTROL_ERROR,
   NO_ERROR,
   PROTOCOL_ERROR,
   reasonFromErrorCode,
   reasonOfEnd,
   reasonOfRejection,
 } from './error-codes.ts';
+import { FrameReader, type FrameUser } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { withHeaderBlock, writeSettings } from './header-block.ts';
 import { OwnedStream, type StreamOwner } from './http2-stream.ts';
@@ -59,6 +61,7 @@ import type {
 const CATEGORY_REQUEST = 0;
 const NEW_STREAM = -1;
 const DEFAULT_HEADER_LIST_BYTES = 64 * 1024;
+const DEFAULT_FRAME_BYTES = 16_384;
 const HEADER_OVERHEAD = 32;
 // A graceful GOAWAY announces the end, waits for streams already on their way, then names the last one.
 const DRAIN_NOTICE_MS = 1000;
@@ -72,7 +75,7 @@ export function http2SessionCount(): number {
 }
 
 /** One session; made by `serveHttp2` and `connectHttp2`. */
-export class OwnedSession implements StreamOwner {
+export class OwnedSession implements StreamOwner, FrameUser {
   readonly reactor: Reactor;
   readonly #isServer: boolean;
   readonly #transport: Duplex;
@@ -84,6 +87,7 @@ export class OwnedSession implements StreamOwner {
   readonly #gather = new SinkGather();
   readonly #maxHeaderBytes: number;
   readonly #window: ReceiveWindow;
+  readonly #reader: FrameReader;
   #headerStream: OwnedStream | undefined;
   #maxPeerStreams = 100;
   #isGoawayReceived = false;
@@ -107,7 +111,12 @@ export class OwnedSession implements StreamOwner {
     this.#maxHeaderBytes = options.settings.maxHeaderListSize ?? DEFAULT_HEADER_LIST_BYTES;
     this.#pointer = this.#newSession();
     this.#window = new ReceiveWindow(this.#pointer, options.settings);
-    this.#writer = new FrameWriter(this.#pointer, this, on.transport, this.#streams);
+    this.#writer = new FrameWriter(this.#pointer, this, on.transport, {
+      streams: this.#streams,
+      receiveWindow: this.#window,
+    });
+    const maxFrameBytes = options.settings.maxFrameSize ?? DEFAULT_FRAME_BYTES;
+    this.#reader = new FrameReader(this, isServer, maxFrameBytes);
     sessions++;
     this.#keepalive = new PingKeepalive(this.reactor, options, {
       ping: () => {
@@ -184,6 +193,8 @@ export class OwnedSession implements StreamOwner {
     }
     const stream = new OwnedStream(this, id);
     stream.events = events;
+    stream.sendWindow = this.#writer.initialWindow;
+    stream.isConnect = isConnect(headers);
     if (endStream) stream.isEnding = stream.isEndSent = true;
     this.#streams.set(id, stream);
     this.markDirty();
@@ -197,6 +208,7 @@ export class OwnedSession implements StreamOwner {
       nghttp2_submit_headers(this.#pointer, flags, stream.id, 0, address, count, 0),
     );
     if (code < 0) throw new StreamError('protocol', `cannot respond: ${nghttp2_strerror(code)}`);
+    stream.isOpen = true;
     if (endStream) stream.isEndSent = true;
     this.markDirty();
   }
@@ -208,7 +220,7 @@ export class OwnedSession implements StreamOwner {
   }
 
   consume(stream: OwnedStream, bytes: number): void {
-    if (!this.#closed && this.#window.take(stream, bytes)) this.markDirty();
+    if (!this.#closed && this.#window.take(stream, bytes)) this.markDirty(!stream.isTunnel);
   }
 
   markReady(stream: OwnedStream): void {
@@ -258,16 +270,54 @@ export class OwnedSession implements StreamOwner {
   #receive(address: number, length: number): void {
     if (this.#closed) return;
     const before = enter(this);
-    let result: number;
     try {
-      result = nghttp2_session_mem_recv2(this.#pointer, address, length);
+      this.#reader.read(address, length);
       this.#gather.flush();
     } finally {
       this.#rethrow(leave(before));
     }
-    if (this.isClosed) return;
+  }
+
+  control(address: number, length: number): void {
+    const result = nghttp2_session_mem_recv2(this.#pointer, address, length);
+    if (this.#closed) return;
     if (result < 0) this.#fail({ code: 'protocol', detail: nghttp2_strerror(result) });
     else this.markDirty();
+  }
+
+  tunnelOf(streamId: number): OwnedStream | undefined {
+    const stream = this.#streams.get(streamId);
+    return stream?.isTunnel === true && !stream.isEndReceived ? stream : undefined;
+  }
+
+  begin(stream: OwnedStream, length: number): void {
+    if (!this.#window.begin(stream, length)) {
+      this.#break(FLOW_CONTROL_ERROR, 'peer sent more than its window');
+    }
+  }
+
+  padding(stream: OwnedStream, length: number): void {
+    this.consume(stream, length);
+  }
+
+  opened(streamId: number, increment: number): boolean {
+    const stream = streamId === 0 ? undefined : this.#streams.get(streamId);
+    // None at all is an error, and so is one for a stream that never was; nghttp2 knows which were.
+    if (increment === 0 || (stream === undefined && streamId !== 0)) return false;
+    if (this.#writer.windowOpened(stream, increment)) this.markDirty(false);
+    else if (stream === undefined) this.#break(FLOW_CONTROL_ERROR, 'window wider than allowed');
+    else stream.resetWith(FLOW_CONTROL_ERROR);
+    return true;
+  }
+
+  malformed(detail: string): void {
+    this.#break(PROTOCOL_ERROR, detail);
+  }
+
+  #break(errorCode: number, detail: string): void {
+    if (this.#closed) return;
+    nghttp2_session_terminate_session(this.#pointer, errorCode);
+    this.#fail({ code: 'protocol', detail });
   }
 
   #rethrow(thrown: { error: unknown } | undefined): void {
@@ -281,6 +331,7 @@ export class OwnedSession implements StreamOwner {
     let stream = this.#streams.get(frame.streamId);
     if (stream === undefined && this.#isServer && frame.detail === CATEGORY_REQUEST) {
       stream = new OwnedStream(this, frame.streamId);
+      stream.sendWindow = this.#writer.initialWindow;
       this.#streams.set(frame.streamId, stream);
     }
     if (stream !== undefined) {
@@ -306,13 +357,17 @@ export class OwnedSession implements StreamOwner {
       if (!this.#closed) this.#window.takeForNobody(length);
       return 0;
     }
+    this.data(stream, address, length);
+    return 0;
+  }
+
+  data(stream: OwnedStream, address: number, length: number): void {
     if (stream.canSink()) {
       this.#gather.add(stream, address, length);
-      return 0;
+      return;
     }
     this.#gather.flush();
     if (stream.receive(address, length)) this.consume(stream, length);
-    return 0;
   }
 
   onFrame(frame: FrameView): number {
@@ -330,10 +385,9 @@ export class OwnedSession implements StreamOwner {
           this.#pointer,
           SETTINGS_MAX_CONCURRENT_STREAMS,
         );
-        this.#writer.windowsChanged();
-        break;
-      case FRAME_WINDOW_UPDATE:
-        this.#writer.windowOpened(streamId);
+        this.#writer.initialWindowIs(
+          nghttp2_session_get_remote_settings(this.#pointer, SETTINGS_INITIAL_WINDOW_SIZE),
+        );
         break;
       case FRAME_PING:
         if ((flags & NGHTTP2_FLAG_ACK) !== 0) this.#keepalive.start();
@@ -360,11 +414,14 @@ export class OwnedSession implements StreamOwner {
     stream.headers = [];
     if (this.#isServer && category === CATEGORY_REQUEST) {
       stream.hasFinalHeaders = true;
+      stream.isTunnel = isConnect(headers);
       stream.events = this.#events.onStream(stream, headers, endStream);
     } else if (stream.hasFinalHeaders) {
       stream.events?.onTrailers(headers);
     } else {
-      stream.hasFinalHeaders = !(headers[0]?.[1] ?? '').startsWith('1');
+      const status = headers[0]?.[1] ?? '';
+      stream.hasFinalHeaders = !status.startsWith('1');
+      stream.isTunnel = stream.isConnect && status.startsWith('2');
       stream.events?.onHeaders(headers, endStream);
     }
     if (endStream && !stream.isClosed) stream.receiveEnd();
@@ -386,12 +443,8 @@ export class OwnedSession implements StreamOwner {
     return 0;
   }
 
-  readData(streamId: number, length: number, flags: number): number {
-    return this.#writer.readData(streamId, length, flags);
-  }
-
-  sendData(frameHeader: number, length: number): number {
-    return this.#writer.sendData(frameHeader, length);
+  readData(flags: number): number {
+    return FrameWriter.readEnd(flags);
   }
 
   drain(): void {
@@ -440,4 +493,15 @@ export class OwnedSession implements StreamOwner {
       this.#events.onClose(reason);
     });
   }
+}
+
+/** A tunnel's request (RFC 9113 section 8.5); extended CONNECT (RFC 8441) has a protocol, and is none. */
+function isConnect(headers: HeaderList): boolean {
+  let is = false;
+  for (const [name, value] of headers) {
+    if (!name.startsWith(':')) break;
+    if (name === ':protocol') return false;
+    if (name === ':method') is = value === 'CONNECT';
+  }
+  return is;
 }

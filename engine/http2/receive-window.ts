@@ -1,5 +1,6 @@
-// What streams have taken, told to nghttp2 in eighths of a window rather than chunk by chunk: each call costs, and
-// nghttp2 sends WINDOW_UPDATE only at a half of a window anyway.
+// The receiving windows of one session. What tunnels carry is counted here, and opened again by halves in frames that the sending
+// half writes; DATA of other streams is nghttp2's to count, and told to it in eighths of a window rather than chunk by chunk.
+// The peer sees one window for the connection: each of the two gives back just what it took.
 import {
   nghttp2_session_consume_connection,
   nghttp2_session_consume_stream,
@@ -8,26 +9,58 @@ import type { OwnedStream } from './http2-stream.ts';
 import type { Http2Settings } from './types.ts';
 
 const DEFAULT_WINDOW_BYTES = 65_535;
-const PARTS = 8;
+const TOLD_PARTS = 8;
+const OPENED_PARTS = 2;
 
 /** The receiving windows of one session. */
 export class ReceiveWindow {
   readonly #pointer: number;
-  readonly #streamPart: number;
-  readonly #connectionPart: number;
+  readonly #stream: number;
+  readonly #connection: number;
+  /** Bytes of tunnels that came and were not given back yet. */
+  #unopened = 0;
+  /** Bytes of tunnels that were taken: to be given back. */
   #taken = 0;
+  /** Bytes of other streams, not yet told to nghttp2. */
+  #untold = 0;
+  #due: OwnedStream[] = [];
 
   constructor(pointer: number, settings: Http2Settings) {
     this.#pointer = pointer;
-    this.#streamPart = (settings.initialWindowSize ?? DEFAULT_WINDOW_BYTES) / PARTS;
-    this.#connectionPart = (settings.connectionWindowSize ?? DEFAULT_WINDOW_BYTES) / PARTS;
+    this.#stream = settings.initialWindowSize ?? DEFAULT_WINDOW_BYTES;
+    this.#connection = settings.connectionWindowSize ?? DEFAULT_WINDOW_BYTES;
   }
 
-  /** Bytes of a stream were taken. True if nghttp2 was told, and may have an update to send. */
+  /** DATA of a tunnel begins. False if the peer sends more than a window allows (RFC 9113 section 6.9). */
+  begin(stream: OwnedStream, bytes: number): boolean {
+    stream.unopened += bytes;
+    this.#unopened += bytes;
+    // Before it knows our settings the peer goes by the default.
+    return (
+      stream.unopened <= Math.max(this.#stream, DEFAULT_WINDOW_BYTES) &&
+      this.#unopened <= Math.max(this.#connection, DEFAULT_WINDOW_BYTES)
+    );
+  }
+
+  /** Bytes of a stream were taken. True if there is an update to send. */
   take(stream: OwnedStream, bytes: number): boolean {
     stream.taken += bytes;
+    if (!stream.isTunnel) return this.#tell(stream, bytes);
+    this.#taken += bytes;
+    if (stream.taken >= this.#stream / OPENED_PARTS && !stream.isUpdateDue) {
+      stream.isUpdateDue = true;
+      this.#due.push(stream);
+    }
+    return this.#due.length > 0 || this.#isConnectionDue();
+  }
+
+  #isConnectionDue(): boolean {
+    return this.#taken >= this.#connection / OPENED_PARTS;
+  }
+
+  #tell(stream: OwnedStream, bytes: number): boolean {
     let isTold = false;
-    if (stream.taken >= this.#streamPart && !stream.isClosed) {
+    if (stream.taken >= this.#stream / TOLD_PARTS && !stream.isClosed) {
       nghttp2_session_consume_stream(this.#pointer, stream.id, stream.taken);
       stream.taken = 0;
       isTold = true;
@@ -35,12 +68,32 @@ export class ReceiveWindow {
     return this.takeForNobody(bytes) || isTold;
   }
 
-  /** Bytes of a stream that is gone: only the connection's window is left to open. */
+  /** Bytes that nghttp2 counted, of a stream that is gone: only the connection's window is left to open. */
   takeForNobody(bytes: number): boolean {
-    this.#taken += bytes;
-    if (this.#taken < this.#connectionPart) return false;
-    nghttp2_session_consume_connection(this.#pointer, this.#taken);
-    this.#taken = 0;
+    this.#untold += bytes;
+    if (this.#untold < this.#connection / TOLD_PARTS) return false;
+    nghttp2_session_consume_connection(this.#pointer, this.#untold);
+    this.#untold = 0;
     return true;
+  }
+
+  /** Hands out the updates that are due, to be sent now: stream (0 for the connection) and increment. */
+  open(send: (streamId: number, increment: number) => void): void {
+    if (this.#due.length > 0) {
+      const list = this.#due;
+      this.#due = [];
+      for (const stream of list) {
+        stream.isUpdateDue = false;
+        const { taken } = stream;
+        stream.taken = 0;
+        stream.unopened -= taken;
+        if (!stream.isClosed && !stream.isEndReceived) send(stream.id, taken);
+      }
+    }
+    if (!this.#isConnectionDue()) return;
+    const taken = this.#taken;
+    this.#taken = 0;
+    this.#unopened -= taken;
+    send(0, taken);
   }
 }

@@ -24,8 +24,7 @@ export interface SessionCallbacks {
   onDataChunk(streamId: number, address: number, length: number): number;
   onFrame(frame: FrameView): number;
   onStreamClose(streamId: number, errorCode: number): number;
-  readData(streamId: number, length: number, flags: number): number;
-  sendData(frameHeader: number, length: number): number;
+  readData(flags: number): number;
 }
 
 const FRAME_BYTES = 64;
@@ -78,8 +77,7 @@ const callbacks: Nghttp2Callbacks = {
     guarded((session) => session.onDataChunk(id, address, length)),
   onFrame: (address) => guarded((session) => session.onFrame(readFrame(address))),
   onStreamClose: (id, errorCode) => guarded((session) => session.onStreamClose(id, errorCode)),
-  readData: (id, length, flags) => guarded((session) => session.readData(id, length, flags)),
-  sendData: (header, length) => guarded((session) => session.sendData(header, length)),
+  readData: (flags) => guarded((session) => session.readData(flags)),
 };
 
 /** The registered callbacks, options and data provider of this thread. */

@@ -124,7 +124,8 @@ export function copyInto(address: number, length: number, target: Uint8Array): v
   }
 }
 
-const WINDOW_BYTES = 1024 * 1024;
+/** Native memory as JavaScript sees it lies in windows of this size, aligned. */
+export const WINDOW_BYTES = 1024 * 1024;
 const MAX_WINDOWS = 64;
 const windows = new Map<number, Buffer>();
 let windowBase = -1;
@@ -142,6 +143,16 @@ function windowAt(base: number): Buffer {
   windowBase = base;
   windowBytes = bytes;
   return bytes;
+}
+
+/** The window an address lies in, whatever of it is mapped: only what C promises may be looked at. */
+export function windowOf(address: number): Buffer {
+  return windowAt(address - (address % WINDOW_BYTES));
+}
+
+/** Where an address lies in its window. */
+export function windowIndex(address: number): number {
+  return address % WINDOW_BYTES;
 }
 
 const TRANSFER_BYTES = 16 * 1024;

@@ -174,8 +174,8 @@ export interface Nghttp2Callbacks {
   onDataChunk(streamId: number, data: Pointer, length: number): number;
   onFrame(frame: Pointer): number;
   onStreamClose(streamId: number, errorCode: number): number;
-  readData(streamId: number, length: number, flags: Pointer): number;
-  sendData(frameHeader: Pointer, length: number): number;
+  /** Asked only for ends: the DATA frames themselves are ours. */
+  readData(flags: Pointer): number;
 }
 
 /** The registered callbacks, the options, and the data provider for submissions. */
@@ -195,7 +195,7 @@ const protos = {
   chunk: koffi.proto('int', [UNUSED, UNUSED, 'int', P, 'int']),
   close: koffi.proto('int', [UNUSED, 'int', 'uint32_t']),
   read: koffi.proto('int64_t', [UNUSED, 'int', UNUSED, 'int', P]),
-  send: koffi.proto('int', [UNUSED, UNUSED, P, 'int']),
+  send: koffi.proto('int', [UNUSED]),
 };
 
 /**
@@ -233,14 +233,9 @@ export function registerNghttp2(
     (_s, id = 0, errorCode = 0) => own.onStreamClose(id, errorCode),
     protos.close,
   );
-  set(
-    'send_data_callback',
-    (_s, _f, header = 0, length = 0) => own.sendData(header, length),
-    protos.send,
-  );
+  set('send_data_callback', () => 0, protos.send);
   const read = koffi.register(
-    (_s: number, id: number, _buf: number, length: number, flags: number) =>
-      own.readData(id, length, flags),
+    (_s: number, _id: number, _buf: number, _length: number, flags: number) => own.readData(flags),
     koffi.pointer(protos.read),
   );
   optionNew(cell);
