@@ -101,10 +101,12 @@ export class FrameReader {
         this.#control = HEADER_BYTES + this.#length;
         continue;
       }
-      // What came before may have opened the tunnel, or closed it.
-      if (at > from) user.control(address + from, at - from);
-      from = at;
-      if (user.isClosed) return;
+      if (at > from) {
+        // What came before may have opened the tunnel, or closed it: first that, then this frame again.
+        user.control(address + from, at - from);
+        from = at;
+        continue;
+      }
       if (!isWhole) {
         at += this.#hold(address + at, length - at);
         from = at;
@@ -141,7 +143,7 @@ export class FrameReader {
     return this.#type === FRAME_WINDOW_UPDATE && this.#length === UPDATE_BYTES;
   }
 
-  /** The frame may be read here. Follows header blocks, so ask once for each frame. */
+  /** The frame may be read here. */
   #isForUs(): boolean {
     if (OPENS_BLOCK.has(this.#type)) this.#isBlockOpen = (this.#flags & FLAG_END_HEADERS) === 0;
     if (this.#isBlockOpen) return false;

@@ -6,7 +6,6 @@ import { memcpy } from '../native/libc.ts';
 import {
   BLOCK_BYTES,
   releaseBlock,
-  repeatedView,
   reserve,
   scratch,
   takeBlock,
@@ -15,8 +14,6 @@ import {
 import {
   FRAME_DATA,
   FRAME_WINDOW_UPDATE,
-  NGHTTP2_DATA_FLAG_EOF,
-  NGHTTP2_DATA_FLAG_NO_COPY,
   NGHTTP2_FLAG_END_STREAM,
   nghttp2_session_get_stream_remote_window_size,
   nghttp2_session_mem_recv2,
@@ -47,7 +44,6 @@ const MAX_WINDOW_BYTES = 0x7fff_ffff;
 const iovOffset = reserve(MAX_PIECES * 16);
 const framePointerOffset = reserve(8);
 const openingOffset = reserve(HEADER_BYTES + UPDATE_BYTES);
-const FLAG_BYTES = 4;
 const NO_BLOCK: Block = { slab: scratch, offset: 0, address: 0 };
 
 /** Writes the frames of one session. */
@@ -262,7 +258,7 @@ export class FrameWriter {
       this.#putData(stream, length);
       stream.noteSent();
     }
-    if (!stream.isEnding || stream.isEndSent) return true;
+    if (!stream.isEndDue) return true;
     if (!this.#hasRoom(HEADER_BYTES)) return false;
     if (stream.trailers === undefined) this.#putData(stream, 0);
     else this.#submitTrailers(stream, stream.trailers);
@@ -279,18 +275,19 @@ export class FrameWriter {
 
   /** Reads sockets into frames, one after another, while there is room. */
   #sendReadable(): void {
-    for (let reads = 0; reads < READS_PER_TURN; reads++) {
-      if (this.isBlocked || this.#blocksSent >= BLOCKS_PER_TURN) return;
-      const stream = this.#readable[0];
-      if (stream === undefined) return;
+    let next = 0;
+    for (let reads = 0; reads < READS_PER_TURN && next < this.#readable.length; reads++) {
+      if (this.isBlocked || this.#blocksSent >= BLOCKS_PER_TURN) break;
       if (BLOCK_BYTES - this.#used < FRAME_BYTES) {
         this.#emit();
         continue;
       }
-      this.#readable.shift();
+      const stream = this.#readable[next++];
+      if (stream === undefined) break;
       stream.isReadableMarked = false;
       if (this.#readSource(stream)) this.addReadable(stream);
     }
+    this.#readable = next === this.#readable.length ? [] : this.#readable.slice(next);
   }
 
   /** Reads a stream's socket into place. True if there may be more to read. */
@@ -339,7 +336,7 @@ export class FrameWriter {
       left -= part;
       this.#putData(stream, part, left > 0);
     }
-    if (stream.isEnding && !stream.isEndSent) this.addReady(stream);
+    if (stream.isEndDue) this.addReady(stream);
   }
 
   /** Bytes that may be sent. */
@@ -423,12 +420,5 @@ export class FrameWriter {
       nghttp2_submit_trailer(this.#pointer, stream.id, address, count),
     );
     this.mayHaveFrames = true;
-  }
-
-  /** nghttp2 asks what a stream has: nothing but its end. */
-  static readEnd(flagsAddress: number): number {
-    const flags = NGHTTP2_DATA_FLAG_NO_COPY | NGHTTP2_DATA_FLAG_EOF;
-    repeatedView(flagsAddress, FLAG_BYTES).setUint32(0, flags, true);
-    return 0;
   }
 }

@@ -75,3 +75,14 @@ export function writeSettings(settings: Http2Settings): { address: number; count
   }
   return { address: scratch.address + settingsOffset, count };
 }
+
+/** A tunnel's request (RFC 9113 section 8.5); extended CONNECT (RFC 8441) names a protocol, and is none. */
+export function isConnect(headers: HeaderList): boolean {
+  let is = false;
+  for (const [name, value] of headers) {
+    if (!name.startsWith(':')) break;
+    if (name === ':protocol') return false;
+    if (name === ':method') is = value === 'CONNECT';
+  }
+  return is;
+}

@@ -85,6 +85,11 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
     return this.#closed;
   }
 
+  /** Our end was asked for and has not gone out. */
+  get isEndDue(): boolean {
+    return this.isEnding && !this.isEndSent;
+  }
+
   write(address: number, length: number): boolean {
     if (this.#closed || this.isEnding || length === 0) return !this.#wantsDrain;
     this.out.push(address, length);

@@ -16,7 +16,6 @@ import {
   nghttp2_session_del,
   nghttp2_session_get_last_proc_stream_id,
   nghttp2_session_get_remote_settings,
-  nghttp2_session_mem_recv2,
   nghttp2_session_server_new2,
   nghttp2_session_set_local_window_size,
   nghttp2_session_terminate_session,
@@ -35,20 +34,18 @@ import type { Reactor } from '../reactor/reactor.ts';
 import { StreamError } from '../reactor/stream-error.ts';
 import type { ReactorTimer } from '../reactor/timer-heap.ts';
 import {
-  FLOW_CONTROL_ERROR,
   NO_ERROR,
   PROTOCOL_ERROR,
   reasonFromErrorCode,
   reasonOfEnd,
   reasonOfRejection,
 } from './error-codes.ts';
-import { FrameReader, type FrameUser } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
-import { withHeaderBlock, writeSettings } from './header-block.ts';
+import { isConnect, withHeaderBlock, writeSettings } from './header-block.ts';
 import { OwnedStream, type StreamOwner } from './http2-stream.ts';
 import { enter, leave, nghttp2Thread, type FrameView } from './session-callbacks.ts';
 import { ReceiveWindow } from './receive-window.ts';
-import { SinkGather } from './sink-gather.ts';
+import { SessionInput, type InputOwner } from './session-input.ts';
 import { PingKeepalive, closeTransport } from './session-timers.ts';
 import type {
   HeaderList,
@@ -75,7 +72,7 @@ export function http2SessionCount(): number {
 }
 
 /** One session; made by `serveHttp2` and `connectHttp2`. */
-export class OwnedSession implements StreamOwner, FrameUser {
+export class OwnedSession implements StreamOwner, InputOwner {
   readonly reactor: Reactor;
   readonly #isServer: boolean;
   readonly #transport: Duplex;
@@ -84,10 +81,9 @@ export class OwnedSession implements StreamOwner, FrameUser {
   readonly #pointer: number;
   readonly #streams = new Map<number, OwnedStream>();
   readonly #writer: FrameWriter;
-  readonly #gather = new SinkGather();
   readonly #maxHeaderBytes: number;
   readonly #window: ReceiveWindow;
-  readonly #reader: FrameReader;
+  readonly #input: SessionInput;
   #headerStream: OwnedStream | undefined;
   #maxPeerStreams = 100;
   #isGoawayReceived = false;
@@ -115,31 +111,36 @@ export class OwnedSession implements StreamOwner, FrameUser {
       streams: this.#streams,
       receiveWindow: this.#window,
     });
-    const maxFrameBytes = options.settings.maxFrameSize ?? DEFAULT_FRAME_BYTES;
-    this.#reader = new FrameReader(this, isServer, maxFrameBytes);
+    this.#input = new SessionInput(this.#pointer, this, {
+      isServer,
+      maxFrameBytes: options.settings.maxFrameSize ?? DEFAULT_FRAME_BYTES,
+      streams: this.#streams,
+      window: this.#window,
+      writer: this.#writer,
+    });
     sessions++;
     this.#keepalive = new PingKeepalive(this.reactor, options, {
       ping: () => {
         nghttp2_submit_ping(this.#pointer, 0, 0);
         this.markDirty();
       },
-      expired: () => this.#fail({ code: 'timeout', detail: 'no answer to ping' }),
+      expired: () => this.fail({ code: 'timeout', detail: 'no answer to ping' }),
     });
     this.#submitSettings();
     on.transport.handler = {
       onData: (address, length) => this.#receive(address, length),
-      onEnd: () => this.#fail({ code: 'reset', detail: 'connection ended by peer' }),
+      onEnd: () => this.fail({ code: 'reset', detail: 'connection ended by peer' }),
       onDrain: () => {
         this.#writer.isBlocked = false;
         this.markDirty();
       },
       onClose: (reason) =>
-        this.#fail(reason.code === 'ok' ? { code: 'reset', detail: 'connection ended' } : reason),
+        this.fail(reason.code === 'ok' ? { code: 'reset', detail: 'connection ended' } : reason),
     };
     on.transport.resume();
     // It may have ended before it had this handler.
     if (on.transport.isClosed) {
-      this.reactor.defer(() => this.#fail({ code: 'reset', detail: 'connection ended' }));
+      this.reactor.defer(() => this.fail({ code: 'reset', detail: 'connection ended' }));
     }
     this.#keepalive.start();
   }
@@ -254,7 +255,7 @@ export class OwnedSession implements StreamOwner, FrameUser {
     }
     if (this.isClosed) return;
     if (failure < 0) {
-      this.#fail({ code: 'protocol', detail: nghttp2_strerror(failure) });
+      this.fail({ code: 'protocol', detail: nghttp2_strerror(failure) });
     } else if (this.#writer.hasMore) {
       // Others first: the rest follows in the next turn.
       this.reactor.again({ onReady: () => this.markDirty() });
@@ -263,7 +264,7 @@ export class OwnedSession implements StreamOwner, FrameUser {
       nghttp2_session_want_read(this.#pointer) === 0 &&
       nghttp2_session_want_write(this.#pointer) === 0
     ) {
-      this.#fail(reasonOfEnd(this.#isDraining || this.#isGoawayReceived));
+      this.fail(reasonOfEnd(this.#isDraining || this.#isGoawayReceived));
     }
   };
 
@@ -271,58 +272,15 @@ export class OwnedSession implements StreamOwner, FrameUser {
     if (this.#closed) return;
     const before = enter(this);
     try {
-      this.#reader.read(address, length);
-      this.#gather.flush();
+      this.#input.read(address, length);
     } finally {
       this.#rethrow(leave(before));
     }
   }
 
-  control(address: number, length: number): void {
-    const result = nghttp2_session_mem_recv2(this.#pointer, address, length);
-    if (this.#closed) return;
-    if (result < 0) this.#fail({ code: 'protocol', detail: nghttp2_strerror(result) });
-    else this.markDirty();
-  }
-
-  tunnelOf(streamId: number): OwnedStream | undefined {
-    const stream = this.#streams.get(streamId);
-    return stream?.isTunnel === true && !stream.isEndReceived ? stream : undefined;
-  }
-
-  begin(stream: OwnedStream, length: number): void {
-    if (!this.#window.begin(stream, length)) {
-      this.#break(FLOW_CONTROL_ERROR, 'peer sent more than its window');
-    }
-  }
-
-  padding(stream: OwnedStream, length: number): void {
-    this.consume(stream, length);
-  }
-
-  opened(streamId: number, increment: number): boolean {
-    const stream = streamId === 0 ? undefined : this.#streams.get(streamId);
-    // None at all is an error, and so is one for a stream that never was; nghttp2 knows which were.
-    if (increment === 0 || (stream === undefined && streamId !== 0)) return false;
-    if (this.#writer.windowOpened(stream, increment)) this.markDirty(false);
-    else if (stream === undefined) this.#break(FLOW_CONTROL_ERROR, 'window wider than allowed');
-    else stream.resetWith(FLOW_CONTROL_ERROR);
-    return true;
-  }
-
-  malformed(detail: string): void {
-    this.#break(PROTOCOL_ERROR, detail);
-  }
-
-  #break(errorCode: number, detail: string): void {
-    if (this.#closed) return;
-    nghttp2_session_terminate_session(this.#pointer, errorCode);
-    this.#fail({ code: 'protocol', detail });
-  }
-
   #rethrow(thrown: { error: unknown } | undefined): void {
     if (thrown === undefined) return;
-    this.#fail({ code: 'closed', detail: 'handler failed' });
+    this.fail({ code: 'closed', detail: 'handler failed' });
     throw thrown.error;
   }
 
@@ -357,17 +315,8 @@ export class OwnedSession implements StreamOwner, FrameUser {
       if (!this.#closed) this.#window.takeForNobody(length);
       return 0;
     }
-    this.data(stream, address, length);
+    this.#input.data(stream, address, length);
     return 0;
-  }
-
-  data(stream: OwnedStream, address: number, length: number): void {
-    if (stream.canSink()) {
-      this.#gather.add(stream, address, length);
-      return;
-    }
-    this.#gather.flush();
-    if (stream.receive(address, length)) this.consume(stream, length);
   }
 
   onFrame(frame: FrameView): number {
@@ -402,14 +351,14 @@ export class OwnedSession implements StreamOwner, FrameUser {
 
   #endReceived(streamId: number): void {
     const stream = this.#streams.get(streamId);
-    this.#gather.flush(stream);
+    this.#input.gather.flush(stream);
     stream?.receiveEnd();
   }
 
   #headersReceived(streamId: number, category: number, endStream: boolean): void {
     const stream = this.#streams.get(streamId);
     if (stream === undefined) return;
-    this.#gather.flush();
+    this.#input.gather.flush();
     const { headers } = stream;
     stream.headers = [];
     if (this.#isServer && category === CATEGORY_REQUEST) {
@@ -430,7 +379,7 @@ export class OwnedSession implements StreamOwner, FrameUser {
   onStreamClose(streamId: number, errorCode: number): number {
     const stream = this.#streams.get(streamId);
     if (stream === undefined) return 0;
-    this.#gather.flush();
+    this.#input.gather.flush();
     this.#streams.delete(streamId);
     if (this.#isServer && !stream.hasFinalHeaders) {
       const reason = reasonOfRejection(stream.headerBytes, this.#maxHeaderBytes);
@@ -441,10 +390,6 @@ export class OwnedSession implements StreamOwner, FrameUser {
     const isUnprocessed = this.#isGoawayReceived && reason.code === 'refused';
     stream.close(isUnprocessed ? { code: 'goaway', detail: 'session is draining' } : reason);
     return 0;
-  }
-
-  readData(flags: number): number {
-    return FrameWriter.readEnd(flags);
   }
 
   drain(): void {
@@ -467,24 +412,24 @@ export class OwnedSession implements StreamOwner, FrameUser {
   }
 
   close(detail: string, code: 'closed' | 'revoked' = 'closed'): void {
-    this.#fail({ code, detail });
+    this.fail({ code, detail });
   }
 
   /** Ends everything: a last GOAWAY if the connection can take it, streams, then the connection. */
-  #fail(reason: CloseReason): void {
+  fail(reason: CloseReason, errorCode?: number): void {
     if (this.#closed) return;
     this.#keepalive.stop();
     this.#drainTimer?.cancel();
     if (!this.#transport.isClosed) {
       const code = reason.code === 'protocol' ? PROTOCOL_ERROR : NO_ERROR;
-      nghttp2_session_terminate_session(this.#pointer, code);
+      nghttp2_session_terminate_session(this.#pointer, errorCode ?? code);
       this.#writer.sendLast();
     }
     this.#closed = true;
     for (const stream of this.#streams.values()) stream.close(reason);
     this.#streams.clear();
     this.#writer.clear();
-    this.#gather.clear();
+    this.#input.gather.clear();
     closeTransport(this.reactor, this.#transport);
     this.reactor.defer(() => {
       // No call into nghttp2 is on the stack here.
@@ -493,15 +438,4 @@ export class OwnedSession implements StreamOwner, FrameUser {
       this.#events.onClose(reason);
     });
   }
-}
-
-/** A tunnel's request (RFC 9113 section 8.5); extended CONNECT (RFC 8441) has a protocol, and is none. */
-function isConnect(headers: HeaderList): boolean {
-  let is = false;
-  for (const [name, value] of headers) {
-    if (!name.startsWith(':')) break;
-    if (name === ':protocol') return false;
-    if (name === ':method') is = value === 'CONNECT';
-  }
-  return is;
 }

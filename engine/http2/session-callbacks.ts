@@ -2,6 +2,8 @@
 // a session, so the current session is a variable; calls nest when a tunnel carries another session.
 import { repeatedView, reserve, scratch } from '../native/memory.ts';
 import {
+  NGHTTP2_DATA_FLAG_EOF,
+  NGHTTP2_DATA_FLAG_NO_COPY,
   NGHTTP2_ERR_CALLBACK_FAILURE,
   registerNghttp2,
   type Nghttp2Callbacks,
@@ -24,13 +26,14 @@ export interface SessionCallbacks {
   onDataChunk(streamId: number, address: number, length: number): number;
   onFrame(frame: FrameView): number;
   onStreamClose(streamId: number, errorCode: number): number;
-  readData(flags: number): number;
 }
 
 const FRAME_BYTES = 64;
 const CATEGORY_AT = 56;
 const LAST_STREAM_AT = 16;
 const FRAME_TYPE_HEADERS = 1;
+const FLAG_BYTES = 4;
+const END_FLAGS = NGHTTP2_DATA_FLAG_NO_COPY | NGHTTP2_DATA_FLAG_EOF;
 const cellOffset = reserve(16);
 const frame: FrameView = { streamId: 0, type: 0, flags: 0, detail: 0 };
 
@@ -77,7 +80,11 @@ const callbacks: Nghttp2Callbacks = {
     guarded((session) => session.onDataChunk(id, address, length)),
   onFrame: (address) => guarded((session) => session.onFrame(readFrame(address))),
   onStreamClose: (id, errorCode) => guarded((session) => session.onStreamClose(id, errorCode)),
-  readData: (flags) => guarded((session) => session.readData(flags)),
+  readData: (flags) => {
+    // nghttp2 is told of nothing but ends; see FrameWriter.
+    repeatedView(flags, FLAG_BYTES).setUint32(0, END_FLAGS, true);
+    return 0;
+  },
 };
 
 /** The registered callbacks, options and data provider of this thread. */

@@ -74,11 +74,6 @@ export const nghttp2_session_want_write: (session: Pointer) => number = lib.func
   'int',
   [P],
 );
-export const nghttp2_session_resume_data: (session: Pointer, id: number) => number = lib.func(
-  'nghttp2_session_resume_data',
-  'int',
-  [P, 'int32_t'],
-);
 export const nghttp2_session_consume_connection: (session: Pointer, size: number) => number =
   lib.func('nghttp2_session_consume_connection', 'int', [P, S]);
 export const nghttp2_session_consume_stream: (
@@ -103,11 +98,6 @@ export const nghttp2_session_set_local_window_size: (
   'int32_t',
   'int32_t',
 ]);
-export const nghttp2_session_get_remote_window_size: (session: Pointer) => number = lib.func(
-  'nghttp2_session_get_remote_window_size',
-  'int32_t',
-  [P],
-);
 export const nghttp2_session_get_stream_remote_window_size: (
   session: Pointer,
   id: number,
@@ -250,14 +240,9 @@ export function registerNghttp2(
 }
 
 // Constants of nghttp2.h.
-export const NGHTTP2_ERR_WOULDBLOCK = -504;
-export const NGHTTP2_ERR_DEFERRED = -508;
-export const NGHTTP2_ERR_STREAM_CLOSED = -510;
-export const NGHTTP2_ERR_DATA_EXIST = -529;
 export const NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE = -521;
 export const NGHTTP2_ERR_CALLBACK_FAILURE = -902;
 export const NGHTTP2_DATA_FLAG_EOF = 1;
-export const NGHTTP2_DATA_FLAG_NO_END_STREAM = 2;
 export const NGHTTP2_DATA_FLAG_NO_COPY = 4;
 export const NGHTTP2_FLAG_END_STREAM = 1;
 export const NGHTTP2_FLAG_ACK = 1;

@@ -63,7 +63,9 @@ function bind(netns: Netns, port: number, options: PodSocketOptions): number {
   const bound = {
     port,
     netns,
-    mark: options.packetMark,
+    // What is redirected here needs no mark: with one, the pod's rules would restore it on every packet of the connection,
+    // the application's too, and the kernel would route each of them anew.
+    mark: port === HBONE_PORT ? options.packetMark : undefined,
     transparent: options.isSourcePreserved,
     reusePort: options.isPortReuse,
   };
