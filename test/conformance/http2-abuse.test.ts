@@ -7,6 +7,18 @@ import { createServer } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { after, before, describe, it } from 'node:test';
+import {
+  CONTINUATION,
+  DATA,
+  END_HEADERS,
+  HEADERS,
+  PING,
+  PREFACE,
+  RST_STREAM,
+  SETTINGS,
+  connectBlock,
+  frame,
+} from '../support/http2-frames.ts';
 import { eventually } from '../support/netns-mesh.ts';
 import { NearZtunnel } from './hbone-peers.ts';
 import { Istiod } from './istiod.ts';
@@ -19,32 +31,6 @@ const MAX_GROWTH_BYTES = 48 << 20;
 /** All that one abuse may send before it must have been cut off. */
 const MAX_SENT_BYTES = 64 << 20;
 const BLOCK_BYTES = 256 << 10;
-
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-const [DATA, HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION] = [0, 1, 3, 4, 6, 9];
-const END_HEADERS = 4;
-
-function frame(
-  type: number,
-  flags: number,
-  stream: number,
-  payload: Uint8Array = new Uint8Array(),
-): Buffer<ArrayBuffer> {
-  const header = Buffer.alloc(9);
-  header.writeUIntBE(payload.length, 0, 3);
-  header.writeUInt8(type, 3);
-  header.writeUInt8(flags, 4);
-  header.writeUInt32BE(stream, 5);
-  return Buffer.concat([header, payload]);
-}
-
-/** HPACK literals without indexing: name 2 is :method, 1 is :authority. */
-function connectBlock(authority: string): Buffer<ArrayBuffer> {
-  return Buffer.concat([
-    ...[Buffer.from([2, 7]), Buffer.from('CONNECT')],
-    ...[Buffer.from([1, authority.length]), Buffer.from(authority)],
-  ]);
-}
 
 const CONNECT = connectBlock(`${POD}:9090`);
 const FILLER = Buffer.concat([Buffer.from([0, 1, 0x61, 100]), Buffer.alloc(100, 0x62)]);
