@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { TRANSFER_PATHS, measureChecksum } from './checksum.ts';
 import { drawCurves, measureCurves } from './curve.ts';
 import type { Curves } from './curve.ts';
-import { measureFairness } from './fairness.ts';
+import { FAIRNESS_SETUPS, measureFairness } from './fairness.ts';
 import { measureIdle } from './idle.ts';
 import { measureMemory } from './memory.ts';
 import { runMixed } from './mixed.ts';
@@ -14,8 +14,9 @@ import { measureWorkloads } from './workloads.ts';
 const USAGE = `usage: npm run soak -- [RUN] [options]
 
 mixed      mixed load and changes for --minutes 60; memory, descriptors and threads stay flat. --out FILE draws it
-fairness   a quiet pod beside one that opens --rate 2000 connections a second, --seconds 10; --favour: real time for
-           what is measured, where others use the machine
+fairness   a quiet pod beside one that opens --rate 2000 connections a second, --seconds 10: through the mesh, direct as a
+           control, and with the proxies on a processor apart (--setup: one of mesh, direct, apart); --favour: real time
+           for what is measured, where others use the machine
 memory     --connections 10000 idle ones, slow readers, a scan, --workloads 100000
 workloads  how long --workloads 50000 take to load, and what requests feel meanwhile
 idle       processes that do nothing
@@ -28,6 +29,7 @@ const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     rate: { type: 'string', default: '2000' },
+    setup: { type: 'string' },
     favour: { type: 'boolean', default: false },
     seconds: { type: 'string', default: '10' },
     minutes: { type: 'string', default: '60' },
@@ -77,6 +79,7 @@ const RUNS: Readonly<Record<string, () => unknown>> = {
       stormRate: Number(values.rate),
       seconds: Number(values.seconds),
       isFavoured: values.favour,
+      setups: FAIRNESS_SETUPS.filter((one) => one === (values.setup ?? one)),
     }),
   memory: () =>
     measureMemory({
