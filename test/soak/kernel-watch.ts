@@ -51,6 +51,9 @@ export class KernelWatch {
   /** Processes by name. */
   constructor(processes: Readonly<Record<string, number>>) {
     for (const [name, pid] of Object.entries(processes)) this.add(name, pid);
+    for (const [name, pid] of packetThreads()) {
+      this.#processes.set(name, { pid, threads: threadTimes(pid) });
+    }
     this.#timer = setInterval(() => this.#look(), 100);
   }
 
@@ -109,6 +112,22 @@ function busiest(
     waitedMsPerSec: Math.round(most.waitedNs / seconds / 1e5) / 10,
     meanWaitUs: Math.round(most.waitedNs / Math.max(1, most.turns) / 1000),
   };
+}
+
+/** The kernel's own threads for packets that interrupts leave over: a busy machine lets them wait like anybody. */
+function packetThreads(): [name: string, pid: number][] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map((entry): [string, number] => [commandOf(entry), Number(entry)])
+    .filter(([name]) => name.startsWith('ksoftirqd'));
+}
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return '';
+  }
 }
 
 function threadTimes(pid: number): Map<string, Times> {
