@@ -59,7 +59,8 @@ export class KernelWatch {
 
   add(name: string, pid: number): void {
     this.#processes.set(name, { pid, threads: threadTimes(pid) });
-    const { ino } = statSync(`/proc/${pid}/ns/net`);
+    const ino = namespaceOf(pid);
+    if (ino === undefined) return;
     if (!this.#namespaces.has(ino)) this.#namespaces.set(ino, { pid, before: tcpCounters(pid) });
   }
 
@@ -120,6 +121,14 @@ function packetThreads(): [name: string, pid: number][] {
     .filter((entry) => /^\d+$/.test(entry))
     .map((entry): [string, number] => [commandOf(entry), Number(entry)])
     .filter(([name]) => name.startsWith('ksoftirqd'));
+}
+
+function namespaceOf(pid: number): number | undefined {
+  try {
+    return statSync(`/proc/${pid}/ns/net`).ino;
+  } catch {
+    return undefined;
+  }
 }
 
 function commandOf(pid: string): string {
