@@ -334,10 +334,11 @@ export class NetnsMesh {
 
   /** Opens a tunnel by hand, with a certificate of the mesh's root for any identity; the status or `ended`. */
   knock(name: string, host: string, identity: string, authority: string): Promise<string> {
-    return this.misbehave(name, 'tunnel', host, this.#certificate(identity), authority);
+    return this.misbehave(name, 'tunnel', host, this.certificate(identity), authority);
   }
 
-  #certificate(identity: string): PeerTls {
+  /** A certificate of the mesh for any identity. */
+  certificate(identity: string): PeerTls {
     const key = generateKeyPair();
     const { publicKeyDer } = parseCsr(buildCsr(identity, key));
     const [cert = ''] = this.#ca.issueWorkload(publicKeyDer, identity, 600);
@@ -346,7 +347,7 @@ export class NetnsMesh {
 
   /** Starts a network gateway in a pod that joins all tunnels to `host`; what it has seen, line by line. */
   async startGateway(name: string, identity: string, host: string): Promise<() => string> {
-    const { cert, key } = this.#certificate(identity);
+    const { cert, key } = this.certificate(identity);
     const child = this.#inPod(name, ['test/support/network-gateway.ts', host], {
       CERT: cert,
       KEY: key,
@@ -358,9 +359,14 @@ export class NetnsMesh {
   }
 
   /** Runs a script in a pod with a certificate (CERT, KEY) of an identity of the mesh. */
-  scriptAs(name: string, identity: string, args: readonly (string | number)[]): ChildProcess {
-    const { cert, key } = this.#certificate(identity);
-    return this.#inPod(name, args.map(String), { CERT: cert, KEY: key });
+  scriptAs(
+    name: string,
+    identity: string,
+    args: readonly (string | number)[],
+    env: NodeJS.ProcessEnv = {},
+  ): ChildProcess {
+    const { cert, key } = this.certificate(identity);
+    return this.#inPod(name, args.map(String), { ...env, CERT: cert, KEY: key });
   }
 
   /** Runs a script in a pod. */
@@ -371,6 +377,13 @@ export class NetnsMesh {
   /** The process id of a node's proxy. */
   pid(name: string): number {
     return this.#node(name).process?.pid ?? 0;
+  }
+
+  /** Starts a program in a pod; it ends with the mesh. */
+  startProgram(name: string, program: string, args: readonly string[]): ChildProcess {
+    const child = spawn('ip', ['netns', 'exec', this.#ns(name), program, ...args]);
+    this.#children.push(child);
+    return child;
   }
 
   #inPod(name: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
