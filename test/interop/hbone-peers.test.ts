@@ -39,7 +39,8 @@ const mesh = new NetnsMesh();
 const said = new Map<string, string>();
 
 function listen(name: string, child: ChildProcess): void {
-  const keep = (chunk: Buffer): void => void said.set(name, `${said.get(name) ?? ''}${chunk}`);
+  const keep = (chunk: Buffer): void =>
+    void said.set(name, `${said.get(name) ?? ''}${chunk.toString()}`);
   child.stdout?.on('data', keep);
   child.stderr?.on('data', keep);
 }
@@ -69,7 +70,7 @@ async function startApplications(pod: string): Promise<void> {
 
 before(async () => {
   await mesh.start();
-  const far = PEERS.flatMap((kind) => Object.values(FAR[kind]));
+  const far = PEERS.flatMap((kind) => [FAR[kind].client, FAR[kind].server]);
   for (const pod of [CLIENT, SERVER, STRANGER, ...far]) mesh.addPod(pod);
   for (const node of ['a', 'b']) await mesh.startNode(node);
   for (const { name } of [CLIENT, SERVER, STRANGER, ...far]) await mesh.putPod(name);

@@ -32,7 +32,7 @@ function runClient(): void {
   const session = connectHttp2(`https://${host}:15008`, {
     ...{ cert, key, ca, settings, checkServerIdentity: () => undefined },
   });
-  session.on('error', (err) => tell({ failed: err.message }));
+  session.on('error', (err: Error) => tell({ failed: err.message }));
   for (const port of ports) {
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
       const authority = `${host}:${port}`;
