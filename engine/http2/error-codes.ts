@@ -11,8 +11,12 @@ export const REFUSED_STREAM = 7;
 export const CANCEL = 8;
 export const ENHANCE_YOUR_CALM = 11;
 
-/** The reason for a stream closed by the peer with `errorCode`. */
-export function reasonFromErrorCode(errorCode: number, isComplete: boolean): CloseReason {
+/** The reason for a stream closed by the peer with `errorCode`; refused after GOAWAY it was not processed at all. */
+export function reasonFromErrorCode(
+  errorCode: number,
+  isComplete: boolean,
+  isGoawayReceived: boolean,
+): CloseReason {
   if (isComplete && errorCode === NO_ERROR) return CLOSED_OK;
   switch (errorCode) {
     case NO_ERROR:
@@ -20,7 +24,9 @@ export function reasonFromErrorCode(errorCode: number, isComplete: boolean): Clo
     case STREAM_CLOSED:
       return { code: 'reset', detail: `stream reset by peer, code ${errorCode}` };
     case REFUSED_STREAM:
-      return { code: 'refused', detail: 'stream refused by peer' };
+      return isGoawayReceived
+        ? { code: 'goaway', detail: 'session is draining' }
+        : { code: 'refused', detail: 'stream refused by peer' };
     default:
       return { code: 'protocol', detail: `stream reset by peer, code ${errorCode}` };
   }

@@ -146,6 +146,20 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
     this.close({ code: 'closed', detail: 'closed by us' });
   }
 
+  /** The peer has said everything and wants no more of ours (RFC 9113 8.1). What came is still delivered, with its end. */
+  stopSending(): void {
+    this.isEnding = true;
+    this.isEndSent = true;
+    this.#wantsDrain = false;
+    this.out.clear();
+    const { source } = this;
+    this.source = undefined;
+    // From now on it is read by its handler, which sees this stream closed.
+    source?.setPuller(undefined);
+    source?.resume();
+    if (source?.canReadNow() === true) source.readLater();
+  }
+
   pause(): void {
     this.#isPaused = true;
   }

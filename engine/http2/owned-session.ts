@@ -330,13 +330,8 @@ export class OwnedSession implements StreamOwner, InputOwner {
         this.#headersReceived(streamId, detail, (flags & NGHTTP2_FLAG_END_STREAM) !== 0);
         break;
       case FRAME_SETTINGS:
-        this.#maxPeerStreams = nghttp2_session_get_remote_settings(
-          this.#pointer,
-          SETTINGS_MAX_CONCURRENT_STREAMS,
-        );
-        this.#writer.initialWindowIs(
-          nghttp2_session_get_remote_settings(this.#pointer, SETTINGS_INITIAL_WINDOW_SIZE),
-        );
+        this.#maxPeerStreams = this.#peerSetting(SETTINGS_MAX_CONCURRENT_STREAMS);
+        this.#writer.initialWindowIs(this.#peerSetting(SETTINGS_INITIAL_WINDOW_SIZE));
         break;
       case FRAME_PING:
         if ((flags & NGHTTP2_FLAG_ACK) !== 0) this.#keepalive.start();
@@ -347,6 +342,10 @@ export class OwnedSession implements StreamOwner, InputOwner {
         break;
     }
     return 0;
+  }
+
+  #peerSetting(id: number): number {
+    return nghttp2_session_get_remote_settings(this.#pointer, id);
   }
 
   #endReceived(streamId: number): void {
@@ -371,6 +370,7 @@ export class OwnedSession implements StreamOwner, InputOwner {
       const status = headers[0]?.[1] ?? '';
       stream.hasFinalHeaders = !status.startsWith('1');
       stream.isTunnel = stream.isConnect && status.startsWith('2');
+      stream.isOpen = true;
       stream.events?.onHeaders(headers, endStream);
     }
     if (endStream && !stream.isClosed) stream.receiveEnd();
@@ -385,10 +385,10 @@ export class OwnedSession implements StreamOwner, InputOwner {
       const reason = reasonOfRejection(stream.headerBytes, this.#maxHeaderBytes);
       this.#events.onRequestRejected?.(reason);
     }
+    const isEnough = !this.#isServer && errorCode === NO_ERROR && stream.isEndReceived;
+    if (isEnough && !stream.isEndSent) stream.stopSending();
     const isComplete = stream.isEndReceived && stream.isEndSent;
-    const reason = reasonFromErrorCode(errorCode, isComplete);
-    const isUnprocessed = this.#isGoawayReceived && reason.code === 'refused';
-    stream.close(isUnprocessed ? { code: 'goaway', detail: 'session is draining' } : reason);
+    stream.close(reasonFromErrorCode(errorCode, isComplete, this.#isGoawayReceived));
     return 0;
   }
 

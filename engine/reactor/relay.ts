@@ -79,6 +79,10 @@ class StreamRelay implements Relay {
   #handler(side: Side, from: Duplex, to: Duplex, count: (bytes: number) => void): DuplexHandler {
     return {
       onData: (address, length) => {
+        if (to.isClosed) {
+          this.#refuseMore(from);
+          return;
+        }
         count(length);
         if (!to.write(address, length)) from.pause();
         (side === 'a' ? this.#forward : this.#backward)?.noteCopied(length);
@@ -158,6 +162,16 @@ class StreamRelay implements Relay {
       reason: this.#reason,
       failedSide: this.#failedSide,
     });
+  }
+
+  /** The far end has closed in order while this one still speaks: as TCP does, it is told by a reset. */
+  #refuseMore(from: Duplex): void {
+    if (!this.#isFailed) {
+      this.#isFailed = true;
+      this.#reason = { code: 'reset', detail: 'sent to an end that takes no more' };
+      this.#failedSide = from === this.#a ? 'b' : 'a';
+    }
+    from.reset();
   }
 
   abort(detail: string): void {

@@ -108,6 +108,11 @@ function carriesEverything(pod: string, host: string): void {
     const { arrived, received, isRight } = await transfer(mesh, pod, host, BYTES);
     assert.deepEqual([arrived, received, isRight], [BYTES, BYTES, true]);
   });
+
+  it('lets the server speak first', async () => {
+    const { status, stdout } = await mesh.ask(pod, host, END_FIRST);
+    assert.deepEqual([status, stdout], [0, 'first and last\n']);
+  });
 }
 
 /** What Envoy does not do as a server: it resets a stream when its own direction has ended. */

@@ -110,7 +110,7 @@ function target(
 /** A TCP listener that tunnels each connection to `appPort`. */
 function startEntry(
   pool: HbonePool,
-  exit: Exit,
+  exit: { readonly port: number },
   appPort: number,
 ): { port: number; results: RelayResult[]; close(): void } {
   const results: RelayResult[] = [];
@@ -430,6 +430,42 @@ describe('hbone', () => {
     assert.equal(seen[0][':path'], undefined);
     pool.close('test ends');
     node.close();
+  });
+
+  it('delivers all of a response whose server wants no more of the request, as Envoy’s', async () => {
+    const peer = http2.createSecureServer({
+      ...{ ca: authority.rootsPem, cert: server.certChainPem, key: server.privateKeyPem },
+      requestCert: true,
+    });
+    peer.on('stream', (stream) => {
+      stream.on('error', () => undefined);
+      stream.respond({ ':status': 200 });
+      // END_STREAM, then RST_STREAM with NO_ERROR.
+      stream.end(Buffer.alloc(3_000_000, 7), () => stream.close(http2.constants.NGHTTP2_NO_ERROR));
+    });
+    peer.listen(0, '127.0.0.1');
+    await once(peer, 'listening');
+    const { port } = peer.address() as net.AddressInfo;
+    const pool = newPool();
+    const entry = startEntry(pool, { port }, 8080);
+    const socket = net.connect({ port: entry.port, host: '127.0.0.1', allowHalfOpen: true });
+    socket.write('a request, and more to come');
+    // The stream is reset while most of the response waits for its reader.
+    await new Promise((done) => setTimeout(done, 300));
+    const failures: NodeJS.ErrnoException[] = [];
+    socket.on('error', (err) => void failures.push(err));
+    let length = 0;
+    socket.on('data', (chunk) => (length += chunk.length));
+    await once(socket, 'end');
+    assert.deepEqual([length, failures], [3_000_000, []]);
+    // A socket that has read its end learns of a reset when it writes.
+    await until(() => {
+      if (!socket.destroyed) socket.write('this is for nobody');
+      return failures.length > 0;
+    }, 'the reset');
+    entry.close();
+    pool.close('test ends');
+    peer.close();
   });
 
   it('holds nothing when all is closed', async () => {
