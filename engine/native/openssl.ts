@@ -301,6 +301,7 @@ export const SSL_CTRL_SET_MAX_PROTO_VERSION = 124;
 export const TLS1_2_VERSION = 0x0303;
 export const TLS1_3_VERSION = 0x0304;
 export const SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER = 0x2;
+export const SSL_MODE_NO_AUTO_CHAIN = 0x8;
 export const SSL_MODE_RELEASE_BUFFERS = 0x10;
 export const SSL_OP_NO_TICKET = 1 << 14;
 export const SSL_OP_NO_RENEGOTIATION = 1 << 30;

@@ -31,6 +31,7 @@ import {
   SSL_CTX_use_PrivateKey,
   SSL_CTX_use_certificate,
   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER,
+  SSL_MODE_NO_AUTO_CHAIN,
   SSL_MODE_RELEASE_BUFFERS,
   SSL_OP_NO_RENEGOTIATION,
   SSL_OP_NO_RX_CERTIFICATE_COMPRESSION,
@@ -160,12 +161,10 @@ export class TlsContext {
     if (options.allowTls12 === true) check(SSL_CTX_set_cipher_list(ctx, SUITES_12), 'ciphers');
     scratch.bytes.write(`${options.groups ?? GROUPS}\0`, groupsOffset, 'latin1');
     check(SSL_CTX_ctrl(ctx, SSL_CTRL_SET_GROUPS_LIST, 0, scratch.address + groupsOffset), 'groups');
-    SSL_CTX_ctrl(
-      ctx,
-      SSL_CTRL_MODE,
-      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS,
-      0,
-    );
+    // What is sent is the chain we were given: OpenSSL would complete a lone leaf with the root.
+    const mode =
+      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN;
+    SSL_CTX_ctrl(ctx, SSL_CTRL_MODE, mode, 0);
     SSL_CTX_ctrl(ctx, SSL_CTRL_SET_READ_AHEAD, 1, 0);
     SSL_CTX_ctrl(ctx, SSL_CTRL_SET_SESS_CACHE_MODE, 0, 0);
     SSL_CTX_set_default_read_buffer_len(ctx, READ_BUFFER_BYTES);

@@ -31,24 +31,37 @@ export class TestAuthority {
     return join(this.dir, name);
   }
 
+  /** A leaf for `uri` whose issuer is an intermediate of its own; the chain has both, and not the root. */
+  issueByIntermediate(name: string, uri: string): TlsMaterial {
+    const signer = `${name}-ca`;
+    writeFileSync(join(this.dir, `${signer}.ext`), 'basicConstraints=critical,CA:TRUE\n');
+    this.#sign(signer, '/O=intermediate', 'ca');
+    const leaf = this.issue(name, uri, signer);
+    return { ...leaf, certChainPem: leaf.certChainPem + this.#read(`${signer}.pem`) };
+  }
+
   /** A leaf for `uri`; its files are `<name>.pem` and `<name>.key`. */
-  issue(name: string, uri: string): TlsMaterial {
-    const serial = this.#serial++;
+  issue(name: string, uri: string, issuer = 'ca'): TlsMaterial {
     writeFileSync(
       join(this.dir, `${name}.ext`),
       `subjectAltName=critical,URI:${uri},DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n`,
     );
-    this.#openssl(
-      `req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${name}.key -out ${name}.csr -subj /`,
-    );
-    this.#openssl(
-      `x509 -req -in ${name}.csr -CA ca.pem -CAkey ca.key -set_serial ${serial} -days 1 -extfile ${name}.ext -out ${name}.pem`,
-    );
+    this.#sign(name, '/', issuer);
     return {
       certChainPem: this.#read(`${name}.pem`),
       privateKeyPem: this.#read(`${name}.key`),
       rootsPem: this.rootsPem,
     };
+  }
+
+  #sign(name: string, subject: string, issuer: string): void {
+    const serial = this.#serial++;
+    this.#openssl(
+      `req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${name}.key -out ${name}.csr -subj ${subject}`,
+    );
+    this.#openssl(
+      `x509 -req -in ${name}.csr -CA ${issuer}.pem -CAkey ${issuer}.key -set_serial ${serial} -days 1 -extfile ${name}.ext -out ${name}.pem`,
+    );
   }
 
   remove(): void {

@@ -34,7 +34,10 @@ after(() => {
   reactor.close();
 });
 
-function ourServer(options: TlsOptions = {}): {
+function ourServer(
+  options: TlsOptions = {},
+  context = serverContext,
+): {
   port: number;
   connections: TlsConnection[];
   failures: CloseReason[];
@@ -44,7 +47,7 @@ function ourServer(options: TlsOptions = {}): {
   const connections: TlsConnection[] = [];
   const failures: CloseReason[] = [];
   const listener = new TcpListener(reactor, bound.fd, (tcp) => {
-    startTls(tcp, serverContext, options).then(
+    startTls(tcp, context, options).then(
       (connection) => {
         connections.push(connection);
         connection.handler = {
@@ -129,7 +132,58 @@ function extensionsOfHello(record: Buffer): number[] {
   return found;
 }
 
+/** What the openssl command says of a handshake with our server, and of what comes after it. */
+async function sClient(port: number, ...args: string[]): Promise<string> {
+  const files = ['-CAfile', 'ca.pem', '-cert', 'client.pem', '-key', 'client.key'];
+  const argv = ['s_client', '-connect', `127.0.0.1:${port}`, '-alpn', 'h2', ...files, ...args];
+  const child = spawn('openssl', argv, { cwd: authority.dir });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  child.stdin.write('some bytes\n');
+  // Tickets come after the handshake, before the echo.
+  await until(() => text.includes('some bytes') || child.exitCode !== null, 'the echo');
+  child.kill();
+  await once(child, 'close');
+  return text;
+}
+
+const certificatesIn = (text: string): number => text.split('BEGIN CERTIFICATE').length - 1;
+
 describe('tls server', () => {
+  it('sends its leaf and intermediates, and no root', async () => {
+    const direct = ourServer();
+    assert.equal(certificatesIn(await sClient(direct.port, '-showcerts')), 1);
+    direct.close();
+    const context = TlsContext.server(authority.issueByIntermediate('far', spiffe('far')));
+    const far = ourServer({}, context);
+    const text = await sClient(far.port, '-showcerts', '-verify_return_error');
+    assert.match(text, /Verify return code: 0 \(ok\)/);
+    assert.equal(certificatesIn(text), 2);
+    far.close();
+    context.close();
+  });
+
+  it('gives no session tickets, and resumes nothing', async () => {
+    const ours = ourServer();
+    const session = authority.path('session.pem');
+    const text = await sClient(ours.port, '-sess_out', session);
+    assert.match(text, /New, TLSv1.3/);
+    assert.doesNotMatch(text, /New Session Ticket/);
+    const socket = tls.connect(nodeOptions(ours.port));
+    let tickets = 0;
+    socket.on('session', () => tickets++);
+    await once(socket, 'secureConnect');
+    const kept = socket.getSession();
+    socket.write('x');
+    await once(socket, 'data');
+    socket.destroy();
+    const again = tls.connect({ ...nodeOptions(ours.port), session: kept });
+    await once(again, 'secureConnect');
+    assert.deepEqual([tickets, again.isSessionReused()], [0, false]);
+    again.destroy();
+    ours.close();
+  });
+
   it('with one key exchange takes no other', async () => {
     const context = TlsContext.server(server, { groups: 'X25519MLKEM768' });
     const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
