@@ -140,6 +140,9 @@ export interface BindOptions {
   readonly reusePort?: boolean;
   readonly v6Only?: boolean;
   readonly backlog?: number;
+  /** Of accepted sockets, which inherit it. */
+  readonly keepalive?: Keepalive;
+  readonly userTimeoutMs?: number;
 }
 
 /** Makes a TCP listener (non-blocking, close-on-exec), if asked in another network namespace. Throws StreamError. */
@@ -177,6 +180,7 @@ function applyBindOptions(fd: number, options: BindOptions, type: number): void 
   if (options.reusePort === true) requireOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   else if (type === SOCK_STREAM) setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (options.mark !== undefined) requireOption(fd, SOL_SOCKET, SO_MARK, options.mark);
+  if (type === SOCK_STREAM) setKeepalive(fd, options.keepalive, options.userTimeoutMs);
   if (options.transparent === true && !setTransparent(fd, isV6)) {
     throw errnoError(errno(), 'set IP_TRANSPARENT');
   }

@@ -192,6 +192,37 @@ describe('ztunnel', () => {
     }
   });
 
+  it('plaintext to our own ports is refused: no loop', async () => {
+    const label = 'reason="recursive_call"';
+    const count = (): Promise<number> =>
+      mesh.metric('b', 'ambient_connections_refused_total', label);
+    const before = await count();
+    for (const port of [15001, 15006]) {
+      assert.equal((await mesh.ask('outside', '10.77.0.3', port)).status, 3, `port ${port}`);
+    }
+    await eventually('each is counted', async () => (await count()) === before + 2);
+    assert.equal((await mesh.ask('outside', '10.77.0.3')).status, 0);
+  });
+
+  it('what it accepts on 15001 and 15006 is kept alive', async () => {
+    const local = mesh.client('client', '10.77.0.3', 8080);
+    const plain = mesh.client('outside', '10.77.0.3', 8080);
+    for (const client of [local, plain]) {
+      client.stdin?.write('hello\n');
+      await nextOutput(client);
+    }
+    const timers = async (pod: string, port: number): Promise<string> => {
+      const filter = ['-Hton', 'state', 'established', `sport = :${port}`];
+      return (await mesh.runProgram(pod, 'ss', filter)).stdout;
+    };
+    assert.match(await timers('client', 15001), /timer:\(keepalive,/);
+    assert.match(await timers('server', 15006), /timer:\(keepalive,/);
+    for (const client of [local, plain]) {
+      client.stdin?.end();
+      await once(client, 'close');
+    }
+  });
+
   it('a pod leaves and joins without a failed connection', async () => {
     const failures: string[] = [];
     const state = { isDone: false };

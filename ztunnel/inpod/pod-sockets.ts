@@ -5,12 +5,15 @@ import { errorMessage } from '../../common/errors.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { duplicateDescriptor, openTcpListener } from '../../engine/reactor/socket-options.ts';
 import { closeDescriptor } from '../../engine/reactor/tcp-stream.ts';
+import { keepaliveOf, type KeepaliveConfig } from '../proxy/keepalive.ts';
 
 export const OUTBOUND_PORT = 15001;
 export const PLAINTEXT_PORT = 15006;
 export const HBONE_PORT = 15008;
 export const SOCKS5_PORT = 15080;
 
+/** As Istio's: tunnels have PING instead. */
+const KEPT_ALIVE: ReadonlySet<number> = new Set([OUTBOUND_PORT, PLAINTEXT_PORT]);
 const TCP_PORTS = [OUTBOUND_PORT, PLAINTEXT_PORT, HBONE_PORT];
 
 /** A listening socket; who has it owns the descriptor. */
@@ -20,7 +23,7 @@ export interface PodSocket {
 }
 
 /** The parts of the configuration that sockets depend on. */
-export interface PodSocketOptions {
+export interface PodSocketOptions extends KeepaliveConfig {
   readonly packetMark: number | undefined;
   readonly isSourcePreserved: boolean;
   readonly isPortReuse: boolean;
@@ -68,6 +71,8 @@ function bind(netns: Netns, port: number, options: PodSocketOptions): number {
     mark: port === HBONE_PORT ? options.packetMark : undefined,
     transparent: options.isSourcePreserved,
     reusePort: options.isPortReuse,
+    // What is accepted inherits it.
+    ...(KEPT_ALIVE.has(port) ? keepaliveOf({ config: options }) : {}),
   };
   // Only for the pod itself.
   if (port === SOCKS5_PORT) return openTcpListener({ ...bound, address: '127.0.0.1' }).fd;

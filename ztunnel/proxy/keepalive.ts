@@ -1,5 +1,5 @@
-// TCP keepalive and user timeout of the sockets we dial across the network, as configured. Within a pod there is nothing to detect: the
-// kernel that would answer the probes is the one that sends them.
+// TCP keepalive and user timeout of sockets whose peer may be across the network, as configured: dialled ones, and those accepted on
+// 15001 and 15006. For what we dial within a pod there is nothing to detect: the kernel that would answer the probes sends them.
 import type { ProxyContext } from './proxy-context.ts';
 
 /** What of the configuration says when a dead peer is given up. */
@@ -8,17 +8,20 @@ export interface DeathDetection {
   readonly userTimeoutMs?: number;
 }
 
-// Made once for a configuration: thousands of connects may wait at once.
-const detections = new WeakMap<ProxyContext['config'], DeathDetection>();
+/** The parts of the configuration that say so. */
+export type KeepaliveConfig = Pick<ProxyContext['config'], 'keepaliveSec' | 'userTimeoutMs'>;
 
-/** Keepalive options of dialled sockets. */
-export function keepaliveOf({ config }: Pick<ProxyContext, 'config'>): DeathDetection {
+// Made once for a configuration: thousands of connects may wait at once.
+const detections = new WeakMap<KeepaliveConfig, DeathDetection>();
+
+/** Keepalive options by configuration. */
+export function keepaliveOf({ config }: { readonly config: KeepaliveConfig }): DeathDetection {
   const known = detections.get(config) ?? detectionOf(config);
   detections.set(config, known);
   return known;
 }
 
-function detectionOf(config: ProxyContext['config']): DeathDetection {
+function detectionOf(config: KeepaliveConfig): DeathDetection {
   const { keepaliveSec: keepalive, userTimeoutMs } = config;
   const timeout = userTimeoutMs === undefined ? {} : { userTimeoutMs };
   if (keepalive === undefined) return timeout;

@@ -4,6 +4,16 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import net from 'node:net';
 import { after, describe, it } from 'node:test';
+import {
+  SOL_SOCKET,
+  SOL_TCP,
+  SO_KEEPALIVE,
+  TCP_KEEPIDLE,
+  TCP_NODELAY,
+  TCP_USER_TIMEOUT,
+  getsockopt,
+} from '../../../engine/native/libc.ts';
+import { reserve, scratch } from '../../../engine/native/memory.ts';
 import { nativeQueueCount } from '../../../engine/reactor/bytes.ts';
 import type { RelayResult } from '../../../engine/reactor/duplex.ts';
 import { pipeCount } from '../../../engine/reactor/pipe-pool.ts';
@@ -53,8 +63,42 @@ async function nodeServer(
   return { server, port: (server.address() as net.AddressInfo).port };
 }
 
+const optionOffset = reserve(16);
+
+/** A socket option as the kernel has it. */
+function socketOption(fd: number, level: number, name: number): number {
+  const { address, view } = scratch;
+  view.setInt32(optionOffset + 8, 4, true);
+  const size = address + optionOffset + 8;
+  assert.equal(getsockopt(fd, level, name, address + optionOffset, size), 0);
+  return view.getInt32(optionOffset, true);
+}
+
 describe('tcp', () => {
   for (const address of ['127.0.0.1', '::1']) {
+    it(`sets its options on what it dials and accepts over ${address}`, async () => {
+      const keepalive = { idleSec: 11, intervalSec: 12, probes: 13 };
+      const options = { keepalive, userTimeoutMs: 14_000 };
+      const bound = openTcpListener({ address, port: 0, ...options });
+      const accepted: TcpStream[] = [];
+      const listener = new TcpListener(reactor, bound.fd, (tcp) => void accepted.push(tcp));
+      const dialled = await connectTcp(reactor, { address, port: bound.port, ...options });
+      await until(() => accepted.length === 1, 'accepted');
+      for (const stream of [dialled, ...accepted]) {
+        assert.deepEqual(
+          {
+            nodelay: socketOption(stream.fd, SOL_TCP, TCP_NODELAY),
+            isKeptAlive: socketOption(stream.fd, SOL_SOCKET, SO_KEEPALIVE),
+            idleSec: socketOption(stream.fd, SOL_TCP, TCP_KEEPIDLE),
+            userTimeoutMs: socketOption(stream.fd, SOL_TCP, TCP_USER_TIMEOUT),
+          },
+          { nodelay: 1, isKeptAlive: 1, idleSec: 11, userTimeoutMs: 14_000 },
+        );
+        stream.reset();
+      }
+      listener.close();
+    });
+
     it(`echoes and half-closes over ${address}`, async () => {
       const { listener, port } = listen((stream) => {
         stream.handler = {
