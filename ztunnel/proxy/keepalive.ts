@@ -1,6 +1,6 @@
 // TCP keepalive and user timeout of sockets whose peer may be across the network, as configured: dialled ones, and those accepted on
 // 15001 and 15006. For what we dial within a pod there is nothing to detect: the kernel that would answer the probes sends them.
-import type { ProxyContext } from './proxy-context.ts';
+import type { Config } from '../config.ts';
 
 /** What of the configuration says when a dead peer is given up. */
 export interface DeathDetection {
@@ -9,7 +9,7 @@ export interface DeathDetection {
 }
 
 /** The parts of the configuration that say so. */
-export type KeepaliveConfig = Pick<ProxyContext['config'], 'keepaliveSec' | 'userTimeoutMs'>;
+export type KeepaliveConfig = Pick<Config, 'keepaliveSec' | 'userTimeoutMs'>;
 
 // Made once for a configuration: thousands of connects may wait at once.
 const detections = new WeakMap<KeepaliveConfig, DeathDetection>();
