@@ -11,21 +11,25 @@ import {
   windowOf,
 } from '../native/memory.ts';
 import {
+  FRAME_CONTINUATION,
   FRAME_DATA,
   FRAME_HEADERS,
+  FRAME_PUSH_PROMISE,
   FRAME_WINDOW_UPDATE,
   NGHTTP2_FLAG_END_STREAM,
 } from '../native/nghttp2.ts';
+import {
+  HEADER_BYTES,
+  LAST_DATA_FRAME,
+  MAX_31_BITS,
+  UPDATE_BYTES,
+  putFrameHeader,
+} from './frame-header.ts';
 import type { OwnedStream } from './http2-stream.ts';
 
-const HEADER_BYTES = 9;
 const PREFACE_BYTES = 24;
-const UPDATE_BYTES = 4;
 const FLAG_PADDED = 8;
 const FLAG_END_HEADERS = 4;
-const MAX_31 = 0x7fff_ffff;
-const FRAME_PUSH_PROMISE = 5;
-const FRAME_CONTINUATION = 9;
 const OPENS_BLOCK = new Set([FRAME_HEADERS, FRAME_PUSH_PROMISE, FRAME_CONTINUATION]);
 /** A header that came in parts, and the end of a tunnel as nghttp2 is told of it. */
 const heldOffset = reserve(HEADER_BYTES + UPDATE_BYTES);
@@ -128,7 +132,7 @@ export class FrameReader {
     this.#decode(bytes, index);
     if (!this.#isUpdate()) return true;
     if (length < HEADER_BYTES + UPDATE_BYTES) return false;
-    this.#increment = bytes.readUInt32BE(index + HEADER_BYTES) & MAX_31;
+    this.#increment = bytes.readUInt32BE(index + HEADER_BYTES) & MAX_31_BITS;
     return true;
   }
 
@@ -136,7 +140,7 @@ export class FrameReader {
     this.#length = bytes.readUIntBE(index, 3);
     this.#type = bytes.readUInt8(index + 3);
     this.#flags = bytes.readUInt8(index + 4);
-    this.#id = bytes.readUInt32BE(index + 5) & MAX_31;
+    this.#id = bytes.readUInt32BE(index + 5) & MAX_31_BITS;
   }
 
   #isUpdate(): boolean {
@@ -176,7 +180,7 @@ export class FrameReader {
     if (this.#held < wanted) return part;
     this.#decode(this.#head, 0);
     if (wanted === HEADER_BYTES && this.#isUpdate()) return part;
-    this.#increment = this.#head.readUInt32BE(HEADER_BYTES) & MAX_31;
+    this.#increment = this.#head.readUInt32BE(HEADER_BYTES) & MAX_31_BITS;
     const held = this.#held;
     this.#held = 0;
     if (this.#isForUs() && this.#take()) return part;
@@ -215,9 +219,7 @@ export class FrameReader {
   #endFrame(stream: OwnedStream): void {
     this.#stream = undefined;
     if (!this.#endsStream || this.#user.isClosed) return;
-    scratch.view.setUint32(endOffset, 0);
-    scratch.view.setUint8(endOffset + 4, NGHTTP2_FLAG_END_STREAM);
-    scratch.view.setUint32(endOffset + 5, stream.id);
+    putFrameHeader(scratch.view, endOffset, 0, LAST_DATA_FRAME, stream.id);
     this.#user.control(scratch.address + endOffset, HEADER_BYTES);
   }
 }

@@ -12,8 +12,6 @@ import {
   type Block,
 } from '../native/memory.ts';
 import {
-  FRAME_DATA,
-  FRAME_WINDOW_UPDATE,
   NGHTTP2_FLAG_END_STREAM,
   nghttp2_session_get_stream_remote_window_size,
   nghttp2_session_mem_recv2,
@@ -23,6 +21,16 @@ import {
 } from '../native/nghttp2.ts';
 import type { Duplex } from '../reactor/duplex.ts';
 import { READ_END, READ_WAIT, type TcpStream } from '../reactor/tcp-stream.ts';
+import {
+  DATA_FRAME,
+  DEFAULT_WINDOW_BYTES,
+  HEADER_BYTES,
+  LAST_DATA_FRAME,
+  MAX_31_BITS,
+  UPDATE_BYTES,
+  putFrameHeader,
+  putWindowUpdate,
+} from './frame-header.ts';
 import { withHeaderBlock } from './header-block.ts';
 import type { OwnedStream } from './http2-stream.ts';
 import type { ReceiveWindow } from './receive-window.ts';
@@ -30,8 +38,6 @@ import { enter, leave, nghttp2Thread, type SessionCallbacks } from './session-ca
 import { setIov } from './sink-gather.ts';
 import type { HeaderList } from './types.ts';
 
-const HEADER_BYTES = 9;
-const UPDATE_BYTES = 4;
 /** Payload that with its header is exactly one TLS record. */
 const PIECE_BYTES = 16_375;
 const FRAME_BYTES = HEADER_BYTES + PIECE_BYTES;
@@ -39,8 +45,6 @@ const MAX_PIECES = BLOCK_BYTES / FRAME_BYTES;
 // Blocks of socket data one session may send in a turn.
 const READS_PER_TURN = 64;
 const BLOCKS_PER_TURN = 4;
-const DEFAULT_WINDOW_BYTES = 65_535;
-const MAX_WINDOW_BYTES = 0x7fff_ffff;
 const iovOffset = reserve(MAX_PIECES * 16);
 const framePointerOffset = reserve(8);
 const openingOffset = reserve(HEADER_BYTES + UPDATE_BYTES);
@@ -66,9 +70,8 @@ export class FrameWriter {
   #window = DEFAULT_WINDOW_BYTES;
   /** Bytes the peer takes on a new stream: its SETTINGS_INITIAL_WINDOW_SIZE. */
   initialWindow = DEFAULT_WINDOW_BYTES;
-  /** The block, its address, and bytes in it, while a flush runs. */
+  /** The block, and bytes in it, while a flush runs. */
   #block: Block = NO_BLOCK;
-  #base = 0;
   #used = 0;
   #blocksSent = 0;
 
@@ -107,13 +110,13 @@ export class FrameWriter {
   windowOpened(stream: OwnedStream | undefined, increment: number): boolean {
     if (stream === undefined) {
       this.#window += increment;
-      if (this.#window > MAX_WINDOW_BYTES) return false;
+      if (this.#window > MAX_31_BITS) return false;
       for (const blocked of this.#windowBlocked) this.#unblock(blocked);
       return true;
     }
     stream.sendWindow += increment;
     if (stream.isWindowBlocked) this.#unblock(stream);
-    return stream.sendWindow <= MAX_WINDOW_BYTES;
+    return stream.sendWindow <= MAX_31_BITS;
   }
 
   /** The peer's SETTINGS: windows of its streams change by the difference, and may be below zero then (section 6.9.2). */
@@ -152,7 +155,7 @@ export class FrameWriter {
     try {
       let failure = this.#sendControl();
       if (failure === 0) {
-        this.#receiveWindow.open((id, increment) => this.#putUpdate(id, increment));
+        this.#receiveWindow.open(this.#putUpdate);
         this.#sendReady();
         this.#sendReadable();
         // Ends, and what handlers said meanwhile.
@@ -167,7 +170,6 @@ export class FrameWriter {
 
   #begin(): void {
     this.#block = takeBlock();
-    this.#base = this.#block.address;
     this.#used = 0;
     this.#blocksSent = 0;
     this.hasSentControl = false;
@@ -176,12 +178,11 @@ export class FrameWriter {
   #finish(): void {
     releaseBlock();
     this.#block = NO_BLOCK;
-    this.#base = 0;
   }
 
   /** What nghttp2 still has to say before the connection ends. */
   sendLast(): void {
-    if (this.#base !== 0 || this.isBlocked) return;
+    if (this.#block !== NO_BLOCK || this.isBlocked) return;
     const before = enter(this.#session);
     this.#begin();
     try {
@@ -199,7 +200,7 @@ export class FrameWriter {
     const length = this.#used;
     this.#used = 0;
     this.#blocksSent++;
-    if (!this.#transport.write(this.#base, length)) this.isBlocked = true;
+    if (!this.#transport.write(this.#block.address, length)) this.isBlocked = true;
   }
 
   /** Makes room for `length` bytes. False if the transport takes no more. */
@@ -230,7 +231,7 @@ export class FrameWriter {
       if (!this.#transport.write(address, length)) this.isBlocked = true;
       return;
     }
-    memcpy(this.#base + this.#used, address, length);
+    memcpy(this.#block.address + this.#used, address, length);
     this.#used += length;
   }
 
@@ -253,7 +254,7 @@ export class FrameWriter {
       const length = Math.min(wanted, this.#windowOf(stream));
       if (length <= 0) return this.#waitForWindow(stream);
       if (!this.#hasRoom(HEADER_BYTES + length)) return false;
-      memcpy(this.#base + this.#used + HEADER_BYTES, stream.out.address, length);
+      memcpy(this.#block.address + this.#used + HEADER_BYTES, stream.out.address, length);
       stream.out.shift(length);
       this.#putData(stream, length);
       stream.noteSent();
@@ -352,7 +353,7 @@ export class FrameWriter {
 
   /** Lays pieces with gaps over the free part of the block. Returns their count. */
   #layOut(room: number): number {
-    let at = this.#base + this.#used;
+    let at = this.#block.address + this.#used;
     let left = room;
     let count = 0;
     while (left > 0) {
@@ -369,7 +370,9 @@ export class FrameWriter {
   #putData(stream: OwnedStream, length: number, hasMore = false): void {
     const isEnd =
       stream.isEnding && !hasMore && stream.out.length === 0 && stream.trailers === undefined;
-    this.#putHeader(length, FRAME_DATA, isEnd ? NGHTTP2_FLAG_END_STREAM : 0, stream.id);
+    const { slab, offset } = this.#block;
+    const kind = isEnd ? LAST_DATA_FRAME : DATA_FRAME;
+    putFrameHeader(slab.view, offset + this.#used, length, kind, stream.id);
     this.#used += HEADER_BYTES + length;
     stream.sendWindow -= length;
     this.#window -= length;
@@ -378,21 +381,11 @@ export class FrameWriter {
     this.#tellEnd(stream);
   }
 
-  #putUpdate(streamId: number, increment: number): void {
+  readonly #putUpdate = (streamId: number, increment: number): void => {
     this.#hasRoom(HEADER_BYTES + UPDATE_BYTES);
-    this.#putHeader(UPDATE_BYTES, FRAME_WINDOW_UPDATE, 0, streamId);
     const { slab, offset } = this.#block;
-    slab.view.setUint32(offset + this.#used + HEADER_BYTES, increment);
-    this.#used += HEADER_BYTES + UPDATE_BYTES;
-  }
-
-  #putHeader(length: number, type: number, flags: number, streamId: number): void {
-    const { slab, offset } = this.#block;
-    const at = offset + this.#used;
-    slab.view.setUint32(at, (length << 8) | type);
-    slab.view.setUint8(at + 4, flags);
-    slab.view.setUint32(at + 5, streamId);
-  }
+    this.#used += putWindowUpdate(slab.view, offset + this.#used, streamId, increment);
+  };
 
   /** nghttp2 "sends" an empty last frame for the one that was sent here. */
   #tellEnd(stream: OwnedStream): void {
@@ -404,12 +397,7 @@ export class FrameWriter {
   }
 
   #openForNghttp2(streamId: number): void {
-    const { view } = scratch;
-    view.setUint32(openingOffset, (UPDATE_BYTES << 8) | FRAME_WINDOW_UPDATE);
-    view.setUint8(openingOffset + 4, 0);
-    view.setUint32(openingOffset + 5, streamId);
-    view.setUint32(openingOffset + HEADER_BYTES, 1);
-    const length = HEADER_BYTES + UPDATE_BYTES;
+    const length = putWindowUpdate(scratch.view, openingOffset, streamId, 1);
     nghttp2_session_mem_recv2(this.#pointer, scratch.address + openingOffset, length);
   }
 

@@ -5,10 +5,10 @@ import {
   nghttp2_session_consume_connection,
   nghttp2_session_consume_stream,
 } from '../native/nghttp2.ts';
+import { DEFAULT_WINDOW_BYTES } from './frame-header.ts';
 import type { OwnedStream } from './http2-stream.ts';
 import type { Http2Settings } from './types.ts';
 
-const DEFAULT_WINDOW_BYTES = 65_535;
 const TOLD_PARTS = 8;
 const OPENED_PARTS = 2;
 

@@ -1,19 +1,19 @@
 // Leaves out the HTTP/2 frames that say nothing of requests, before nghttp2 reads the rest: bodies cost next to nothing then,
 // and windows, which a listener cannot follow without sending, never overflow. Only frame headers are looked at (RFC 9113
 // section 4.1): a length and a type.
+import { HEADER_BYTES } from '../http2/frame-header.ts';
 import { copyInto, copyOut, reserve, scratch } from '../native/memory.ts';
 import {
+  FRAME_CONTINUATION,
   FRAME_DATA,
   FRAME_GOAWAY,
   FRAME_HEADERS,
+  FRAME_PUSH_PROMISE,
   FRAME_RST_STREAM,
   FRAME_SETTINGS,
   NGHTTP2_FLAG_END_STREAM,
 } from '../native/nghttp2.ts';
 
-const HEADER_BYTES = 9;
-const FRAME_PUSH_PROMISE = 5;
-const FRAME_CONTINUATION = 9;
 const KEPT = new Set([
   FRAME_HEADERS,
   FRAME_RST_STREAM,
