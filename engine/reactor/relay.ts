@@ -146,12 +146,8 @@ class StreamRelay implements Relay {
     if (side === 'a' ? this.#isAClosed : this.#isBClosed) return;
     if (side === 'a') this.#isAClosed = true;
     else this.#isBClosed = true;
-    if (reason.code !== 'ok' && !this.#isFailed) {
-      this.#isFailed = true;
-      this.#reason = reason;
-      this.#failedSide = side;
+    if (reason.code !== 'ok' && this.#fail(reason, side))
       (side === 'a' ? this.#b : this.#a).reset();
-    }
     if (!this.#isAClosed || !this.#isBClosed) return;
     this.#observer?.ended();
     this.#forward?.close();
@@ -166,18 +162,23 @@ class StreamRelay implements Relay {
 
   /** The far end has closed in order while this one still speaks: as TCP does, it is told by a reset. */
   #refuseMore(from: Duplex): void {
-    if (!this.#isFailed) {
-      this.#isFailed = true;
-      this.#reason = { code: 'reset', detail: 'sent to an end that takes no more' };
-      this.#failedSide = from === this.#a ? 'b' : 'a';
-    }
+    const reason: CloseReason = { code: 'reset', detail: 'sent to an end that takes no more' };
+    this.#fail(reason, from === this.#a ? 'b' : 'a');
     from.reset();
   }
 
-  abort(detail: string): void {
-    if (this.#isFailed || (this.#isAClosed && this.#isBClosed)) return;
+  /** Notes the first failure; false when there was one. */
+  #fail(reason: CloseReason, side: Side | undefined): boolean {
+    if (this.#isFailed) return false;
     this.#isFailed = true;
-    this.#reason = { code: 'closed', detail };
+    this.#reason = reason;
+    this.#failedSide = side;
+    return true;
+  }
+
+  abort(detail: string): void {
+    if (this.#isAClosed && this.#isBClosed) return;
+    if (!this.#fail({ code: 'closed', detail }, undefined)) return;
     this.#a.reset();
     this.#b.reset();
   }

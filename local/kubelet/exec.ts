@@ -48,8 +48,12 @@ function toBuffer(data: RawData): Buffer {
 }
 
 /** Runs the command of the query in the container and joins it to the socket. */
-export function serveExec(ws: WebSocket, container: ContainerRunner, query: URLSearchParams): void {
-  const pid = container.pid ?? 0;
+export function serveExec(
+  ws: WebSocket,
+  container: ContainerRunner,
+  pid: number,
+  query: URLSearchParams,
+): void {
   const isTty = isSet(query, 'tty');
   const hasStdin = isSet(query, 'input', 'stdin');
   const [file = '', ...args] = execArgv(pid, query.getAll('command'), isTty);

@@ -138,12 +138,13 @@ export class KubeletServer {
     log.debug({ path: target.action, pod: target.pod, isWebSocket }, 'stream requested');
     if (target.action === 'exec' && isWebSocket) {
       const container = worker.container(target.container);
-      if (container?.pid === undefined) {
+      const pid = container?.pid;
+      if (container === undefined || pid === undefined) {
         refuse('400 Bad Request', 'the container is not running');
         return;
       }
       this.#exec.handleUpgrade(request, socket, head, (ws) => {
-        serveExec(ws, container, target.query);
+        serveExec(ws, container, pid, target.query);
       });
       return;
     }

@@ -72,7 +72,7 @@ function bind(netns: Netns, port: number, options: PodSocketOptions): number {
     transparent: options.isSourcePreserved,
     reusePort: options.isPortReuse,
     // What is accepted inherits it.
-    ...(KEPT_ALIVE.has(port) ? keepaliveOf({ config: options }) : {}),
+    ...(KEPT_ALIVE.has(port) ? keepaliveOf(options) : {}),
   };
   // Only for the pod itself.
   if (port === SOCKS5_PORT) return openTcpListener({ ...bound, address: '127.0.0.1' }).fd;

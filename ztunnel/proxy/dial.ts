@@ -154,7 +154,7 @@ function dialOnce(
     port: decision.port,
     mark: context.config.packetMark,
     ...(request.netns === undefined ? {} : { netns: request.netns }),
-    ...keepaliveOf(context),
+    ...keepaliveOf(context.config),
   });
   return connecting.then((stream) => ({ stream, decision, serverIdentity: undefined }));
 }

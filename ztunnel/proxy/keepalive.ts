@@ -15,7 +15,7 @@ export type KeepaliveConfig = Pick<Config, 'keepaliveSec' | 'userTimeoutMs'>;
 const detections = new WeakMap<KeepaliveConfig, DeathDetection>();
 
 /** Keepalive options by configuration. */
-export function keepaliveOf({ config }: { readonly config: KeepaliveConfig }): DeathDetection {
+export function keepaliveOf(config: KeepaliveConfig): DeathDetection {
   const known = detections.get(config) ?? detectionOf(config);
   detections.set(config, known);
   return known;

@@ -32,7 +32,7 @@ export class PodTunnels implements TunnelOpener {
           port,
           mark: config.packetMark,
           ...(netns === undefined ? {} : { netns }),
-          ...keepaliveOf(context),
+          ...keepaliveOf(config),
         }),
       context: (identity) =>
         certificates.current(identity)?.client ??
