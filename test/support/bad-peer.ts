@@ -7,6 +7,20 @@ import { connect as connectTcp } from 'node:net';
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { PeerTls } from './bad-certificates.ts';
+import {
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  GOAWAY,
+  HEADERS,
+  PREFACE,
+  RST_STREAM,
+  SETTINGS,
+  connectBlock,
+  frame,
+  readFrames,
+  uint32,
+} from './http2-frames.ts';
 
 /** Where and as whom; `authority` is one that is served. */
 export interface Victim {
@@ -16,16 +30,12 @@ export interface Victim {
   readonly authority: string;
 }
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-const EMPTY_SETTINGS = Buffer.from('000000040000000000', 'hex');
 const A_LINE = Buffer.from('a line\n');
 // Begins a ClientHello of 506 bytes.
 const HALF_HELLO = Buffer.from('16030101fa010001f60303', 'hex');
 const LARGE_HEADER = 'x'.repeat(70_000);
-const FRAME_HEADER_BYTES = 9;
-const [DATA, HEADERS, RST_STREAM, GOAWAY] = [0, 1, 3, 7];
-const [END_STREAM, END_HEADERS] = [1, 4];
-const INTERNAL_ERROR = Buffer.from([0, 0, 0, 2]);
+const EMPTY_SETTINGS = frame(SETTINGS, 0, 0);
+const INTERNAL_ERROR = uint32(2);
 const HPACK_STATUS_200 = 0x88;
 const HPACK_PATH_ROOT = 0x84;
 
@@ -168,47 +178,9 @@ function statusOf(
   });
 }
 
-function frame(type: number, flags: number, stream: number, payload = Buffer.alloc(0)): Buffer {
-  const header = Buffer.from([0, 0, payload.length, type, flags, 0, 0, 0, stream]);
-  return Buffer.concat([header, payload]);
-}
-
 /** HEADERS of a CONNECT; `path` makes it malformed. */
 function connectFrame(stream: number, authority: string, path: readonly number[] = []): Buffer {
-  // HPACK literals without indexing: name 2 is :method, 1 is :authority.
-  const block = Buffer.concat([
-    Buffer.from([2, 7]),
-    Buffer.from('CONNECT'),
-    Buffer.from([...path, 1, authority.length]),
-    Buffer.from(authority),
-  ]);
-  return frame(HEADERS, END_HEADERS, stream, block);
-}
-
-interface Frame {
-  readonly type: number;
-  readonly flags: number;
-  readonly stream: number;
-  readonly payload: Buffer;
-}
-
-function readFrames(socket: Socket, onFrame: (frame: Frame) => void): void {
-  let received = Buffer.alloc(0);
-  socket.on('data', (chunk: Buffer) => {
-    received = Buffer.concat([received, chunk]);
-    while (received.length >= FRAME_HEADER_BYTES) {
-      const length = FRAME_HEADER_BYTES + received.readUIntBE(0, 3);
-      if (received.length < length) return;
-      const [type, flags, stream] = [
-        received.readUInt8(3),
-        received.readUInt8(4),
-        received.readUInt32BE(5),
-      ];
-      const payload = received.subarray(FRAME_HEADER_BYTES, length);
-      received = received.subarray(length);
-      onFrame({ type, flags, stream, payload });
-    }
-  });
+  return frame(HEADERS, END_HEADERS, stream, connectBlock(authority, path));
 }
 
 /** Sends bytes after the preface; `reset` or `goaway` is the answer, or `ended`. */

@@ -1,8 +1,10 @@
 // HTTP/2 frames written and read by hand (RFC 9113 section 4.1), for peers that do what no library would.
+import type { Socket } from 'node:net';
 
 export const [DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION] = [
   0, 1, 3, 4, 6, 7, 8, 9,
 ] as const;
+const HEADER_BYTES = 9;
 export const END_STREAM = 1;
 export const END_HEADERS = 4;
 export const PADDED = 8;
@@ -23,7 +25,7 @@ export function frame(
   stream: number,
   payload: Uint8Array = new Uint8Array(),
 ): Buffer<ArrayBuffer> {
-  const header = Buffer.alloc(9);
+  const header = Buffer.alloc(HEADER_BYTES);
   header.writeUIntBE(payload.length, 0, 3);
   header.writeUInt8(type, 3);
   header.writeUInt8(flags, 4);
@@ -58,28 +60,27 @@ export function paddedData(
   return frame(DATA, PADDED, stream, body);
 }
 
-/** HPACK literals without indexing: name 2 is :method, 1 is :authority. */
-export function connectBlock(authority: string): Buffer<ArrayBuffer> {
+/** HPACK literals without indexing (name 2 is :method, 1 is :authority), with `more` in between. */
+export function connectBlock(authority: string, more: readonly number[] = []): Buffer<ArrayBuffer> {
   return Buffer.concat([
     ...[Buffer.from([2, 7]), Buffer.from('CONNECT')],
-    ...[Buffer.from([1, authority.length]), Buffer.from(authority)],
+    ...[Buffer.from([...more, 1, authority.length]), Buffer.from(authority)],
   ]);
 }
 
-/** The whole frames at the front of `bytes`, and what is left. */
-export function readFrames(bytes: Buffer): { frames: Frame[]; rest: Buffer } {
-  const frames: Frame[] = [];
-  let at = 0;
-  while (bytes.length - at >= 9) {
-    const length = bytes.readUIntBE(at, 3);
-    if (bytes.length - at < 9 + length) break;
-    frames.push({
-      type: bytes.readUInt8(at + 3),
-      flags: bytes.readUInt8(at + 4),
-      stream: bytes.readUInt32BE(at + 5) & 0x7fff_ffff,
-      payload: bytes.subarray(at + 9, at + 9 + length),
-    });
-    at += 9 + length;
-  }
-  return { frames, rest: bytes.subarray(at) };
+/** Gives each frame that comes on a socket to `onFrame`. */
+export function readFrames(socket: Socket, onFrame: (frame: Frame) => void): void {
+  let received = Buffer.alloc(0);
+  socket.on('data', (chunk: Buffer) => {
+    received = Buffer.concat([received, chunk]);
+    while (received.length >= HEADER_BYTES) {
+      const length = HEADER_BYTES + received.readUIntBE(0, 3);
+      if (received.length < length) return;
+      const [type, flags] = [received.readUInt8(3), received.readUInt8(4)];
+      const stream = received.readUInt32BE(5) & 0x7fff_ffff;
+      const payload = received.subarray(HEADER_BYTES, length);
+      received = received.subarray(length);
+      onFrame({ type, flags, stream, payload });
+    }
+  });
 }

@@ -26,19 +26,14 @@ import {
   uint32,
   windowUpdate,
 } from '../../support/http2-frames.ts';
+import { seededRandom } from '../../support/seeded-random.ts';
 
 const ROUNDS = Number(process.env['FUZZ_ROUNDS'] ?? 1500);
 const SEED = Number(process.env['FUZZ_SEED'] ?? 20_261_123);
 const MAX_FRAME_BYTES = 2000;
 const TUNNELS = 5;
 
-let state = SEED;
-function random(below: number): number {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return (state >>> 0) % below;
-}
+const random = seededRandom(SEED);
 
 /** What became of the input, in order; neighbours of one kind are joined. */
 class Parts implements FrameUser {

@@ -10,18 +10,12 @@ import {
   recordHttp2,
   type Conversation,
 } from '../../support/http-recording.ts';
+import { seededRandom } from '../../support/seeded-random.ts';
 
 const ROUNDS = Number(process.env['FUZZ_ROUNDS'] ?? 1500);
 const SEED = Number(process.env['FUZZ_SEED'] ?? 20_261_123);
 
-let state = SEED;
-function random(below: number): number {
-  // xorshift32: enough, and the same everywhere.
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return (state >>> 0) % below;
-}
+const random = seededRandom(SEED);
 
 function mutateBytes(sample: Buffer): Buffer {
   const bytes = Buffer.from(sample);

@@ -21,6 +21,7 @@ import { startTls, tlsConnectionCount } from '../../../engine/tls/tls-connection
 import { TlsContext } from '../../../engine/tls/tls-context.ts';
 import { TestAuthority, spiffe } from '../../integration/engine/certificates.ts';
 import { startReactor, until } from '../../integration/engine/support.ts';
+import { seededRandom } from '../../support/seeded-random.ts';
 
 const ROUNDS = Number(process.env['FUZZ_ROUNDS'] ?? 400);
 const SEED = Number(process.env['FUZZ_SEED'] ?? 20_261_122);
@@ -43,14 +44,7 @@ after(() => {
   reactor.close();
 });
 
-let state = SEED;
-function random(below: number): number {
-  // xorshift32: enough, and the same everywhere.
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return (state >>> 0) % below;
-}
+const random = seededRandom(SEED);
 
 function mutate(sample: Buffer): Buffer {
   let bytes = Buffer.from(sample);

@@ -86,13 +86,8 @@ class Pair {
     const socket = net.connect(this.#port, '127.0.0.1');
     this.#socket = socket;
     await once(socket, 'connect');
-    let rest: Buffer = Buffer.alloc(0);
     socket.on('error', () => undefined);
-    socket.on('data', (chunk: Buffer) => {
-      const read = readFrames(Buffer.concat([rest, chunk]));
-      this.frames.push(...read.frames);
-      rest = Buffer.from(read.rest);
-    });
+    readFrames(socket, (one) => void this.frames.push(one));
     this.send(PREFACE, settings);
     for (let i = 0; i < count; i++) this.send(frame(HEADERS, END_HEADERS, 2 * i + 1, CONNECT));
     await until(() => this.tunnels.length === count, 'tunnels open');
