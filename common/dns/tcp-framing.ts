@@ -39,7 +39,10 @@ export class MessageReader {
     return LENGTH_BYTES + (this.#pending[0]?.readUInt16BE(0) ?? 0);
   }
 
+  /** One buffer of what is held. One piece stays what it is: a chunk of a thousand messages is not copied for each. */
   #joined(): Buffer {
+    const [only] = this.#pending;
+    if (only !== undefined && this.#pending.length === 1) return only;
     const all = Buffer.concat(this.#pending);
     this.#pending = [all];
     return all;

@@ -17,4 +17,11 @@ describe('dns over tcp', () => {
       assert.deepEqual(found, expected.map(String));
     });
   }
+
+  it('does not copy a chunk for each message in it', () => {
+    const chunk = Buffer.alloc(65_536);
+    const found = new MessageReader().push(chunk);
+    assert.equal(found.length, chunk.length / 2);
+    assert.ok(found.every((message) => message.buffer === chunk.buffer));
+  });
 });
