@@ -114,7 +114,7 @@ export class HbonePool {
       const entry = this.#entry(key, target.address);
       const usable = entry.connections.find((connection) => this.#hasRoom(connection));
       if (usable !== undefined) return usable;
-      if (entry.dialing === undefined) return this.#dialFor(entry, target, key);
+      if (entry.dialing === undefined) return abortable(this.#dialFor(entry, target, key), signal);
       await abortable(entry.dialing, signal);
     }
   }
@@ -134,7 +134,7 @@ export class HbonePool {
   }
 
   async #dialFor(entry: PoolEntry, target: TunnelTarget, key: string): Promise<PooledConnection> {
-    // Not the caller's signal: others wait for this dial too. It ends by its own time-outs.
+    // Without the caller's signal: others wait for this dial too. It ends by its own time-outs.
     const dialing = this.#dial(entry, target, key);
     entry.dialing = dialing;
     try {
@@ -146,7 +146,7 @@ export class HbonePool {
   }
 
   async #dial(entry: PoolEntry, target: TunnelTarget, key: string): Promise<PooledConnection> {
-    if (this.#connectionCount >= (this.#options.maxConnections ?? DEFAULT_MAX_CONNECTIONS)) {
+    if (!this.#hasPlace()) {
       throw new TunnelError({ code: 'limit', detail: 'too many pooled connections' });
     }
     this.#connectionCount++;
@@ -158,6 +158,21 @@ export class HbonePool {
       this.#connectionCount--;
       throw err;
     }
+  }
+
+  /** At the limit the connection that has been idle longest goes. */
+  #hasPlace(): boolean {
+    const max = this.#options.maxConnections ?? DEFAULT_MAX_CONNECTIONS;
+    if (this.#connectionCount < max) return true;
+    let oldest: PooledConnection | undefined;
+    for (const one of this.#established) {
+      const isIdle = one.session.activeStreams === 0;
+      if (isIdle && one.lastUsedMs < (oldest?.lastUsedMs ?? Infinity)) oldest = one;
+    }
+    if (oldest === undefined) return false;
+    this.#established.delete(oldest);
+    oldest.session.close('its place is needed');
+    return true;
   }
 
   async #context(identity: string): Promise<TlsContext> {
@@ -182,12 +197,15 @@ export class HbonePool {
     }).catch((err: unknown) => {
       throw refusal === undefined ? err : new TunnelError({ code: 'identity', detail: refusal });
     });
+    // Certificate and revocation lists may have changed while the handshake ran by the context it began with.
+    const current = await this.#context(target.sourceIdentity).catch((err: unknown) => {
+      tls.reset();
+      throw err;
+    });
     if (this.#closed) {
       tls.reset();
       throw new TunnelError({ code: 'connect', detail: 'pool is closed' });
     }
-    // The revocation lists may have changed while the handshake ran by the context it began with.
-    const current = await this.#context(target.sourceIdentity);
     if (current !== context && tls.isRevokedBy(current)) {
       tls.reset();
       throw new TunnelError({ code: 'tls', detail: REVOKED_DETAIL });
@@ -212,7 +230,16 @@ export class HbonePool {
     this.#established.add(connection);
     this.#entries.set(key, entry);
     this.#scheduleSweep();
+    // Who waits for it now may use it, nobody later: it was verified by what has been replaced.
+    if (current !== context) this.#reactor.after(0, () => this.#retire(entry, connection));
     return connection;
+  }
+
+  #retire(entry: PoolEntry, connection: PooledConnection): void {
+    const at = entry.connections.indexOf(connection);
+    if (at < 0) return;
+    entry.connections.splice(at, 1);
+    connection.session.drain();
   }
 
   #remove(key: string, entry: PoolEntry, connection: PooledConnection): void {
@@ -307,9 +334,8 @@ export class HbonePool {
   close(detail: string): void {
     this.#closed = true;
     this.#sweepTimer?.cancel();
-    for (const entry of [...this.#entries.values()]) {
-      for (const { session } of [...entry.connections]) session.close(detail);
-    }
+    // Also those that drain: their streams are the same source's.
+    for (const { session } of [...this.#established]) session.close(detail);
     this.#entries.clear();
   }
 }
@@ -350,16 +376,14 @@ function failureOf(err: unknown): TunnelFailure {
   return { code: 'connect', detail };
 }
 
-async function abortable(wait: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
-  if (signal === undefined) {
-    await wait;
-    return;
-  }
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  const onAbort = (): void => resolve(undefined);
+/** What `wait` gives, unless the signal comes first: then a `timeout` failure is thrown, and `wait` goes on for others. */
+async function abortable<T>(wait: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return wait;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(new TunnelError({ code: 'timeout', detail: 'aborted' }));
   signal.addEventListener('abort', onAbort, { once: true });
   try {
-    await Promise.race([wait, promise]);
+    return await Promise.race([wait, promise]);
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
