@@ -37,6 +37,8 @@ export class PodRegistry<Handle extends NetnsHandle> {
   readonly #pods = new Map<string, PodEntry<Handle>>();
   /** Uids named by the running session's snapshot; undefined after it. */
   #snapshot: Set<string> | undefined = new Set();
+  /** What starts and stops pods, one after another: a retry must not meet the removal of its pod. */
+  #turns: Promise<unknown> = Promise.resolve();
   startedCount = 0;
   stoppedCount = 0;
 
@@ -85,6 +87,10 @@ export class PodRegistry<Handle extends NetnsHandle> {
       for (const handle of handles) handle.close();
       throw new MeshError('zds_protocol', errorMessage(err), { cause: err });
     }
+    return this.#inTurn(() => this.#answer(request, handles));
+  }
+
+  async #answer(request: ZdsRequest, handles: readonly Handle[]): Promise<Uint8Array> {
     switch (request.kind) {
       case 'add': {
         const [netns] = handles;
@@ -111,26 +117,40 @@ export class PodRegistry<Handle extends NetnsHandle> {
   async restore(uid: string, pod: PodInfo, netns: Handle): Promise<void> {
     const entry = { pod, netns, isUp: false };
     this.#pods.set(uid, entry);
-    await this.#start(uid, entry).catch(() => undefined);
+    await this.#inTurn(() => this.#start(uid, entry)).catch(() => undefined);
   }
 
   /** Serves this pod and no other, as a snapshot that names only it. Rejects when it cannot be started. */
   async serveOnly(uid: string, pod: PodInfo, netns: Handle): Promise<void> {
     this.beginSession();
-    await this.#add(uid, pod, netns);
-    await this.#reconcile();
+    await this.#inTurn(async () => {
+      await this.#add(uid, pod, netns);
+      await this.#reconcile();
+    });
   }
 
   /** Tries pods again whose start failed. */
   async retryPending(): Promise<void> {
-    for (const [uid, entry] of this.#pods) {
-      if (!entry.isUp) await this.#start(uid, entry).catch(() => undefined);
+    for (const [uid, entry] of [...this.#pods]) {
+      if (entry.isUp) continue;
+      await this.#inTurn(async () => {
+        const isWaiting = this.#pods.get(uid) === entry && !entry.isUp;
+        if (isWaiting) await this.#start(uid, entry);
+      }).catch(() => undefined);
     }
   }
 
   /** Stops all pods, at shutdown. */
   async closeAll(): Promise<void> {
-    for (const uid of [...this.#pods.keys()]) await this.#remove(uid);
+    await this.#inTurn(async () => {
+      for (const uid of [...this.#pods.keys()]) await this.#remove(uid);
+    });
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turns.then(work);
+    this.#turns = result.catch(() => undefined);
+    return result;
   }
 
   async #answerAdd(uid: string, pod: PodInfo, netns: Handle): Promise<Uint8Array> {
@@ -166,11 +186,12 @@ export class PodRegistry<Handle extends NetnsHandle> {
     const entry = this.#pods.get(uid);
     if (entry === undefined) return;
     this.#pods.delete(uid);
-    if (entry.isUp) {
-      await this.#actions.stop(uid);
-      this.stoppedCount++;
+    try {
+      if (entry.isUp) await this.#actions.stop(uid);
+    } finally {
+      if (entry.isUp) this.stoppedCount++;
+      entry.netns.close();
     }
-    entry.netns.close();
   }
 
   async #reconcile(): Promise<void> {
