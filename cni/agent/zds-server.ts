@@ -5,6 +5,7 @@ import { sleep, type Clock } from '../../common/clock.ts';
 import { errorMessage, MeshError } from '../../common/errors.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import { decodeAck, decodeHello, encodeRequest, type ZdsRequest } from '../../common/zds/codec.ts';
+import { closeDescriptor } from '../../engine/reactor/tcp-stream.ts';
 import { SeqpacketServer, type SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
 
 const ACK_TIMEOUT_MS = 5000;
@@ -70,6 +71,7 @@ class ZdsConnection {
   async #read(): Promise<void> {
     for (;;) {
       const message = await this.#socket.receive().catch(() => undefined);
+      message?.fds.forEach(closeDescriptor);
       const waiting = this.#waiting;
       this.#waiting = undefined;
       waiting?.(message?.data);

@@ -12,7 +12,7 @@ import { SeqpacketServer } from '../../engine/reactor/seqpacket.ts';
 import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
 import { eventually } from '../support/netns-mesh.ts';
 import { ProxyProcess } from './proxy.ts';
-import { encodeMessage } from './wire.ts';
+import { decodeMessage, encodeMessage, messagesOf, textOf } from './wire.ts';
 import type { Message } from './wire.ts';
 
 const HELLO = '0801';
@@ -67,6 +67,16 @@ async function say(message: Message, hasNamespace = false): Promise<string> {
   return received();
 }
 
+/** What the proxy says is wrong with a message that comes with so many descriptors. */
+async function errorOf(message: Message | Buffer, descriptors: number): Promise<string> {
+  const namespace = `/proc/${pod.pid ?? 0}/ns/net`;
+  const fds = Array.from({ length: descriptors }, () => openSync(namespace, 'r'));
+  session.send(Buffer.isBuffer(message) ? message : encodeMessage(message), fds);
+  for (const fd of fds) closeSync(fd);
+  const answer = decodeMessage(Buffer.from((await session.receive())?.data ?? []));
+  return messagesOf(answer, 1).map((ack) => textOf(ack, 1))[0] ?? 'nothing';
+}
+
 async function stateOfPod(): Promise<string | undefined> {
   const { workloadState } = await proxy.dump();
   return (workloadState as Record<string, { state: string }>)[UID]?.state;
@@ -94,6 +104,52 @@ describe('Istio’s CNI agent', () => {
   it('comes back after a restart and keeps the pod without its namespace', async () => {
     session.close();
     assert.equal(await accept(), HELLO);
+    assert.equal(await say(KEEP), ACK);
+    assert.equal(await say(SNAPSHOT_SENT), ACK);
+    await proxy.whenReady();
+    assert.equal(await stateOfPod(), 'Up');
+  });
+
+  // What is said; how many descriptors of namespaces come with it; what is answered before the proxy hangs up.
+  const BAD: readonly (readonly [string, Message | Buffer, number, RegExp])[] = [
+    ['an add without a namespace', ADD, 0, /^failure to read message : add with 0 descriptors/],
+    ['an add with two namespaces', ADD, 2, /^failure to read message : add with 2 descriptors/],
+    ['a del with a namespace', DEL, 1, /^failure to read message : del with 1 descriptors/],
+    ['an add of nobody', { 1: { 1: UID } }, 1, /^failure to read message : .*workload info/],
+    ['a message without content', { 4: 1 }, 0, /^failure to read message : .*payload/],
+    ['bytes that are no message', Buffer.from('ffffff', 'hex'), 0, /^failure to read message/],
+    ['a message that is cut short', encodeMessage(ADD).subarray(0, -3), 1, /^failure to read/],
+    ['a keep after the snapshot', KEEP, 0, /^failure to process message : keep after/],
+    ['a second snapshot', SNAPSHOT_SENT, 0, /^failure to process message : second snapshot/],
+  ];
+  for (const [claim, message, descriptors, answer] of BAD) {
+    it(`sends ${claim}: told so, it may come again, and the pod is served all the while`, async () => {
+      assert.match(await errorOf(message, descriptors), answer);
+      assert.equal((await session.receive())?.data, undefined);
+      assert.equal(await stateOfPod(), 'Up');
+      session.close();
+      assert.equal(await accept(), HELLO);
+      assert.equal(await say(KEEP), ACK);
+      assert.equal(await say(SNAPSHOT_SENT), ACK);
+      await proxy.whenReady();
+    });
+  }
+
+  it('may say more than is known: unknown fields are passed over', async () => {
+    const more: Message = {
+      1: { 1: UID, 2: { 1: 'web-1', 2: 'default', 3: 'web', 9: 'x' }, 7: 1 },
+    };
+    assert.equal(await say({ ...more, 15: 'later' }, true), ACK);
+    assert.equal(await stateOfPod(), 'Up');
+  });
+
+  it('goes in the middle of a snapshot: the pod is served, the proxy is not ready, the next snapshot decides', async () => {
+    session.close();
+    assert.equal(await accept(), HELLO);
+    session.close();
+    assert.equal(await accept(), HELLO);
+    assert.equal((await proxy.readiness()).status, 500);
+    assert.equal(await stateOfPod(), 'Up');
     assert.equal(await say(KEEP), ACK);
     assert.equal(await say(SNAPSHOT_SENT), ACK);
     await proxy.whenReady();

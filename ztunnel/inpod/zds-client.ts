@@ -29,6 +29,7 @@ export class ZdsClient implements PodSource {
   readonly #abort = new AbortController();
   #socket: SeqpacketSocket | undefined;
   #isConnected = false;
+  #delayMs = FIRST_DELAY_MS;
 
   constructor(options: ZdsClientOptions) {
     this.#options = options;
@@ -42,17 +43,16 @@ export class ZdsClient implements PodSource {
   /** Runs until {@link close}. */
   async run(): Promise<void> {
     const { clock, logger } = this.#options;
-    let delayMs = FIRST_DELAY_MS;
     while (!this.#abort.signal.aborted) {
       try {
         await this.#session();
-        delayMs = FIRST_DELAY_MS;
+        this.#delayMs = FIRST_DELAY_MS;
       } catch (err) {
-        logger.warn({ err: errorMessage(err), retryMs: delayMs }, 'zds session failed');
+        logger.warn({ err: errorMessage(err), retryMs: this.#delayMs }, 'zds session failed');
       }
       this.#isConnected = false;
-      await sleep(clock, delayMs, this.#abort.signal).catch(() => undefined);
-      delayMs = Math.min(MAX_DELAY_MS, delayMs * 2);
+      await sleep(clock, this.#delayMs, this.#abort.signal).catch(() => undefined);
+      this.#delayMs = Math.min(MAX_DELAY_MS, this.#delayMs * 2);
     }
   }
 
@@ -94,9 +94,11 @@ export class ZdsClient implements PodSource {
       try {
         ack = await this.#options.registry.handle(message.data, handles);
       } catch (err) {
-        socket.send(encodeAck(`failure to process message : ${errorMessage(err)}`));
+        socket.send(encodeAck(errorMessage(err)));
         throw err;
       }
+      // Such a session has worked: what ends it is not one more failure in a row.
+      if (this.#options.registry.hasSnapshot) this.#delayMs = FIRST_DELAY_MS;
       if (socket.isClosed) return;
       socket.send(ack);
     }

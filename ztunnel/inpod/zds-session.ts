@@ -48,7 +48,12 @@ export class PodRegistry<Handle extends NetnsHandle> {
 
   /** Ready: a snapshot was received in this session and every pod is up. */
   get isReady(): boolean {
-    return this.#snapshot === undefined && this.pendingCount === 0;
+    return this.hasSnapshot && this.pendingCount === 0;
+  }
+
+  /** The running session has named all pods. */
+  get hasSnapshot(): boolean {
+    return this.#snapshot === undefined;
   }
 
   get pendingCount(): number {
@@ -77,7 +82,7 @@ export class PodRegistry<Handle extends NetnsHandle> {
     this.#snapshot = new Set();
   }
 
-  /** Handles one packet and returns the acknowledgement. Throws `MeshError('zds_protocol')` on a broken agent. */
+  /** Handles one packet and returns the acknowledgement. Throws `MeshError('zds_protocol')`, whose text is for the agent. */
   async handle(packet: Uint8Array, handles: readonly Handle[]): Promise<Uint8Array> {
     let request: ZdsRequest;
     try {
@@ -85,9 +90,11 @@ export class PodRegistry<Handle extends NetnsHandle> {
       checkHandles(request, handles.length);
     } catch (err) {
       for (const handle of handles) handle.close();
-      throw new MeshError('zds_protocol', errorMessage(err), { cause: err });
+      throw protocolError(`failure to read message : ${errorMessage(err)}`, err);
     }
-    return this.#inTurn(() => this.#answer(request, handles));
+    return this.#inTurn(() => this.#answer(request, handles)).catch((err: unknown) => {
+      throw protocolError(`failure to process message : ${errorMessage(err)}`, err);
+    });
   }
 
   async #answer(request: ZdsRequest, handles: readonly Handle[]): Promise<Uint8Array> {
@@ -209,6 +216,6 @@ function checkHandles(request: ZdsRequest, count: number): void {
   if (count !== wanted) throw protocolError(`${request.kind} with ${count} descriptors`);
 }
 
-function protocolError(detail: string): MeshError {
-  return new MeshError('zds_protocol', detail);
+function protocolError(detail: string, cause?: unknown): MeshError {
+  return new MeshError('zds_protocol', detail, { cause });
 }
