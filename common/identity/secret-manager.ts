@@ -58,6 +58,8 @@ interface Entry {
   timer: Timer | undefined;
   backoffMs: number;
   failedAtMs: number;
+  /** What is on its way may be by the old root: to be renewed within so much time once it is here. */
+  renewWithinMs: number | undefined;
   isForgotten: boolean;
 }
 
@@ -99,7 +101,11 @@ export class SecretManager {
   renewAll(withinMs: number): void {
     const { random = Math.random } = this.#options;
     for (const entry of this.#entries.values()) {
-      if (entry.certificate === undefined || entry.pending !== undefined) continue;
+      if (entry.pending !== undefined) {
+        entry.renewWithinMs = withinMs;
+        continue;
+      }
+      if (entry.certificate === undefined) continue;
       entry.timer?.cancel();
       this.#schedule(entry, withinMs * random());
     }
@@ -137,6 +143,7 @@ export class SecretManager {
       timer: undefined,
       backoffMs: 0,
       failedAtMs: 0,
+      renewWithinMs: undefined,
       isForgotten: false,
     };
     this.#entries.set(identity, entry);
@@ -170,7 +177,9 @@ export class SecretManager {
     entry.certificate = certificate;
     entry.error = undefined;
     entry.backoffMs = 0;
-    this.#schedule(entry, renewalDelay(certificate, clock.now(), random()));
+    const soonMs = entry.renewWithinMs === undefined ? Infinity : entry.renewWithinMs * random();
+    entry.renewWithinMs = undefined;
+    this.#schedule(entry, Math.min(soonMs, renewalDelay(certificate, clock.now(), random())));
     logger.info(
       { identity: entry.identity, serial: certificate.serial, isRenewal },
       'certificate issued',
@@ -183,6 +192,7 @@ export class SecretManager {
     const { clock, logger, random = Math.random } = this.#options;
     this.#options.onFailure?.();
     entry.error = error;
+    entry.renewWithinMs = undefined;
     entry.failedAtMs = clock.now();
     entry.backoffMs = nextBackoff(entry.backoffMs);
     // Once more at the moment when the old one ends.

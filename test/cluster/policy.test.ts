@@ -108,9 +108,85 @@ describe('policies at a node proxy', () => {
     assert.equal((await mesh.ask('client', SERVER)).status, 0);
   });
 
-  // What changes while a connection runs, and whether the connection survives it.
+  // What changes while a connection runs, whether the connection survives it, and what there was before.
   const deny = { namespace: 'default', scope: Scope.NAMESPACE, action: Action.DENY };
-  const changes: readonly (readonly [string, () => Promise<void>, boolean])[] = [
+  const allow = { ...deny, action: Action.ALLOW };
+  const of = (account: string): Rules[number] => {
+    const principal = `cluster.local/ns/default/sa/${account}`;
+    const value = { matchType: { case: 'exact' as const, value: principal } };
+    return { clauses: [{ matches: [{ principals: [value] }] }] };
+  };
+  const many = async (rules: (at: number) => Rules): Promise<void> => {
+    for (let at = 1; at <= 100; at++)
+      await mesh.putPolicy('default/live', { ...deny, name: 'live', rules: rules(at) });
+  };
+  type Change = readonly [string, () => Promise<void>, boolean, (() => Promise<void>)?];
+  const changes: readonly Change[] = [
+    [
+      'a policy that denies its identity',
+      () => mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [of('client')] }),
+      false,
+    ],
+    [
+      'a policy that denies another identity',
+      () => mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [of('other')] }),
+      true,
+    ],
+    [
+      'a policy for the whole mesh that denies it',
+      () =>
+        mesh.putPolicy('default/live', {
+          ...{ ...deny, name: 'live', namespace: 'istio-system', scope: Scope.GLOBAL },
+          rules: [port(8080)],
+        }),
+      false,
+    ],
+    [
+      'a policy of another namespace that denies it',
+      () =>
+        mesh.putPolicy('default/live', {
+          ...{ ...deny, name: 'live', namespace: 'other' },
+          rules: [port(8080)],
+        }),
+      true,
+    ],
+    [
+      'the removal of the policy that allowed it, while another allows something else',
+      () => mesh.putPolicy('default/live', undefined),
+      false,
+      async () => {
+        await mesh.putPolicy('default/live', { ...allow, name: 'live', rules: [port(8080)] });
+        await mesh.putPolicy('default/else', { ...allow, name: 'else', rules: [port(1)] });
+      },
+    ],
+    [
+      'the removal of the only policy, which allowed it',
+      () => mesh.putPolicy('default/live', undefined),
+      true,
+      () => mesh.putPolicy('default/live', { ...allow, name: 'live', rules: [port(8080)] }),
+    ],
+    [
+      'the removal of a policy that denied another port',
+      () => mesh.putPolicy('default/live', undefined),
+      true,
+      () => mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [port(1)] }),
+    ],
+    [
+      'a dry run that is meant now',
+      () => mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [port(8080)] }),
+      false,
+      () =>
+        mesh.putPolicy('default/live', {
+          ...{ ...deny, name: 'live', dryRun: true },
+          rules: [port(8080)],
+        }),
+    ],
+    ['a hundred changes that do not deny it', () => many((at) => [port(at)]), true],
+    [
+      'a hundred changes, of which the last denies it',
+      () => many((at) => [port(7980 + at)]),
+      false,
+    ],
     [
       'a policy that denies another port',
       () => mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [port(1)] }),
@@ -151,8 +227,9 @@ describe('policies at a node proxy', () => {
       false,
     ],
   ];
-  for (const [name, change, survives] of changes) {
+  for (const [name, change, survives, prepare] of changes) {
     it(`${name}: what runs ${survives ? 'goes on' : 'ends'}`, async () => {
+      await prepare?.();
       const before = lines('"policy_changed"').length;
       const running = mesh.client('client', SERVER, 8080);
       running.stdin?.write('one\n');
@@ -164,9 +241,10 @@ describe('policies at a node proxy', () => {
       } else {
         await once(running, 'close');
         await eventually('it has a line', () => lines('"policy_changed"').length > before);
+        assert.equal(lines('"policy_changed"').length, before + 1, 'one line');
       }
       await publish('server');
-      await mesh.putPolicy('default/live', undefined);
+      for (const key of ['default/live', 'default/else']) await mesh.putPolicy(key, undefined);
     });
   }
 });
