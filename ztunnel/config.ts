@@ -14,6 +14,7 @@ import { parseLevels } from '../common/telemetry/log-levels.ts';
 import type { LogFormat } from '../common/telemetry/logger.ts';
 import type { PodInfo } from '../common/zds/codec.ts';
 import { normalizeIp, splitHostPort } from '../common/workload/ip.ts';
+import { withMeshConfig } from './mesh-config.ts';
 import { SETTINGS } from './settings.ts';
 import { dataThreadCount } from './thread-count.ts';
 
@@ -116,7 +117,7 @@ type Values = SettingValues<typeof SETTINGS>;
 
 /** Reads and checks everything; throws one error that lists all problems. */
 export function readConfig(env: Env): Config {
-  const reader = new EnvReader(env);
+  const reader = readerOf(env);
   const values = readSettings(SETTINGS, reader);
   const isFakeCa = values.FAKE_CA;
   const xds = controlPlane(values, values.XDS_ADDRESS, {
@@ -173,6 +174,14 @@ export function readConfig(env: Env): Config {
     warnings: reader.warnings,
   };
   return Object.freeze(config);
+}
+
+/** Of the environment and the mesh config; problems of the latter are told with all others. */
+function readerOf(env: Env): EnvReader {
+  const problems: [string, string][] = [];
+  const reader = new EnvReader(withMeshConfig(env, (name, text) => problems.push([name, text])));
+  for (const [name, text] of problems) reader.problem(name, text);
+  return reader;
 }
 
 const SHARED_MARK = 0x539;

@@ -144,11 +144,19 @@ export const ISTIO_SETTINGS = {
   ISTIO_META_CLUSTER_ID: optionalText('cluster of this node', 'CLUSTER_ID'),
   'ISTIO_META_*': prefixed('metadata for the control plane, named by the rest of the variable'),
   'ISTIO_METAJSON_*': prefixed('metadata as a JSON value; one that is no JSON is left out'),
-  PROXY_CONFIG: ignored('there is a variable for each of its fields'),
+  PROXY_CONFIG: optionalText(
+    'YAML or JSON; each of its fields, over that of MESH_CONFIG_FILE, stands for a variable that is not set: ' +
+      'discoveryAddress for XDS_ADDRESS, proxyAdminPort for ADMIN_PORT, statsPort for STATS_PORT, concurrency for ' +
+      'ZTUNNEL_WORKER_THREADS, proxyMetadata for ISTIO_META_*; others are passed over',
+  ),
 };
 
 /** Variables of ours. */
 export const OWN_SETTINGS = {
+  MESH_CONFIG_FILE: text(
+    'YAML file with the mesh config, of which defaultConfig is read as PROXY_CONFIG is; it may be missing',
+    '/etc/istio/config/mesh',
+  ),
   ADMIN_PORT: port('admin endpoints, on loopback', 15_000),
   STATS_PORT: port('metrics', 15_020),
   READINESS_PORT: port('readiness', 15_021),

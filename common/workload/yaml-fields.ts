@@ -1,5 +1,11 @@
 // Reads an untyped YAML object key by key with type checks, and refuses keys that nobody read.
+import { parse } from 'yaml';
 import { MeshError } from '../errors.ts';
+
+/** The value of a YAML text, JSON included. Throws where it is neither. */
+export function parseYaml(text: string): unknown {
+  return parse(text) as unknown;
+}
 
 /** One object of a file; `finish` after the last key. */
 export class Fields {

@@ -114,7 +114,8 @@ const ROWS: readonly Row[] = [
   ['ISTIO_META_*', 'v', { is: { metadata: { X: 'v' } } }],
   ['ISTIO_METAJSON_*', '{"a":[1]}', { is: { metadata: { X: { a: [1] } } } }],
   ['ISTIO_METAJSON_*', '{', { warning: /ISTIO_METAJSON_X is left out/ }],
-  ['PROXY_CONFIG', 'concurrency: 2', { warning: /PROXY_CONFIG is ignored/ }],
+  ['PROXY_CONFIG', 'concurrency: 2', { is: { dataThreads: 2 } }],
+  ['PROXY_CONFIG', 'concurrency: two', { problem: /PROXY_CONFIG: concurrency must be/ }],
 ];
 
 /** How many data threads there are: test of its own. */
