@@ -6,8 +6,7 @@ import { sleep, systemClock } from '../common/clock.ts';
 import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
 import type { ProxySecrets } from '../common/identity/proxy-secrets.ts';
 import { AsyncSink } from '../common/telemetry/log-output.ts';
-import { createLoggerRoot } from '../common/telemetry/logger.ts';
-import type { Logger, LoggerRoot } from '../common/telemetry/logger.ts';
+import { createLoggerRoot, type Logger, type LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import { ADDRESS_TYPE_URL } from '../common/workload/decode.ts';
@@ -30,6 +29,7 @@ import { ResolvConfFile } from './dns/upstream-servers.ts';
 import { HolderClient } from './holder/holder-client.ts';
 import { PodStarter } from './inpod/pod-starter.ts';
 import { DedicatedPod } from './inpod/dedicated-pod.ts';
+import { serveOwnPod } from './inpod/own-pod.ts';
 import { isServedByAnother } from './inpod/other-instance.ts';
 import type { PodNetns, PodSource } from './inpod/pod-source.ts';
 import { ZdsClient } from './inpod/zds-client.ts';
@@ -97,6 +97,7 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
   const onSynced = (): void => {
     ready.isModelComplete = true;
     logger.info({}, 'state is complete, serving pods');
+    void serveOwnPod(config, parts);
     const restored = starter.restore(registry);
     restored.then(() => pods.run()).catch(events.onFatal);
   };

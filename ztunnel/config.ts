@@ -9,6 +9,7 @@ import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { EnvReader } from '../common/env.ts';
 import type { Env } from '../common/env.ts';
 import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
+import { formatSpiffeId } from '../common/identity/spiffe.ts';
 import { readSettings, type SettingValues } from '../common/settings.ts';
 import { parseLevels } from '../common/telemetry/log-levels.ts';
 import type { LogFormat } from '../common/telemetry/logger.ts';
@@ -27,6 +28,8 @@ export interface Config {
   readonly podNamespace: string;
   readonly serviceAccount: string;
   readonly instanceIp: string;
+  /** The pod this process runs in, for which it takes tunnels; undefined: it does not. */
+  readonly ownPod: OwnPod | undefined;
   /** Undefined: xDS is off. */
   readonly xds: ControlPlaneAddress | undefined;
   /** Undefined with `fakeCaRoot` set. */
@@ -99,6 +102,12 @@ export interface Config {
   readonly resolvConf: string;
   /** Variables that were set and have no effect, for the log. */
   readonly warnings: readonly string[];
+}
+
+/** The pod this process runs in, and whose certificate it shows there. */
+export interface OwnPod {
+  readonly pod: PodInfo;
+  readonly identity: string;
 }
 
 /** Where the DNS proxy listens in each pod, and what it takes for the cluster's names. */
@@ -273,6 +282,7 @@ type IdentitySettings = Pick<
   | 'podNamespace'
   | 'serviceAccount'
   | 'instanceIp'
+  | 'ownPod'
   | 'version'
 >;
 
@@ -286,8 +296,18 @@ function identitySettings(values: Values): IdentitySettings {
     podNamespace: values.POD_NAMESPACE,
     serviceAccount: values.SERVICE_ACCOUNT,
     instanceIp: values.INSTANCE_IP,
+    ownPod: ownPodOf(values),
     version: values.ISTIO_META_ISTIO_VERSION,
   };
+}
+
+/** Where all is known that names it, and the port is not the only pod's. */
+function ownPodOf(values: Values): OwnPod | undefined {
+  const { POD_NAME: name, POD_NAMESPACE: namespace, SERVICE_ACCOUNT: serviceAccount } = values;
+  const isNamed = name !== '' && namespace !== '' && serviceAccount !== '';
+  if (!isNamed || values.PROXY_MODE === 'dedicated') return undefined;
+  const identity = formatSpiffeId({ trustDomain: values.TRUST_DOMAIN, namespace, serviceAccount });
+  return { pod: { name, namespace, serviceAccount }, identity };
 }
 
 /** Text, and JSON values, which win over it. */

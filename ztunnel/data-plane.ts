@@ -59,6 +59,8 @@ export class DataPlane {
   readonly #sight: L7Sight;
   readonly #profiler: Profiler;
   readonly #pods = new Map<string, PodProxy>();
+  /** The proxy's own pod: served as the others, but not reported, nor waited for. */
+  #own: PodProxy | undefined;
 
   constructor(
     { config, thread }: DataThreadOptions,
@@ -119,14 +121,14 @@ export class DataPlane {
         for (const policy of request.upserts) this.#policies.set(policy.key, policy);
         for (const key of request.removed) this.#policies.delete(key);
         this.#gate.changed();
-        for (const pod of this.#pods.values()) pod.reevaluate();
+        for (const pod of this.#served()) pod.reevaluate();
         return {};
       case 'certificate':
         this.#putCertificate(request.certificate);
         return {};
       case 'revocations':
         this.#certificates.setRevocations(request.revocations);
-        for (const pod of this.#pods.values()) pod.closeRevoked();
+        for (const pod of this.#served()) pod.closeRevoked();
         return {};
       case 'certificateFailed':
         this.#certificates.fail(request.identity, request.error);
@@ -141,6 +143,10 @@ export class DataPlane {
       case 'removePod':
         this.#pods.get(request.uid)?.close('pod_removed', 'the pod has left the mesh');
         this.#pods.delete(request.uid);
+        if (this.#own?.uid === request.uid) {
+          this.#own.close('pod_removed', 'it is not served in all threads');
+          this.#own = undefined;
+        }
         return {};
       case 'hostAddresses':
         this.#hosts.answer(request);
@@ -164,10 +170,15 @@ export class DataPlane {
 
   #putCertificate(certificate: WorkloadCertificate): void {
     if (!this.#certificates.put(certificate)) return;
-    for (const pod of this.#pods.values()) pod.certificateRenewed(certificate.identity);
+    for (const pod of this.#served()) pod.certificateRenewed(certificate.identity);
   }
 
-  #addPod({ uid, pod, netnsFd, sockets, shared }: Extract<DataRequest, { kind: 'addPod' }>): void {
+  #served(): PodProxy[] {
+    return [...this.#pods.values(), ...(this.#own === undefined ? [] : [this.#own])];
+  }
+
+  #addPod(request: Extract<DataRequest, { kind: 'addPod' }>): void {
+    const { uid, pod, netnsFd, sockets, shared, ownIdentity } = request;
     const share = shared && openPodShare(shared, this.#thread);
     let netns: Netns;
     try {
@@ -176,7 +187,10 @@ export class DataPlane {
       closePodSockets(sockets);
       throw err;
     }
-    this.#pods.set(uid, PodProxy.open(this.#context, uid, pod, { netns, sockets, share }));
+    const handles = { netns, sockets, share, ownIdentity };
+    const proxy = PodProxy.open(this.#context, uid, pod, handles);
+    if (ownIdentity === undefined) this.#pods.set(uid, proxy);
+    else this.#own = proxy;
   }
 
   #findPod(workload: Workload): PodProxy | undefined {
@@ -198,19 +212,22 @@ export class DataPlane {
     const changed = new Set(
       request.upserts.map((one) => (one.kind === 'workload' ? one.workload.uid : '')),
     );
-    for (const pod of this.#pods.values()) pod.stateChanged(changed);
+    for (const pod of this.#served()) pod.stateChanged(changed);
     this.#gate.changed();
   }
 
   async #drain(deadlineMs: number, isReplaced: boolean): Promise<void> {
     const pods = [...this.#pods.values()];
+    // What scrapes has its tunnel open for ever. Without a successor it may go on until the end.
+    if (isReplaced) void this.#own?.drain(true);
     const drained = Promise.all(pods.map((pod) => pod.drain(isReplaced)));
     const deadline = new Promise<void>((resolve) => {
       this.#reactor.after(deadlineMs, resolve);
     });
     await Promise.race([drained, deadline]);
-    for (const pod of pods) pod.close('drained', 'the proxy is shutting down');
+    for (const pod of this.#served()) pod.close('drained', 'the proxy is shutting down');
     this.#pods.clear();
+    this.#own = undefined;
     // Their ends are told in the reactor's next turn.
     await new Promise<void>((resolve) => {
       this.#reactor.after(LAST_TURN_MS, resolve);

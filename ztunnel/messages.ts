@@ -66,6 +66,8 @@ export type DataRequest =
       readonly sockets: readonly PodSocket[];
       /** The pod's counts in all data threads; undefined where there is only one. */
       readonly shared?: SharedArrayBuffer | undefined;
+      /** It is the proxy's own pod, with this identity: only its tunnels are served. */
+      readonly ownIdentity?: string;
     }
   | { readonly kind: 'removePod'; readonly seq: number; readonly uid: string }
   /** What `resolveHost` asked for; none: it has none, or the resolver failed. */

@@ -38,8 +38,10 @@ export const ISTIO_SETTINGS = {
   NETWORK: text('network of this node'),
   CLUSTER_ID: text('cluster of this node; ISTIO_META_CLUSTER_ID wins over it', 'Kubernetes'),
   CLUSTER_DOMAIN: text('domain of the cluster’s services, for the DNS proxy', 'cluster.local'),
-  TRUST_DOMAIN: ignored('there is no listener for the proxy itself', ['cluster.local']),
-  POD_NAME: text('name of this pod, for the control plane'),
+  TRUST_DOMAIN: text('trust domain of this proxy’s own identity', 'cluster.local'),
+  POD_NAME: text(
+    'name of this pod, for the control plane; with POD_NAMESPACE and SERVICE_ACCOUNT tunnels are taken for it on 15008',
+  ),
   POD_NAMESPACE: text('namespace of this pod, for the control plane'),
   SERVICE_ACCOUNT: text('service account of this pod, for the control plane'),
   INSTANCE_IP: text('address of this pod, for the control plane', '1.1.1.1'),

@@ -399,6 +399,12 @@ export class NetnsMesh {
 
   /** Starts a node's proxy, or a holder with a proxy, and waits until it is ready. */
   async startNode(name: string, command: ProxyCommand = 'proxy'): Promise<void> {
+    await this.addNode(name);
+    await this.startProxy(name, command);
+  }
+
+  /** A node without a proxy; the socket of its node agent. */
+  async addNode(name: string): Promise<string> {
     const zds = SeqpacketServer.listen(join(this.#dir, `${name}.sock`));
     const ports = await freePorts();
     const node: TestNode = {
@@ -409,7 +415,7 @@ export class NetnsMesh {
     this.#serveZds(node).catch((err: unknown) => {
       node.log += `zds: ${String(err)}\n`;
     });
-    await this.startProxy(name, command);
+    return zds.path;
   }
 
   /**
@@ -418,15 +424,27 @@ export class NetnsMesh {
    */
   async startDedicated(
     name: string,
-    { user, ...env }: { readonly user?: number; readonly [name: string]: unknown },
+    env: { readonly user?: number; readonly [name: string]: unknown },
   ): Promise<() => string> {
+    const dedicated = { PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: `default/${name}/${name}` };
+    const { log } = await this.startInPod(name, { ...dedicated, ...env }, 'serving the only pod');
+    return log;
+  }
+
+  /** Starts a proxy, or a holder, in a pod, with a way to the control plane, and waits until it has said `started`. */
+  async startInPod(
+    name: string,
+    { user, ...env }: { readonly user?: number; readonly [name: string]: unknown },
+    started: string,
+    program: ProxyCommand = 'proxy',
+  ): Promise<{ readonly child: ChildProcess; readonly log: () => string }> {
     const relay = this.#inPod(name, ['test/support/unix-relay.ts', this.#controlPlaneSocket()]);
     const port = await new Promise<string>((resolve) => {
       relay.stdout?.once('data', (chunk: Buffer) => resolve(chunk.toString().trim()));
     });
     const address = `http://127.0.0.1:${port}`;
     const rights = ['--reuid', user, '--regid', user, '--clear-groups'].map(String);
-    const command = [process.execPath, 'ztunnel/main.ts', 'proxy'];
+    const command = [process.execPath, 'ztunnel/main.ts', program];
     const child = spawn(
       'ip',
       [
@@ -438,8 +456,6 @@ export class NetnsMesh {
         env: {
           PATH: process.env['PATH'],
           LOG_FORMAT: 'json',
-          PROXY_MODE: 'dedicated',
-          PROXY_WORKLOAD_INFO: `default/${name}/${name}`,
           XDS_ADDRESS: address,
           CA_ADDRESS: address,
           ...Object.fromEntries(Object.entries(env).map(([key, value]) => [key, String(value)])),
@@ -451,11 +467,11 @@ export class NetnsMesh {
     const keep = (chunk: Buffer): void => void (log += chunk.toString());
     child.stdout.on('data', keep);
     child.stderr.on('data', keep);
-    await eventually('the proxy serves its pod', () => {
+    await eventually(`the proxy says: ${started}`, () => {
       if (child.exitCode !== null) throw new Error(log);
-      return log.includes('serving the only pod');
+      return log.includes(started);
     });
-    return () => log;
+    return { child, log: () => log };
   }
 
   /** A Unix socket that leads to the control plane, which pods cannot reach by their network. */

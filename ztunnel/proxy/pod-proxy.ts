@@ -7,6 +7,7 @@ import { MeshError, errorMessage } from '../../common/errors.ts';
 import type { PodInfo } from '../../common/zds/codec.ts';
 import { joinHostPort } from '../../common/workload/ip.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
+import type { Workload } from '../../common/workload/model.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
 import { TcpListener } from '../../engine/reactor/tcp-listener.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
@@ -55,6 +56,14 @@ export interface PodHandles {
   readonly sockets: readonly PodSocket[];
   /** Undefined: this is the only data thread. */
   readonly share: PodShare | undefined;
+  /** It is the proxy's own pod, with this identity, whatever its record says: nothing but tunnels comes to it. */
+  readonly ownIdentity?: string | undefined;
+}
+
+/** Outside of pods nothing is redirected: neither mark nor source would come back. */
+function plainly(context: ProxyContext): ProxyContext {
+  const config = { ...context.config, isSourcePreserved: false, packetMark: undefined };
+  return { ...context, config };
 }
 
 const UNKNOWN_PEER = {
@@ -80,6 +89,7 @@ export class PodProxy {
   readonly #listeners: TcpListener[] = [];
   readonly #requests: TurnQueue<TunnelRequest>;
   readonly #share: PodShare | undefined;
+  readonly #ownIdentity: string | undefined;
   /** Refused by a limit of the pod, since it joined. */
   #limitedCount = 0;
   /** Accepted and not yet registered, refused or handed to the tunnel server. */
@@ -90,12 +100,13 @@ export class PodProxy {
     context: ProxyContext,
     uid: string,
     pod: PodInfo,
-    { netns, share }: PodHandles,
+    { netns, share, ownIdentity }: PodHandles,
   ) {
     this.#context = context;
     this.uid = uid;
     this.netns = netns;
     this.#share = share;
+    this.#ownIdentity = ownIdentity;
     this.connections = new ConnectionManager(share && (() => this.#tellCounts()));
     this.local = new LocalWorkload(context.store, context.reactor, pod);
     this.tunnels = new PodTunnels(context, netns);
@@ -120,7 +131,14 @@ export class PodProxy {
 
   /** Accepts on the pod's sockets. Throws when one is missing, with everything closed. */
   static open(context: ProxyContext, uid: string, pod: PodInfo, handles: PodHandles): PodProxy {
-    const { sockets } = handles;
+    const { sockets, ownIdentity } = handles;
+    if (ownIdentity !== undefined) {
+      const proxy = new PodProxy(plainly(context), uid, pod, handles);
+      for (const socket of sockets) {
+        proxy.#listen(socket, (stream) => proxy.#acceptTunnels(stream));
+      }
+      return proxy;
+    }
     const proxy = new PodProxy(context, uid, pod, handles);
     const servers = new Map<number, (stream: TcpStream) => Promise<void>>([
       [OUTBOUND_PORT, (stream) => serveOutbound(context, proxy, stream)],
@@ -325,8 +343,12 @@ export class PodProxy {
 
   /** The pod's TLS contexts, if they are here. */
   #contexts(): IdentityContexts | undefined {
-    const workload = this.local.current;
-    return workload && this.#context.certificates.current(workloadIdentity(workload));
+    const identity = this.#identityOf(this.local.current);
+    return identity === undefined ? undefined : this.#context.certificates.current(identity);
+  }
+
+  #identityOf(workload: Workload | undefined): string | undefined {
+    return this.#ownIdentity ?? (workload && workloadIdentity(workload));
   }
 
   async #acceptTunnels(stream: TcpStream): Promise<void> {
@@ -345,9 +367,10 @@ export class PodProxy {
 
   /** Resolves when the certificate is here, or with the reason why it is not. */
   async #awaitContexts(): Promise<string | undefined> {
-    const workload = this.local.current ?? (await this.local.wait());
-    if (workload === undefined) return 'no workload for this pod';
-    return this.#context.certificates.get(workloadIdentity(workload)).then(
+    const identity =
+      this.#identityOf(this.local.current) ?? this.#identityOf(await this.local.wait());
+    if (identity === undefined) return 'no workload for this pod';
+    return this.#context.certificates.get(identity).then(
       () => undefined,
       (err: unknown) => errorMessage(err),
     );

@@ -82,7 +82,7 @@ describe('ztunnel process', () => {
     const proxy = start({
       LOCAL_XDS: 'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]',
       ISTIO_METAJSON_X: '{',
-      TRUST_DOMAIN: 'other',
+      AUTHZ_POLICY_INFO_LOGGING: 'true',
     });
     try {
       const { workloads } = await dumpOf(proxy);
@@ -91,7 +91,7 @@ describe('ztunnel process', () => {
         ['hello'],
       );
       assert.match(proxy.log(), /ISTIO_METAJSON_X is left out: it is not JSON/);
-      assert.match(proxy.log(), /TRUST_DOMAIN is ignored/);
+      assert.match(proxy.log(), /AUTHZ_POLICY_INFO_LOGGING is ignored/);
     } finally {
       if (proxy.child.exitCode === null) {
         proxy.child.kill('SIGTERM');

@@ -99,6 +99,20 @@ describe('configuration of the node proxy', () => {
     });
   }
 
+  it('takes tunnels for the own pod where all is known that names it', () => {
+    const named = { POD_NAME: 'z', POD_NAMESPACE: 'istio-system', SERVICE_ACCOUNT: 'ztunnel' };
+    const pod = { name: 'z', namespace: 'istio-system', serviceAccount: 'ztunnel' };
+    const identity = 'spiffe://cluster.local/ns/istio-system/sa/ztunnel';
+    assert.deepEqual(readConfig(named).ownPod, { pod, identity });
+    const elsewhere = readConfig({ ...named, TRUST_DOMAIN: 'example.org' }).ownPod;
+    assert.equal(elsewhere?.identity, 'spiffe://example.org/ns/istio-system/sa/ztunnel');
+    for (const name of Object.keys(named)) {
+      assert.equal(readConfig({ ...named, [name]: '' }).ownPod, undefined, name);
+    }
+    const dedicated = { PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: 'a/b/c' };
+    assert.equal(readConfig({ ...named, ...dedicated }).ownPod, undefined);
+  });
+
   it('keeps sources where it may, must or must not', () => {
     const shown = ({ isSourcePreserved, isSourceRequired }: Config): boolean[] => [
       isSourcePreserved,
@@ -128,8 +142,11 @@ describe('configuration of the node proxy', () => {
   });
 
   it('warns of what has no effect', () => {
-    const { warnings } = readConfig({ TRUST_DOMAIN: 'other', ISTIO_METAJSON_X: '{' });
+    const { warnings } = readConfig({ AUTHZ_POLICY_INFO_LOGGING: 'true', ISTIO_METAJSON_X: '{' });
     assert.equal(warnings.length, 2);
-    assert.match(warnings.join(), /TRUST_DOMAIN is ignored.*ISTIO_METAJSON_X is left out/);
+    assert.match(
+      warnings.join(),
+      /AUTHZ_POLICY_INFO_LOGGING is ignored.*ISTIO_METAJSON_X is left out/,
+    );
   });
 });
