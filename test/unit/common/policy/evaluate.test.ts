@@ -126,6 +126,18 @@ describe('policy matches', () => {
       plain: false,
     },
     { name: 'nothing set matches nothing', match: {}, tls: false, plain: false },
+    {
+      name: 'namespace "" is not that of plaintext',
+      match: { namespaces: [{ kind: 'exact', value: '' }] },
+      tls: false,
+      plain: false,
+    },
+    {
+      name: 'a namespace that begins with "" is not that of plaintext',
+      match: { namespaces: [{ kind: 'prefix', value: '' }] },
+      tls: true,
+      plain: false,
+    },
   ];
   for (const { name, match, tls, plain } of rows) {
     it(name, () => {
