@@ -34,6 +34,14 @@ const A_LINE = Buffer.from('a line\n');
 // Begins a ClientHello of 506 bytes.
 const HALF_HELLO = Buffer.from('16030101fa010001f60303', 'hex');
 const LARGE_HEADER = 'x'.repeat(70_000);
+/** All that a peer may say of itself, for somebody else: the client of the tests at 10.77.0.1. */
+const FORGED_HEADERS = {
+  baggage: 'k8s.namespace.name=default,k8s.deployment.name=client,service.name=client',
+  forwarded: 'for=10.77.0.1;host="10.77.0.4:8080"',
+  'x-forwarded-for': '10.77.0.1',
+  'x-forwarded-client-cert': 'URI=spiffe://cluster.local/ns/default/sa/client',
+  'x-istio-source': 'client',
+};
 const EMPTY_SETTINGS = frame(SETTINGS, 0, 0);
 const INTERNAL_ERROR = uint32(2);
 const HPACK_STATUS_200 = 0x88;
@@ -47,6 +55,22 @@ export const ACTS = {
     const status = await statusOf(session, victim.authority);
     session.destroy();
     return status;
+  },
+  /** A tunnel that claims to be another's: its status, and what the application answers to a line. */
+  forge: async (victim) => {
+    const { session } = openSession(victim);
+    const stream = session.request({
+      ...{ ':method': 'CONNECT', ':authority': victim.authority, ...FORGED_HEADERS },
+    });
+    stream.on('error', () => undefined);
+    let status = 'ended';
+    let answer = '';
+    stream.on('response', (response) => (status = String(response[':status'])));
+    stream.on('data', (chunk: Buffer) => (answer += chunk.toString()));
+    stream.end('a line\n');
+    await new Promise((resolve) => stream.once('close', resolve));
+    session.destroy();
+    return `${status} ${answer.trim()}`.trim();
   },
   garbage: (victim) => sendPlain(victim, Buffer.from('GET / HTTP/1.1\r\nhost: x\r\n\r\n')),
   /** The first bytes of a handshake, and no more, until the other side gives up. */
