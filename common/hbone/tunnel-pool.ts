@@ -258,8 +258,9 @@ export class HbonePool {
     if (!this.#hasRoom(connection)) return Promise.resolve('full');
     connection.lastUsedMs = this.#reactor.now();
     const { promise, resolve } = Promise.withResolvers<Tunnel | TunnelFailure | 'retry'>();
+    let mayBeDelivered = false;
     const onAbort = (): void => {
-      resolve({ code: 'timeout', detail: 'no answer to CONNECT' });
+      resolve({ code: 'timeout', detail: 'no answer to CONNECT', mayBeDelivered });
       stream.reset();
     };
     // A timer of the reactor costs a tenth of an AbortController for each tunnel.
@@ -277,11 +278,15 @@ export class HbonePool {
       onHeaders: (headers) => {
         const status = Number(headers.find(([name]) => name === ':status')?.[1] ?? 0);
         if (status >= 100 && status < 200) return;
-        settle(answer(stream, connection, headers, status));
+        settle(answer({ stream, connection, headers, earlyBytes }, status));
       },
       onTrailers: () => undefined,
     });
-    stream.handler = closeWatcher((reason) => settle(retryOrFailure(reason)));
+    const early = target.early?.take();
+    const earlyBytes = early?.length ?? 0;
+    if (early !== undefined && earlyBytes > 0) stream.writeBytes(early);
+    mayBeDelivered = earlyBytes > 0;
+    stream.handler = closeWatcher((reason) => settle(retryOrFailure(reason, mayBeDelivered)));
     signal?.addEventListener('abort', onAbort, { once: true });
     return promise;
   }
@@ -349,23 +354,31 @@ function connectHeaders(target: TunnelTarget): HeaderList {
   return [[':method', 'CONNECT'], [':authority', target.authority], ...target.headers];
 }
 
+interface Answered {
+  readonly stream: Duplex;
+  readonly connection: PooledConnection;
+  readonly headers: HeaderList;
+  readonly earlyBytes: number;
+}
+
+/** A server that refuses has not passed on what came early. */
 function answer(
-  stream: Duplex,
-  connection: PooledConnection,
-  headers: HeaderList,
+  { stream, connection, headers, earlyBytes }: Answered,
   status: number,
 ): Tunnel | TunnelFailure {
   if (status !== 200) {
     stream.reset();
     return { code: 'status', detail: `http status: ${status}`, status };
   }
-  return { stream, responseHeaders: headers, serverIdentity: connection.serverIdentity };
+  const { serverIdentity } = connection;
+  return { stream, responseHeaders: headers, serverIdentity, earlyBytes };
 }
 
-function retryOrFailure(reason: CloseReason): TunnelFailure | 'retry' {
+function retryOrFailure(reason: CloseReason, mayBeDelivered: boolean): TunnelFailure | 'retry' {
+  // Not processed at all, says the peer.
   if (reason.code === 'goaway' || reason.code === 'refused') return 'retry';
   const code = reason.code === 'tls' || reason.code === 'timeout' ? reason.code : 'h2';
-  return { code, detail: reason.detail };
+  return { code, detail: reason.detail, mayBeDelivered };
 }
 
 function failureOf(err: unknown): TunnelFailure {

@@ -1,5 +1,6 @@
 // The accepting side of HBONE: TLS and HTTP/2 on accepted TCP connections; each CONNECT becomes a TunnelRequest.
 // What a request means (destination, policy) is decided by the proxy.
+import { NO_ERROR, REFUSED_STREAM } from '../../engine/http2/error-codes.ts';
 import { serveHttp2 } from '../../engine/http2/http2-session.ts';
 import type {
   HeaderList,
@@ -26,7 +27,6 @@ const MAX_HANDSHAKES = 1000;
 const STATUS_BAD_REQUEST = 400;
 /** Ends of a session that the owner is told of; a peer that closes or goes away is none. */
 const REPORTED: ReadonlySet<CloseReason['code']> = new Set(['tls', 'protocol', 'limit', 'timeout']);
-const RST_NO_ERROR = 0;
 const REFUSAL_GRACE_MS = 1000;
 
 /** How tunnels are accepted. */
@@ -61,6 +61,8 @@ export class HboneServer {
   readonly #options: HboneServerOptions;
   /** With the connection below, for revocation. */
   readonly #sessions = new Map<Http2Session, TlsConnection>();
+  /** Who closes refuses these: then the client may ask another. */
+  readonly #unanswered = new Set<ServerTunnelRequest>();
   #handshakes = 0;
   /** Since the start, finished or not. */
   handshakesTotal = 0;
@@ -188,7 +190,11 @@ export class HboneServer {
       this.#options.onRejected?.({ code: 'protocol', detail }, peer.connection.remote);
       return undefined;
     }
-    const request = new ServerTunnelRequest(peer, stream, authority, headers);
+    const request = new ServerTunnelRequest(peer, stream, {
+      authority,
+      headers,
+      unanswered: this.#unanswered,
+    });
     this.#options.onRequest(request);
     return undefined;
   }
@@ -209,6 +215,7 @@ export class HboneServer {
   /** Ends all connections now; tunnels are reset. */
   close(detail: string): void {
     this.#isDraining = true;
+    for (const request of this.#unanswered) request.refuseUnprocessed();
     for (const session of [...this.#sessions.keys()]) session.close(detail);
   }
 }
@@ -218,9 +225,16 @@ function refuse(reactor: Reactor, stream: Http2Stream, status: number, headers: 
   stream.respond([[':status', String(status)], ...headers], true);
   // What the client still sends is dropped; one that does not end its side is reset. Not at once: a reset
   // overtakes the answer.
-  const timer = reactor.after(REFUSAL_GRACE_MS, () => stream.resetWith(RST_NO_ERROR));
+  const timer = reactor.after(REFUSAL_GRACE_MS, () => stream.resetWith(NO_ERROR));
   stream.handler = closeWatcher(() => timer.cancel());
   stream.resume();
+}
+
+interface RequestParts {
+  readonly authority: string;
+  readonly headers: HeaderList;
+  /** All that have not been answered yet. */
+  readonly unanswered: Set<ServerTunnelRequest>;
 }
 
 class ServerTunnelRequest implements TunnelRequest {
@@ -234,14 +248,15 @@ class ServerTunnelRequest implements TunnelRequest {
   onAbort: (() => void) | undefined;
   readonly #reactor: Reactor;
   readonly #stream: Http2Stream;
-  #isAnswered = false;
+  readonly #unanswered: Set<ServerTunnelRequest>;
 
   constructor(
     { reactor, connection, identity }: VerifiedPeer,
     stream: Http2Stream,
-    authority: string,
-    headers: HeaderList,
+    { authority, headers, unanswered }: RequestParts,
   ) {
+    this.#unanswered = unanswered;
+    unanswered.add(this);
     this.#reactor = reactor;
     this.authority = authority;
     this.headers = headers;
@@ -252,19 +267,22 @@ class ServerTunnelRequest implements TunnelRequest {
     this.localPort = connection.local.port;
     this.#stream = stream;
     stream.handler = closeWatcher(() => {
-      if (!this.#isAnswered) this.onAbort?.();
+      if (this.#unanswered.delete(this)) this.onAbort?.();
     });
   }
 
   accept(headers: HeaderList): Duplex {
-    this.#isAnswered = true;
+    this.#unanswered.delete(this);
     this.#stream.respond([[':status', '200'], ...headers], false);
     return this.#stream;
   }
 
   refuse(status: number, headers: HeaderList = []): void {
-    if (this.#isAnswered) return;
-    this.#isAnswered = true;
-    refuse(this.#reactor, this.#stream, status, headers);
+    if (this.#unanswered.delete(this)) refuse(this.#reactor, this.#stream, status, headers);
+  }
+
+  /** Nothing of it was done (RFC 9113 section 8.7): what came early with it has not gone on. */
+  refuseUnprocessed(): void {
+    this.#stream.resetWith(REFUSED_STREAM);
   }
 }

@@ -30,6 +30,12 @@ export interface TunnelRequest {
   onAbort: (() => void) | undefined;
 }
 
+/** Bytes of the application that may go out with the request, before its answer. */
+export interface EarlyBytes {
+  /** All there are, for one request; the same again for another. */
+  take(): Uint8Array;
+}
+
 /** Key and target of an outgoing tunnel. */
 export interface TunnelTarget {
   /** Where to connect: `ip`, port of the tunnel listener (15008). */
@@ -41,6 +47,8 @@ export interface TunnelTarget {
   readonly sourceIdentity: string;
   /** SPIFFE ids of which the server must have one; empty never matches. */
   readonly expectedIdentities: readonly string[];
+  /** Asked for when a request goes out. */
+  readonly early?: EarlyBytes;
   /** Double HBONE: the tunnel leads to another network's gateway, and the wanted one is opened within it. */
   readonly inner?: {
     readonly headers: HeaderList;
@@ -54,6 +62,8 @@ export interface TunnelFailure {
     'connect' | 'timeout' | 'tls' | 'identity' | 'h2' | 'status' | 'certificate' | 'limit';
   readonly detail: string;
   readonly status?: number;
+  /** Early bytes went out, and nothing says that the application has not had them: the request must not be repeated. */
+  readonly mayBeDelivered?: boolean;
 }
 
 /** An open tunnel: the stream, the response headers (baggage) and the identity the server proved. */
@@ -61,6 +71,8 @@ export interface Tunnel {
   readonly stream: Duplex;
   readonly responseHeaders: HeaderList;
   readonly serverIdentity: string | undefined;
+  /** How many early bytes went with the request; default none. */
+  readonly earlyBytes?: number;
   /** To be called when the stream has ended, where the tunnel has a connection of its own. */
   readonly release?: () => void;
 }

@@ -422,6 +422,8 @@ export class OwnedSession implements StreamOwner, InputOwner {
     this.#drainTimer?.cancel();
     if (!this.#transport.isClosed) {
       const code = reason.code === 'protocol' ? PROTOCOL_ERROR : NO_ERROR;
+      // nghttp2 forgets what it had to say to streams once the session is to end.
+      if (code === NO_ERROR && errorCode === undefined) this.#writer.sendLast();
       nghttp2_session_terminate_session(this.#pointer, errorCode ?? code);
       this.#writer.sendLast();
     }

@@ -298,3 +298,5 @@ export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
 export const EADDRNOTAVAIL = 99;
 export const EINPROGRESS = 115;
+export const EALREADY = 114;
+export const EISCONN = 106;

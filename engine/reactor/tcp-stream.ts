@@ -29,6 +29,7 @@ import {
 import {
   BLOCK_BYTES,
   ByteQueue,
+  copyBytes,
   releaseBlock,
   reserve,
   scratch,
@@ -51,6 +52,9 @@ import { CLOSED_OK, reasonFromErrno } from './stream-error.ts';
 const READS_PER_TURN = 4;
 /** Queued bytes above which `write` asks the caller to stop. */
 const HIGH_WATER_BYTES = 64 * 1024;
+/** One record of TLS, with the header of its frame. */
+const EARLY_BYTES = 16_375;
+const NO_BYTES = new Uint8Array(0);
 const SPLICE_FLAGS = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
 const lingerOffset = reserve(8);
 // A struct msghdr of which only the pieces are ever set.
@@ -250,6 +254,22 @@ export class TcpStream implements Duplex {
     this.#readEnded = true;
     this.handler.onEnd();
     this.#closeIfDone();
+  }
+
+  /**
+   * For an owner that has not begun to read: a copy of what lies in the socket now, 16 KiB at most. The end is left for
+   * the one that reads.
+   */
+  readEarly(): Uint8Array {
+    if (this.#closed) return NO_BYTES;
+    const block = takeBlock();
+    try {
+      const length = this.#noteRead(recv(this.fd, block.address, EARLY_BYTES, 0), EARLY_BYTES);
+      if (length === READ_END) this.#readable = true;
+      return length > 0 ? copyBytes(block.address, length) : NO_BYTES;
+    } finally {
+      releaseBlock();
+    }
   }
 
   pause(): void {

@@ -1,6 +1,6 @@
 // Connects for an outbound connection: decide, dial, and when a connect fails before any byte was delivered, decide
 // again, as retry-plan.ts says.
-import type { Tunnel, TunnelTarget } from '../../common/hbone/types.ts';
+import type { EarlyBytes, Tunnel, TunnelTarget } from '../../common/hbone/types.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import type { Duplex } from '../../engine/reactor/duplex.ts';
@@ -29,6 +29,8 @@ export interface DialedUpstream {
   readonly decision: ConnectDecision;
   /** Proven by the tunnel's server. */
   readonly serverIdentity: string | undefined;
+  /** Bytes of the application that are on their way already. */
+  readonly earlyBytes?: number;
   /** The destination's half when it is on this node. */
   readonly inbound?: JoinedInbound;
   /** To be called when the stream has ended. */
@@ -44,6 +46,8 @@ export interface DialRequest {
   readonly destination: OriginalDst;
   readonly netns: Netns | undefined;
   readonly tunnels: TunnelOpener;
+  /** What may travel with the request for a tunnel. */
+  readonly early: EarlyBytes | undefined;
   /** Whether the application has gone away: stop trying. */
   isAbandoned(): boolean;
 }
@@ -171,8 +175,13 @@ async function dialMesh(
     return { ...local, decision, serverIdentity: local.identity };
   }
   const tunnel = await request.tunnels.open(tunnelTarget(context, request, decision));
-  const { stream, serverIdentity, release } = tunnel;
-  const made = { stream, serverIdentity, ...(release === undefined ? {} : { release }) };
+  const { stream, serverIdentity, earlyBytes = 0, release } = tunnel;
+  const made = {
+    stream,
+    serverIdentity,
+    earlyBytes,
+    ...(release === undefined ? {} : { release }),
+  };
   if (decision.kind === 'hbone') return { ...made, decision };
   const workload = decision.workload && describeRemote(decision.workload, tunnel);
   return { ...made, decision: { ...decision, workload } };
@@ -180,14 +189,16 @@ async function dialMesh(
 
 function tunnelTarget(
   context: ProxyContext,
-  { source, client, baggage }: DialRequest,
+  { source, client, baggage, early }: DialRequest,
   decision: Extract<ConnectDecision, { kind: 'hbone' | 'double_hbone' }>,
 ): TunnelTarget {
   const { address, port, authority, expectedIdentities } = decision;
   const headers = buildTunnelHeaders(baggage, client, decision.service?.hostname);
   const target = { address, port, authority, headers, expectedIdentities };
   const sourceIdentity = workloadIdentity(source);
-  if (decision.kind === 'hbone') return { ...target, sourceIdentity };
+  if (decision.kind === 'hbone') {
+    return { ...target, sourceIdentity, ...(early === undefined ? {} : { early }) };
+  }
   const inner = {
     headers: [...headers, [FORWARDED_NETWORK, context.config.network] as const],
     expectedIdentities: decision.innerIdentities,

@@ -40,24 +40,21 @@ const TUNNEL_REASONS: Readonly<Record<TunnelFailure['code'], FailureReason>> = {
   limit: 'limit_exceeded',
 };
 
+const RETRIED: ReadonlySet<TunnelFailure['code']> = new Set(['connect', 'timeout', 'h2', 'tls']);
+
 /** Reads anything a dial can throw. */
 export function describeTunnelFailure(err: unknown): DialFailure {
   const failure = tunnelFailureOf(err);
   if (failure !== undefined) {
-    const { code, detail, status } = failure;
+    const { code, detail, status, mayBeDelivered = false } = failure;
     const hint = code === 'timeout' ? ', maybe a NetworkPolicy is blocking HBONE port 15008' : '';
     return {
       reason: isRevocation(failure) ? 'certificate_revoked' : TUNNEL_REASONS[code],
       detail: status === undefined ? `${detail}${hint}` : `http status: ${status}`,
       // 503: the other side could not reach the application; 401 is its policy and final.
-      canRetry:
-        code === 'connect' ||
-        code === 'timeout' ||
-        code === 'h2' ||
-        code === 'tls' ||
-        status === 503,
+      canRetry: !mayBeDelivered && (RETRIED.has(code) || status === 503),
       // A handshake that is cut is a proxy that is being killed; one that fails verification is final.
-      canWait: code === 'connect' || code === 'h2',
+      canWait: !mayBeDelivered && (code === 'connect' || code === 'h2'),
       isRefusal: false,
     };
   }

@@ -13,6 +13,7 @@ import type { ConnectionAddresses } from './access-line.ts';
 import { DialError, dialUpstream } from './dial.ts';
 import type { DialRequest, DialedUpstream, TunnelOpener } from './dial.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
+import { ApplicationBytes } from './early-bytes.ts';
 import type { LocalWorkload } from './local-workload.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
@@ -107,6 +108,7 @@ class OutboundDial implements DialRequest {
   readonly #pod: OutboundPod;
   readonly source: Workload;
   readonly accepted: OutboundConnection;
+  #early: ApplicationBytes | undefined;
 
   constructor(pod: OutboundPod, source: Workload, accepted: OutboundConnection) {
     this.#pod = pod;
@@ -132,6 +134,18 @@ class OutboundDial implements DialRequest {
 
   get tunnels(): TunnelOpener {
     return this.#pod.tunnels;
+  }
+
+  /** A connection that may be observed is, from its first byte. */
+  get early(): ApplicationBytes | undefined {
+    if (this.source.isL7Observed) return undefined;
+    this.#early ??= new ApplicationBytes(this.accepted.stream, this.accepted.early);
+    return this.#early;
+  }
+
+  /** What has been read of the application. */
+  get bytesRead(): Uint8Array | undefined {
+    return this.#early?.bytes ?? this.accepted.early;
   }
 
   isAbandoned(): boolean {
@@ -163,7 +177,8 @@ function joinUpstream(
   upstream: DialedUpstream,
 ): void {
   const { source, accepted } = dial;
-  const { stream, startedMs, early } = accepted;
+  const { stream, startedMs } = accepted;
+  const early = dial.bytesRead;
   const addresses = addressesOf(accepted);
   const parts = { stream, upstream, source, addresses, startedMs, early };
   if (dial.isAbandoned()) abandon(context, parts);
@@ -210,7 +225,7 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
   const { inbound } = upstream;
   const counters = inbound === undefined ? connection : countBoth(connection, inbound);
   if (parts.early !== undefined && parts.early.length > 0) {
-    upstream.stream.writeBytes(parts.early);
+    if (upstream.earlyBytes !== parts.early.length) upstream.stream.writeBytes(parts.early);
     counters.addForward(parts.early.length);
   }
   const done = (result: RelayResult): void => {

@@ -160,6 +160,60 @@ describe('tcp', () => {
     },
   );
 
+  it('is told within the call that a neighbour has accepted, or refused', async () => {
+    const { server, port } = await nodeServer((socket) => socket.end('hello'));
+    const { turns } = reactor;
+    const stream = await connectTcp(reactor, { address: '127.0.0.1', port });
+    assert.equal(reactor.turns, turns);
+    const collected = collect(stream);
+    await collected.end;
+    assert.equal(collected.text(), 'hello');
+    stream.end();
+    server.close();
+    await once(server, 'close');
+    const before = reactor.turns;
+    await assert.rejects(connectTcp(reactor, { address: '127.0.0.1', port }), StreamError);
+    assert.equal(reactor.turns, before);
+  });
+
+  it('reads what lies in a socket before its owner begins, and leaves the end to it', async () => {
+    const accepted: TcpStream[] = [];
+    const { listener, port } = listen((stream) => void accepted.push(stream));
+    const clients = Array.from({ length: 4 }, () => net.connect({ host: '127.0.0.1', port }));
+    clients[1]?.write('some');
+    clients[2]?.end('all');
+    clients[3]?.end();
+    const full = Buffer.alloc(100_000, 'x');
+    await until(() => accepted.length === 4, 'connections');
+    const byPort = (client?: net.Socket): TcpStream => {
+      const found = accepted.find(({ peer }) => peer.port === client?.localPort);
+      assert.ok(found !== undefined);
+      return found;
+    };
+    const [silent, some, all, ended] = clients.map(byPort) as [
+      TcpStream,
+      TcpStream,
+      TcpStream,
+      TcpStream,
+    ];
+    await until(() => some.readEarly().length === 4, 'what it sent');
+    await until(() => String(all.readEarly()) === 'all', 'what it sent');
+    for (const one of [silent, some, all, ended]) assert.equal(one.readEarly().length, 0);
+    clients[0]?.write(full);
+    await until(() => silent.readEarly().length === 16_375, 'a part');
+    const rest = collect(silent);
+    await until(() => rest.bytes === full.length - 16_375, 'the rest');
+    for (const one of [all, ended]) {
+      const after = collect(one);
+      await after.end;
+      assert.equal(after.bytes, 0);
+    }
+    for (const one of accepted) one.reset();
+    assert.equal(silent.readEarly().length, 0);
+    for (const client of clients) client.on('error', () => undefined).destroy();
+    listener.close();
+  });
+
   it('fails to connect with a reason', async () => {
     const { server, port } = await nodeServer(() => undefined);
     server.close();
