@@ -41,6 +41,8 @@ export interface TestPod {
   readonly name: string;
   readonly ip: string;
   readonly node: string;
+  /** Its name unless given. */
+  readonly serviceAccount?: string;
 }
 
 /** Result of a client run to its end. */
@@ -210,6 +212,22 @@ export class NetnsMesh {
     const rule = ['rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100'];
     this.#ip(name, ...rule);
     this.#ip(name, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100');
+  }
+
+  /**
+   * A pod vanishes with its network, without a word to its peers; then its proxy forgets it. Its record stays. The address
+   * may be given to another pod.
+   */
+  async removePod(name: string): Promise<void> {
+    const pod = this.#pod(name);
+    this.#ip('net', 'link', 'del', `p-${name}`);
+    run('ip', ['netns', 'del', this.#ns(name)]);
+    this.#namespaces.splice(this.#namespaces.indexOf(this.#ns(name)), 1);
+    this.#pods.delete(name);
+    // As with routed pods: nobody remembers the hardware behind an address.
+    for (const other of this.#pods.keys()) this.#ip(other, 'neigh', 'flush', 'dev', 'eth0');
+    if (!this.#meshed.delete(name)) return;
+    await this.#exchange(this.#node(pod.node).session, encodeRequest({ kind: 'del', uid: name }));
   }
 
   /** Writes a file that goes with the mesh; its path. */
@@ -644,9 +662,10 @@ export class NetnsMesh {
     });
   }
 
-  /** Hands a pod to its node's proxy and writes the redirect rules. */
-  async enrol(name: string): Promise<void> {
-    const pod = this.#pod(name);
+  /** Hands a pod to its node's proxy and writes the redirect rules. Its account is its name unless it is given. */
+  async enrol(name: string, { serviceAccount = name } = {}): Promise<void> {
+    const pod = { ...this.#pod(name), serviceAccount };
+    this.#pods.set(name, pod);
     const session = await this.#session(pod.node);
     this.#meshed.add(name);
     await this.#sendAdd(session, pod);
@@ -699,7 +718,11 @@ export class NetnsMesh {
 
   async #sendAdd(socket: SeqpacketSocket, pod: TestPod): Promise<void> {
     const fd = openSync(`/run/netns/${this.#ns(pod.name)}`, 'r');
-    const info = { name: pod.name, namespace: 'default', serviceAccount: pod.name };
+    const info = {
+      name: pod.name,
+      namespace: 'default',
+      serviceAccount: pod.serviceAccount ?? pod.name,
+    };
     const packet = encodeRequest({ kind: 'add', uid: pod.name, pod: info });
     try {
       await this.#exchange(socket, packet, [fd]);
