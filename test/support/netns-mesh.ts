@@ -388,8 +388,8 @@ export class NetnsMesh {
   }
 
   /** Runs a script in a pod. */
-  script(name: string, args: readonly (string | number)[]): ChildProcess {
-    return this.#inPod(name, args.map(String));
+  script(name: string, args: readonly (string | number)[], env?: NodeJS.ProcessEnv): ChildProcess {
+    return this.#inPod(name, args.map(String), env);
   }
 
   /** The process id of a node's proxy. */
