@@ -204,22 +204,70 @@ describe('ztunnel', () => {
     assert.equal((await mesh.ask('outside', '10.77.0.3')).status, 0);
   });
 
-  it('what it accepts on 15001 and 15006 is kept alive', async () => {
+  it('what it accepts on 15001 and 15006 is kept alive, and what it dials; not what comes to 15008', async () => {
     const local = mesh.client('client', '10.77.0.3', 8080);
     const plain = mesh.client('outside', '10.77.0.3', 8080);
     for (const client of [local, plain]) {
       client.stdin?.write('hello\n');
       await nextOutput(client);
     }
-    const timers = async (pod: string, port: number): Promise<string> => {
-      const filter = ['-Hton', 'state', 'established', `sport = :${port}`];
+    const timers = async (pod: string, port: string): Promise<string> => {
+      const filter = ['-Hton', 'state', 'established', port];
       return (await mesh.runProgram(pod, 'ss', filter)).stdout;
     };
-    assert.match(await timers('client', 15001), /timer:\(keepalive,/);
-    assert.match(await timers('server', 15006), /timer:\(keepalive,/);
+    assert.match(await timers('client', 'sport = :15001'), /timer:\(keepalive,/);
+    assert.match(await timers('server', 'sport = :15006'), /timer:\(keepalive,/);
+    assert.match(await timers('client', 'dport = :15008'), /timer:\(keepalive,/);
+    const tunnels = await timers('server', 'sport = :15008');
+    assert.match(tunnels, /:15008/);
+    assert.doesNotMatch(tunnels, /keepalive/);
     for (const client of [local, plain]) {
       client.stdin?.end();
       await once(client, 'close');
+    }
+  });
+
+  it('marks what it dials in a pod, and the listener for tunnels; those that are redirected to need none', async () => {
+    const running = mesh.client('client', '10.77.0.3', 8080);
+    const plain = mesh.client('outside', '10.77.0.3', 8080);
+    for (const client of [running, plain]) {
+      client.stdin?.write('hello\n');
+      await nextOutput(client);
+    }
+    const sockets = async (pod: string, ...filter: string[]): Promise<string[]> => {
+      const { stdout } = await mesh.runProgram(pod, 'ss', ['-Htne', ...filter]);
+      return stdout.trim().split('\n');
+    };
+    const established = ['state', 'established'];
+    const dialled = [
+      ...(await sockets('client', ...established, 'dport = :15008')),
+      // The application's own ends have the other direction.
+      ...(await sockets('server', ...established, 'dport = :8080')),
+    ];
+    assert.ok(dialled.length >= 3, dialled.join('\n'));
+    for (const line of dialled) assert.match(line, /fwmark:0x539/);
+    const listening = await sockets('server', '-l');
+    const listener = (port: number): string =>
+      listening.find((line) => line.includes(`:${port} `)) ?? '';
+    assert.match(listener(15008), /fwmark:0x539/);
+    for (const port of [15001, 15006]) {
+      assert.notEqual(listener(port), '');
+      assert.doesNotMatch(listener(port), /fwmark/);
+    }
+    assert.equal(listener(15080), '', 'no SOCKS5 unless it is asked for');
+    for (const client of [running, plain]) {
+      client.stdin?.end();
+      await once(client, 'close');
+    }
+  });
+
+  it('a pod that calls itself is served, by its address and as its own service', async () => {
+    for (const [address, port] of [
+      ['10.77.0.3', 8080],
+      [VIP, 80],
+    ] as const) {
+      const { status, stdout } = await mesh.ask('server', address, port);
+      assert.deepEqual([status, stdout], [0, 'server saw 10.77.0.3: hello\n']);
     }
   });
 
@@ -286,6 +334,25 @@ describe('ztunnel', () => {
     const [code] = (await once(running, 'close')) as [number | null];
     assert.equal(code, 0);
     assert.equal(await ended, 0);
+  });
+
+  it('a second SIGINT ends the drain at once, with 0', async () => {
+    await mesh.startProxy('a');
+    const running = mesh.client('client', '10.77.0.3', 8080);
+    running.stdin?.write('one\n');
+    await nextOutput(running);
+    const logged = mesh.log('a').length;
+    const ended = mesh.endProxy('a', 'SIGINT');
+    await eventually('draining has begun', () =>
+      mesh.log('a').slice(logged).includes('"draining"'),
+    );
+    const begunMs = Date.now();
+    assert.equal(await mesh.endProxy('a', 'SIGINT'), 0);
+    assert.equal(await ended, 0);
+    // The drain would take the three seconds of its deadline.
+    assert.ok(Date.now() - begunMs < 2000, `${Date.now() - begunMs} ms`);
+    assert.ok(!mesh.log('a').slice(logged).includes('"drained"'));
+    await once(running, 'close');
   });
 
   it('leaves no listener behind', () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -122,4 +123,58 @@ describe('ztunnel process', () => {
       assert.ok(log().includes(name), log());
     assert.doesNotMatch(log(), /\n\s+at /, 'no stack trace');
   });
+
+  for (const [port, what] of [
+    [ports.admin, 'ADMIN_PORT'],
+    [ports.stats, 'STATS_PORT'],
+    [ports.readiness, 'READINESS_PORT'],
+  ] as const) {
+    it(`does not start when the port of ${what} is taken, and says which it is`, async () => {
+      const other = createServer().listen(port, what === 'ADMIN_PORT' ? '127.0.0.1' : '::');
+      await once(other, 'listening');
+      try {
+        const { child, log } = start({});
+        const [code] = (await once(child, 'close')) as [number];
+        assert.equal(code, 1, log());
+        const said =
+          log()
+            .split('\n')
+            .findLast((line) => line.startsWith('ztunnel: ')) ?? '';
+        assert.match(said, /EADDRINUSE|in use/);
+        assert.ok(said.includes(String(port)), log());
+        assert.doesNotMatch(log(), /\n\s+at /, 'no stack trace');
+      } finally {
+        other.close();
+      }
+    });
+  }
+
+  it('starts without a mesh config file, and not with one that cannot be read', async () => {
+    const LOCAL_XDS =
+      'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]';
+    const absent = start({ LOCAL_XDS, MESH_CONFIG_FILE: join(dir, 'absent') });
+    await dumpOf(absent);
+    absent.child.kill('SIGKILL');
+    await once(absent.child, 'exit');
+
+    const path = join(dir, 'mesh');
+    for (const text of ['defaultConfig: {', 'defaultConfig: [1]', '- 1']) {
+      writeFileSync(path, text);
+      const { child, log } = start({ MESH_CONFIG_FILE: path });
+      const [code] = (await once(child, 'close')) as [number];
+      assert.equal(code, 1, text);
+      assert.ok(log().startsWith(`ztunnel: invalid configuration: ${path}`), log());
+    }
+  });
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    it(`ends with 0 when told to by ${signal}`, async () => {
+      const proxy = start({
+        LOCAL_XDS: 'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]',
+      });
+      await dumpOf(proxy);
+      proxy.child.kill(signal);
+      assert.deepEqual(await once(proxy.child, 'exit'), [0, null], proxy.log());
+    });
+  }
 });
