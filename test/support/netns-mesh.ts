@@ -11,7 +11,10 @@ import { join } from 'node:path';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { errorMessage, MeshError } from '../../common/errors.ts';
 import { systemClock } from '../../common/clock.ts';
+import { applyRedirect } from '../../cni/agent/pod-redirect.ts';
 import { redirectedConnections } from '../../cni/agent/redirected-connections.ts';
+import { HOST_PROBE_IPV4 } from '../../cni/rules/marks.ts';
+import { DEFAULT_POD_RULES } from '../../cni/rules/pod-rules.ts';
 import { openGrpcServer } from '../../common/grpc/server.ts';
 import type { GrpcServer } from '../../common/grpc/server.ts';
 import { CertificateAuthority, createRoot } from '../../common/identity/ca.ts';
@@ -245,6 +248,28 @@ export class NetnsMesh {
   /** Applies nftables rules in a pod, beside or instead of those of {@link enrol}. */
   applyRules(name: string, rules: string): void {
     run('ip', ['netns', 'exec', this.#ns(name), 'nft', '-f', '-'], rules);
+  }
+
+  /** A pod has the rules that the node agent writes, instead of those of {@link enrol}. */
+  async redirectAsAgent(name: string): Promise<void> {
+    this.applyRules(name, 'delete table inet test');
+    const netns = Netns.open(`/run/netns/${this.#ns(name)}`);
+    try {
+      await applyRedirect(netns, DEFAULT_POD_RULES);
+    } finally {
+      netns.close();
+    }
+  }
+
+  /**
+   * The machine of all nodes has an address of its own among the pods, which answer its probes by it. Programs run there
+   * as in a pod `net`.
+   */
+  addHost(ip: string): void {
+    this.#ip('net', 'addr', 'add', `${ip}/24`, 'dev', 'br0');
+    for (const name of this.#pods.keys()) {
+      this.#ip(name, 'route', 'add', HOST_PROBE_IPV4, 'via', ip);
+    }
   }
 
   /** Starts a script of this repository in a pod; resolves when it has said something. */
