@@ -15,7 +15,9 @@ const PODS = [
   { name: 'server', ip: SERVER, node: 'b' },
   { name: 'outside', ip: '10.77.0.5', node: 'none' },
 ];
-const NOT_AUTHENTICATED = [{ notPrincipals: [{ matchType: { case: 'presence', value: {} } }] }];
+const NOT_AUTHENTICATED = {
+  notPrincipals: [{ matchType: { case: 'presence' as const, value: {} } }],
+};
 const TARGETS = [{ ip: SERVER, uid: 'server' }];
 
 /** An HTTP probe: its status, 000 without one. */
@@ -40,7 +42,7 @@ before(async () => {
   }
   await mesh.putPolicy('default/strict', {
     ...{ name: 'strict', namespace: 'default', scope: Scope.NAMESPACE, action: Action.DENY },
-    rules: [{ clauses: [{ matches: NOT_AUTHENTICATED }] }],
+    rules: [{ clauses: [{ matches: [NOT_AUTHENTICATED] }] }],
   });
 });
 
