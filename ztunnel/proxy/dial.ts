@@ -47,7 +47,7 @@ export interface DialRequest {
   readonly netns: Netns | undefined;
   readonly tunnels: TunnelOpener;
   /** What may travel with the request for a tunnel. */
-  readonly early: EarlyBytes | undefined;
+  readonly early: EarlyBytes;
   /** Whether the application has gone away: stop trying. */
   isAbandoned(): boolean;
 }
@@ -197,7 +197,7 @@ function tunnelTarget(
   const target = { address, port, authority, headers, expectedIdentities };
   const sourceIdentity = workloadIdentity(source);
   if (decision.kind === 'hbone') {
-    return { ...target, sourceIdentity, ...(early === undefined ? {} : { early }) };
+    return { ...target, sourceIdentity, early };
   }
   const inner = {
     headers: [...headers, [FORWARDED_NETWORK, context.config.network] as const],

@@ -2,6 +2,7 @@
 // connect, relay, one result. See docs/design/life-of-a-connection.md.
 import { joinHostPort } from '../../common/workload/ip.ts';
 import type { Workload } from '../../common/workload/model.ts';
+import { showBytes } from '../../engine/reactor/bytes.ts';
 import { IGNORE_STREAM } from '../../engine/reactor/duplex.ts';
 import type { RelayCounters, RelayObserver, RelayResult } from '../../engine/reactor/duplex.ts';
 import type { Netns } from '../../engine/reactor/netns.ts';
@@ -136,9 +137,7 @@ class OutboundDial implements DialRequest {
     return this.#pod.tunnels;
   }
 
-  /** A connection that may be observed is, from its first byte. */
-  get early(): ApplicationBytes | undefined {
-    if (this.source.isL7Observed) return undefined;
+  get early(): ApplicationBytes {
     this.#early ??= new ApplicationBytes(this.accepted.stream, this.accepted.early);
     return this.#early;
   }
@@ -267,8 +266,11 @@ function observerOf(
   parties: ConnectionParties,
 ): RelayObserver | undefined {
   const isServedByWaypoint = decision.kind === 'hbone' && decision.hop === 'waypoint';
-  if (isServedByWaypoint || (early !== undefined && early.length > 0)) return undefined;
-  return sight.watch(parties, inbound?.parties);
+  if (isServedByWaypoint) return undefined;
+  const observer = sight.watch(parties, inbound?.parties);
+  if (observer === undefined || early === undefined || early.length === 0) return observer;
+  const seesMore = showBytes(early, (address, length) => observer.sawForward(address, length));
+  return seesMore ? observer : undefined;
 }
 
 /** Both ends of a connection within this node are counted from one relay. */
