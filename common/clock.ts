@@ -9,6 +9,8 @@ export interface Timer {
 export interface Clock {
   /** Wall clock in milliseconds since the epoch. */
   now(): number;
+  /** Milliseconds since some moment. Nobody sets it: for how long something lasts. */
+  elapsed(): number;
   /** Calls `fn` once after `delayMs`. The timer keeps the process alive. */
   after(delayMs: number, fn: () => void): Timer;
 }
@@ -16,6 +18,7 @@ export interface Clock {
 /** The machine's clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after(delayMs, fn) {
     const timer = setTimeout(fn, delayMs);
     return { cancel: () => clearTimeout(timer) };

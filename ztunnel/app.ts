@@ -219,11 +219,11 @@ interface Running {
 
 async function drainParts(parts: Parts, running: Running, isReplaced: boolean): Promise<void> {
   const { config, logger, output, data, identities, pods, dns } = parts;
-  const endMs = systemClock.now() + config.terminationDeadlineMs;
+  const endMs = systemClock.elapsed() + config.terminationDeadlineMs;
   running.isDraining = true;
   logger.info({ deadlineMs: config.terminationDeadlineMs, isReplaced }, 'draining');
   if (!isReplaced && parts.holder !== undefined) await serveWhileAlone(parts, endMs);
-  const deadlineMs = Math.max(0, endMs - systemClock.now());
+  const deadlineMs = Math.max(0, endMs - systemClock.elapsed());
   pods.close();
   if (isReplaced) {
     saveCounters(parts);
@@ -248,7 +248,7 @@ async function drainParts(parts: Parts, running: Running, isReplaced: boolean): 
 async function serveWhileAlone(parts: Parts, endMs: number): Promise<void> {
   const { data, registry, logger } = parts;
   const stopReports = reportDraining(parts, false);
-  for (let looks = 0; systemClock.now() < endMs; looks++) {
+  for (let looks = 0; systemClock.elapsed() < endMs; looks++) {
     if (registry.isEvery(({ netns }) => isServedByAnother(netns))) {
       logger.info({}, 'another instance serves');
       break;

@@ -20,6 +20,10 @@ export class FakeClock implements Clock {
     return this.#nowMs;
   }
 
+  elapsed(): number {
+    return this.#nowMs - this.#jumpedMs;
+  }
+
   after(delayMs: number, fn: () => void): Timer {
     const timer = { atMs: this.#nowMs - this.#jumpedMs + delayMs, fn };
     this.#timers.push(timer);

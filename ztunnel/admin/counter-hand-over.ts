@@ -112,7 +112,7 @@ export class CounterHandOver {
   /** This process is ready: the one before it will be told to drain. */
   expectHandOver(): void {
     if (this.#expectedUntilMs !== undefined)
-      this.#expectedUntilMs = this.#options.clock.now() + HAND_OVER_MS;
+      this.#expectedUntilMs = this.#options.clock.elapsed() + HAND_OVER_MS;
   }
 
   /** Reads what is new, before a scrape. Waits for a hand-over: totals would go down and up again without it. */
@@ -120,7 +120,7 @@ export class CounterHandOver {
     this.#load(false);
     while (
       this.#expectedUntilMs !== undefined &&
-      this.#options.clock.now() < this.#expectedUntilMs
+      this.#options.clock.elapsed() < this.#expectedUntilMs
     ) {
       await sleep(this.#options.clock, POLL_MS);
       this.#load(false);

@@ -55,7 +55,7 @@ export class HostLookup {
   /** Never rejects. One question for all who ask at the same time. */
   lookup(hostname: string): Promise<HostAnswer> {
     const name = hostname.toLowerCase();
-    const now = this.#options.clock.now();
+    const now = this.#options.clock.elapsed();
     const cached = this.#cache.get(name);
     if (cached !== undefined && cached.untilMs > now) {
       return Promise.resolve({ addresses: cached.addresses, ttlMs: cached.untilMs - now });
@@ -79,7 +79,7 @@ export class HostLookup {
       if (found === undefined) isUnsure = true;
       else if (found.addresses.length > 0) return this.#remember(name, found);
     }
-    const isStale = isUnsure && old !== undefined && clock.now() < old.staleUntilMs;
+    const isStale = isUnsure && old !== undefined && clock.elapsed() < old.staleUntilMs;
     if (!isStale) return this.#remember(name, NOTHING);
     // Failing to renew an answer does not keep it alive.
     return this.#remember(name, { addresses: old.addresses, ttlMs: RETRY_MS }, old.staleUntilMs);
@@ -110,7 +110,7 @@ export class HostLookup {
         break;
       }
     }
-    const untilMs = this.#options.clock.now() + answer.ttlMs;
+    const untilMs = this.#options.clock.elapsed() + answer.ttlMs;
     this.#cache.set(name, {
       addresses: answer.addresses,
       untilMs,

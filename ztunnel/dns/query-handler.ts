@@ -68,7 +68,7 @@ export class QueryHandler {
     this.#parts = parts;
     this.#pod = pod;
     this.#origin = origin;
-    this.#tokensAtMs = parts.clock.now();
+    this.#tokensAtMs = parts.clock.elapsed();
   }
 
   /** Resolves when no query waits for anything. */
@@ -225,8 +225,8 @@ export class QueryHandler {
   }
 
   #takeToken(): boolean {
-    const now = this.#parts.clock.now();
-    const passedSec = Math.max(0, now - this.#tokensAtMs) / 1000;
+    const now = this.#parts.clock.elapsed();
+    const passedSec = (now - this.#tokensAtMs) / 1000;
     this.#tokens = Math.min(BURST, this.#tokens + passedSec * RATE_PER_SEC);
     this.#tokensAtMs = now;
     if (this.#tokens < 1) return false;

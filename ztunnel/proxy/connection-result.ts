@@ -156,7 +156,7 @@ export class ConnectionRecorder {
       ...baseFields(parties, addresses),
       bytes_sent: isOutbound ? connection.received : connection.sent,
       bytes_recv: isOutbound ? connection.sent : connection.received,
-      duration: `${Math.round(this.#now() - startedMs)}ms`,
+      duration: `${Math.max(0, Math.round(this.#now() - startedMs))}ms`,
       ...(reason === undefined
         ? {}
         : { error: outcome.detail, reason, response_flags: REASON_FLAGS[reason] }),

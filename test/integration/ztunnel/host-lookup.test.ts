@@ -72,6 +72,20 @@ describe('on-demand names', () => {
     assert.deepEqual((await lookup.lookup('api.example.com')).addresses, ['192.0.2.1']);
   });
 
+  it('are asked again when their time is over, also when the clock was set back or forward', async () => {
+    for (const jumpMs of [-3_600_000, 3_600_000]) {
+      const lookup = makeLookup();
+      await lookup.lookup('api.example.com');
+      clock.jump(jumpMs);
+      upstream.seen.length = 0;
+      assert.equal((await lookup.lookup('api.example.com')).ttlMs, 7000);
+      assert.equal(upstream.seen.length, 0, 'its time is not over');
+      await clock.advance(7000);
+      await lookup.lookup('api.example.com');
+      assert.equal(upstream.seen.length, 2, `after a jump of ${jumpMs} ms`);
+    }
+  });
+
   const rows: [string, string, string[]][] = [
     ['search a b\noptions ndots:2', 'x.y', ['x.y.a', 'x.y.b', 'x.y']],
     ['search a b\noptions ndots:2', 'x.y.z', ['x.y.z', 'x.y.z.a', 'x.y.z.b']],

@@ -10,6 +10,7 @@ function setUp() {
   const runs: number[] = [];
   const clock: Clock = {
     now: () => now,
+    elapsed: () => now,
     after: (delayMs, fn) => {
       const own = { at: now + delayMs, fn };
       timer = own;

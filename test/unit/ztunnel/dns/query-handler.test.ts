@@ -126,6 +126,9 @@ describe('query handler', () => {
     }
     assert.equal(dropped, 50);
     assert.equal(counted('ambient_dns_refused'), 50);
+    clock.jump(3_600_000);
+    assert.equal(await handler.answer(query('web'), 'udp'), undefined, 'a clock that is set');
+    clock.jump(-7_200_000);
     await clock.advance(100);
     assert.equal(codeOf(await handler.answer(query('web'), 'udp')), 0);
   });
