@@ -16,7 +16,12 @@ const WORKERS = 8;
 /** The kernel takes its time to end a process of a hundred megabytes. */
 const DEATH_MS = 500;
 
+/** Longer than a busy machine takes for what is open meanwhile in these tests. */
+const DEADLINE = 'CONNECTION_TERMINATION_DEADLINE';
+const LONG = '60s';
+
 before(async () => {
+  mesh.proxyEnv[DEADLINE] = LONG;
   await mesh.start();
   for (const pod of [CLIENT, SERVER, OUTSIDE]) mesh.addPod(pod);
   await mesh.serve('server');
@@ -39,6 +44,14 @@ async function openLine(): Promise<{ client: ChildProcess; say(line: string): Pr
   };
   assert.equal(await say('first'), 'server saw 10.77.0.1: first\n');
   return { client, say };
+}
+
+/** Another instance on the node, with the settings of now, and the one before it ended. */
+async function replaceInstance(node: string): Promise<void> {
+  const old = await mesh.startBeside(node, 'holder');
+  const ended = once(old, 'exit');
+  old.kill('SIGTERM');
+  assert.deepEqual(await ended, [0, null]);
 }
 
 describe('restarts', () => {
@@ -146,6 +159,9 @@ describe('restarts', () => {
   });
 
   it('what is open at the drain deadline is ended, and its log line says so', async () => {
+    mesh.proxyEnv[DEADLINE] = '1s';
+    await replaceInstance('a');
+    mesh.proxyEnv[DEADLINE] = LONG;
     const line = await openLine();
     const before = mesh.proxyPid('a');
     await mesh.admin('a', '/replace', 'POST');
@@ -154,6 +170,7 @@ describe('restarts', () => {
     await eventually('the old one has gone', () => hasEnded('a', before));
     assert.ok(mesh.log('a').includes('"reason":"drained"'), 'no line says why it ended');
     assert.equal((await mesh.ask('client', SERVER.ip)).status, 0);
+    await replaceInstance('a');
   });
 
   it('a drain by the admin port: a successor serves at once, the old one keeps its own to their end', async () => {
@@ -174,11 +191,6 @@ describe('restarts', () => {
   });
 
   it('told to end with nobody beside it: serves on until nothing is open, or another serves', async () => {
-    mesh.proxyEnv['CONNECTION_TERMINATION_DEADLINE'] = '60s';
-    const first = await mesh.startBeside('a', 'holder');
-    const firstEnd = once(first, 'exit');
-    first.kill('SIGTERM');
-    assert.deepEqual(await firstEnd, [0, null]);
     const line = await openLine();
     const ended = mesh.endProxy('a', 'SIGTERM');
     await eventually('it is told', () => mesh.log('a').includes('serving meanwhile'));
@@ -191,7 +203,6 @@ describe('restarts', () => {
     const next = await openLine();
     const alone = mesh.endProxy('a', 'SIGTERM');
     await mesh.startBeside('a', 'holder');
-    delete mesh.proxyEnv['CONNECTION_TERMINATION_DEADLINE'];
     await eventually('the one before it takes no more', async () => {
       const { status } = await mesh.ask('client', SERVER.ip);
       assert.equal(status, 0);
