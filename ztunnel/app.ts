@@ -38,6 +38,7 @@ import { answerCertificate, startWorkloadSecrets } from './identity/workload-sec
 import { STALE_SERIES_MS } from './proxy/series-groups.ts';
 import { localState } from './state/local-state.ts';
 import { MeshModel } from './state/model.ts';
+import { xdsNode } from './state/xds-node.ts';
 
 /** A running proxy. */
 export interface App {
@@ -431,18 +432,8 @@ async function feedModel(
     onSynced();
     return undefined;
   }
-  const { podName, podNamespace, instanceIp, nodeName, clusterId } = config;
   const xds = new DeltaClient({
-    nodeId: `ztunnel~${instanceIp}~${podName}.${podNamespace}~${podNamespace}.svc.cluster.local`,
-    nodeMetadata: {
-      NAME: podName,
-      NAMESPACE: podNamespace,
-      INSTANCE_IPS: instanceIp,
-      NODE_NAME: nodeName,
-      SERVICE_ACCOUNT: config.serviceAccount,
-      CLUSTER_ID: clusterId,
-      ...config.metadata,
-    },
+    ...xdsNode(config),
     subscriptions: model.subscriptions(),
     openStream: deltaStreamOpener(config.xds),
     clock: systemClock,

@@ -27,7 +27,10 @@ export interface Config {
   readonly podName: string;
   readonly podNamespace: string;
   readonly serviceAccount: string;
-  readonly instanceIp: string;
+  /** Of this pod, one of each family; the first is the main one. */
+  readonly instanceIps: readonly string[];
+  /** Of the cluster's services. */
+  readonly clusterDomain: string;
   /** The pod this process runs in, for which it takes tunnels; undefined: it does not. */
   readonly ownPod: OwnPod | undefined;
   /** Undefined: xDS is off. */
@@ -281,7 +284,8 @@ type IdentitySettings = Pick<
   | 'podName'
   | 'podNamespace'
   | 'serviceAccount'
-  | 'instanceIp'
+  | 'instanceIps'
+  | 'clusterDomain'
   | 'ownPod'
   | 'version'
 >;
@@ -295,7 +299,8 @@ function identitySettings(values: Values): IdentitySettings {
     podName: values.POD_NAME,
     podNamespace: values.POD_NAMESPACE,
     serviceAccount: values.SERVICE_ACCOUNT,
-    instanceIp: values.INSTANCE_IP,
+    instanceIps: values.INSTANCE_IP.split(',').map((ip) => ip.trim()),
+    clusterDomain: values.CLUSTER_DOMAIN.toLowerCase(),
     ownPod: ownPodOf(values),
     version: values.ISTIO_META_ISTIO_VERSION,
   };

@@ -88,6 +88,11 @@ export class HbonePool {
     return this.#connectionCount;
   }
 
+  /** Destinations that are remembered; none for longer than it has connections. For tests. */
+  get destinations(): number {
+    return this.#entries.size;
+  }
+
   /**
    * Opens a tunnel. Never rejects. The tunnel's stream is paused: set `handler`, then `resume()`, or relay it.
    * When `signal` aborts, the request is reset and the result is a `timeout` failure.

@@ -190,6 +190,11 @@ export class WorkloadStore {
     return this.#endpoints.get(key) ?? NO_ENDPOINTS;
   }
 
+  /** Services that workloads belong to and that have not come. */
+  *awaitedServices(): Generator<string> {
+    for (const key of this.#endpoints.keys()) if (!this.#services.has(key)) yield key;
+  }
+
   #findByCidr(network: string, ip: string, clientNamespace?: string): Service | undefined {
     if (this.#cidrVips.length === 0) return undefined;
     const address = parseIp(ip);

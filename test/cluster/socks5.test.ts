@@ -64,6 +64,29 @@ it('socks5: a name that does not resolve is answered as such', async () => {
   assert.match(await ask('nobody.invalid', 80), /^05000504/);
 });
 
+it('socks5: what is not supported is answered 7, what cannot be dialled 1', async () => {
+  const rows: readonly (readonly [what: string, sent: string, answer: string])[] = [
+    ['version 4', '0401', '05070001000000000000'],
+    ['only with a password', '050102', '05070001000000000000'],
+    ['BIND', '050100' + '05020001', '050005070001000000000000'],
+    ['UDP ASSOCIATE', '050100' + '05030001', '050005070001000000000000'],
+    ['another type of address', '050100' + '05010002', '050005070001000000000000'],
+    ['port 0', '050100' + '050100010a4d00030000', '050005010001000000000000'],
+  ];
+  for (const [what, sent, answer] of rows) {
+    const script = `const s = require('node:net').connect(15080, '127.0.0.1');
+      s.write(Buffer.from('${sent}', 'hex'));
+      let all = ''; s.on('data', (d) => (all += d.toString('hex')));
+      s.on('end', () => console.log(all));`;
+    assert.equal(await mesh.runScript('client', ['--eval', script]), answer, what);
+  }
+});
+
+it('socks5: success is said before anything is dialled', async () => {
+  // Then its connection breaks, as that to the server did.
+  assert.match(await ask('10.77.0.3', 9), new RegExp(`${ANSWER}$`));
+});
+
 it('socks5: our own ports are refused', async () => {
   await ask('127.0.0.1', 15080);
   await eventually('it has its reason', async () => {

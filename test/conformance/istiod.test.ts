@@ -100,6 +100,18 @@ function checkedHeaders(headers: IncomingHttpHeaders): Record<string, unknown> {
   return Object.fromEntries(Object.entries(rest));
 }
 
+describe('the token', () => {
+  it('is read again for each stream: a renewed one is shown by the next', async () => {
+    const before = istiod.streams.length;
+    proxy.file('token', 'another-token\n');
+    istiod.endStream(1, 'bye');
+    await eventually('another stream', () => istiod.streams.length > before);
+    for (const type of ['istio.workload.Address', 'istio.security.Authorization'])
+      await istiod.request(`type.googleapis.com/${type}`);
+    assert.equal(istiod.streams.at(-1)?.['authorization'], 'Bearer another-token');
+  });
+});
+
 describe('Istio’s ztunnel as a server of tunnels', () => {
   const far = new FarZtunnel(istiod.peer(idOf('server')), ({ headers, stream }) => {
     stream.respond({ ':status': 200, baggage: 'k8s.namespace.name=default' });

@@ -45,7 +45,9 @@ export function buildConfigDump(sources: DumpSources): Record<string, unknown> {
       [...policies.values()].sort((a, b) => byText(a.key, b.key)),
       dumpPolicy,
     ),
-    stagedServices: {},
+    stagedServices: Object.fromEntries(
+      [...store.awaitedServices()].map((key) => [key, dumpEndpoints(store, key)]),
+    ),
     staticConfig: dumpStatic(config),
     version: {
       version: config.version,
@@ -147,16 +149,21 @@ function dumpPorts(ports: readonly PortMapping[]): Record<string, number> {
   return Object.fromEntries(ports.map(({ servicePort, targetPort }) => [servicePort, targetPort]));
 }
 
+/** Endpoints of a service by workload, whether it is known or not. */
+function dumpEndpoints(store: WorkloadStore, key: string): Record<string, object> {
+  return Object.fromEntries(
+    [...store.endpoints(key).values()].map((workload) => [
+      workload.uid,
+      {
+        workloadUid: workload.uid,
+        port: dumpPorts(workload.services[key] ?? []),
+        status: workload.isHealthy ? 'Healthy' : 'Unhealthy',
+      },
+    ]),
+  );
+}
+
 function dumpService(store: WorkloadStore, service: Service): object {
-  const key = serviceKey(service);
-  const endpoints = [...store.endpoints(key).values()].map((workload) => [
-    workload.uid,
-    {
-      workloadUid: workload.uid,
-      port: dumpPorts(workload.services[key] ?? []),
-      status: workload.isHealthy ? 'Healthy' : 'Unhealthy',
-    },
-  ]);
   return {
     name: service.name,
     namespace: service.namespace,
@@ -167,7 +174,7 @@ function dumpService(store: WorkloadStore, service: Service): object {
       cidr: `${ip}/${length}`,
     })),
     ports: dumpPorts(service.ports),
-    endpoints: Object.fromEntries(endpoints) as object,
+    endpoints: dumpEndpoints(store, serviceKey(service)),
     subjectAltNames: service.subjectAltNames,
     ...(service.waypoint === undefined ? {} : { waypoint: dumpGateway(service.waypoint) }),
     ...(service.weightedWaypoints.length === 0

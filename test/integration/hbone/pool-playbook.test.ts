@@ -412,6 +412,20 @@ const PLAYS: readonly Play[] = [
     },
   ],
   [
+    'destinations: none is remembered when its connections have gone, or when there were never any',
+    { idleTimeoutMs: 20 },
+    async (scene) => {
+      for (const account of ['a', 'b', 'c']) {
+        const tunnel = await scene.tunnel({ sourceIdentity: spiffe(account) });
+        tunnel.stream.reset();
+      }
+      scene.isRefusing = true;
+      for (const account of ['d', 'e']) await scene.failure({ sourceIdentity: spiffe(account) });
+      await scene.connections(0);
+      await until(() => scene.pool.destinations === 0, 'nothing is remembered');
+    },
+  ],
+  [
     'an address leaves the mesh: only its connections drain',
     {},
     async (scene) => {

@@ -44,7 +44,8 @@ const ROWS: readonly Row[] = [
   ['POD_NAME', 'p', { is: { podName: 'p' } }],
   ['POD_NAMESPACE', 'p', { is: { podNamespace: 'p' } }],
   ['SERVICE_ACCOUNT', 's', { is: { serviceAccount: 's' } }],
-  ['INSTANCE_IP', '10.0.0.1', { is: { instanceIp: '10.0.0.1' } }],
+  ['INSTANCE_IP', '10.0.0.1', { is: { instanceIps: ['10.0.0.1'] } }],
+  ['INSTANCE_IP', '10.0.0.1,fd00::1', { is: { instanceIps: ['10.0.0.1', 'fd00::1'] } }],
   [
     'KUBERNETES_SERVICE_HOST',
     '10.0.0.1',

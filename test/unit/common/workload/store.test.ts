@@ -1,9 +1,10 @@
 // The index of workloads and services: who is found where several have one address, and nothing of what was removed.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { chooseEndpoint } from '../../../../common/workload/load-balance.ts';
 import type { Service, Workload } from '../../../../common/workload/model.ts';
 import { WorkloadStore } from '../../../../common/workload/store.ts';
-import { makeService, makeWorkload } from '../../../support/mesh-builders.ts';
+import { makeService, makeWorkload, memberOf } from '../../../support/mesh-builders.ts';
 
 const IP = '10.0.0.1';
 const VIP = '10.96.0.1';
@@ -48,4 +49,41 @@ describe('several services on one address', () => {
       assert.equal(store.findServiceByVip('', VIP, 'mine')?.namespace, found);
     });
   }
+});
+
+describe('endpoints before their service', () => {
+  it('are there when it comes, and again when it comes back', () => {
+    const store = new WorkloadStore();
+    const web = makeService('web', VIP);
+    const key = `${web.namespace}/${web.hostname}`;
+    const { loadBalancer } = web;
+    const chosenIn = (service: Service): string | undefined => {
+      const source = makeWorkload('client', '10.0.0.9');
+      const asked = { service, servicePort: 80, source, random: () => 0 };
+      return chooseEndpoint(store, asked)?.workload.name;
+    };
+    const services = memberOf('web');
+    store.upsertWorkload(makeWorkload('ill', '10.0.0.2', { services, isHealthy: false }));
+    store.upsertWorkload(makeWorkload('well', IP, { services }));
+    assert.deepEqual([...store.awaitedServices()], [key]);
+    store.upsertService(web);
+    assert.deepEqual([...store.awaitedServices()], []);
+    // Filtered by the health policy it came with.
+    assert.equal(chosenIn(web), 'well');
+    store.remove(key);
+    const all = { ...web, loadBalancer: { ...loadBalancer, healthPolicy: 'ALLOW_ALL' as const } };
+    store.upsertService(all);
+    assert.equal(chosenIn(all), 'ill');
+  });
+
+  it('that have gone by then are not', () => {
+    const store = new WorkloadStore();
+    const workload = makeWorkload('gone', IP, { services: memberOf('web') });
+    store.upsertWorkload(workload);
+    store.remove(workload.uid);
+    assert.deepEqual([...store.awaitedServices()], []);
+    const web = makeService('web', VIP);
+    store.upsertService(web);
+    assert.equal(store.endpoints(`${web.namespace}/${web.hostname}`).size, 0);
+  });
 });

@@ -187,6 +187,13 @@ describe('config_dump', () => {
     );
   });
 
+  it('shows endpoints of services that have not come', () => {
+    const key = 'default/web.default.svc.cluster.local';
+    const endpoint = { workloadUid: plain.uid, port: { 80: 8080 }, status: 'Healthy' };
+    assert.deepEqual(dump([plain])['stagedServices'], { [key]: { [plain.uid]: endpoint } });
+    assert.deepEqual(dump([plain], [web])['stagedServices'], {});
+  });
+
   it('policies come back as they were', () => {
     const found = dump([], [], [policy])['policies'] as Item[];
     assert.deepEqual(parseLocalState(JSON.stringify({ policies: found })).policies, [policy]);

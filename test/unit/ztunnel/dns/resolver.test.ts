@@ -36,6 +36,13 @@ store.upsertService(external('api.example.com', '240.240.0.1'));
 store.upsertService(external('*.wild.example.com', '240.240.0.2'));
 store.upsertService(external('deep.wild.example.com', '240.240.0.3'));
 store.upsertService(external('novip.example.com'));
+store.upsertService(
+  makeService('range', '', {
+    hostname: 'range.example.com',
+    namespace: 'egress',
+    cidrVips: [{ network: '', ip: '10.100.0.0', length: 16 }],
+  }),
+);
 for (const [namespace, ip, isCanonical] of [
   ['one', '240.240.1.1', false],
   ['two', '240.240.1.2', true],
@@ -118,6 +125,7 @@ describe('resolver', () => {
     ['addresses in the asker’s network', 'far', 'A', 'far A 10.96.0.5', { network: 'other' }],
     ['a service entry', 'api.example.com', 'A', 'api.example.com A 240.240.0.1'],
     ['a service entry without address', 'novip.example.com', 'A', 'forward'],
+    ['a service entry with a range of addresses only', 'range.example.com', 'A', 'forward'],
     ['a wildcard', 'x.wild.example.com', 'A', 'x.wild.example.com A 240.240.0.2'],
     [
       'a wildcard two labels down',
