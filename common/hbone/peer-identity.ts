@@ -1,10 +1,12 @@
 // Which of a certificate's URI SANs are SPIFFE identities of Istio's form, spiffe://TD/ns/NS/sa/SA.
 
 const SCHEME = 'spiffe://';
+/** Longer ones are none: SPIFFE-ID section 2.3 lets nobody make them. */
+const MAX_LENGTH = 2048;
 
 /** True for `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`; parts may be empty, as in Istio. */
 export function isWorkloadIdentity(uri: string): boolean {
-  if (!uri.startsWith(SCHEME)) return false;
+  if (!uri.startsWith(SCHEME) || uri.length > MAX_LENGTH) return false;
   const parts = uri.slice(SCHEME.length).split('/');
   return parts.length === 5 && parts[1] === 'ns' && parts[3] === 'sa';
 }

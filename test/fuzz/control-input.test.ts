@@ -1,11 +1,15 @@
 // Everything a node proxy decodes from its control plane, its cni agent and its peers' headers: arbitrary bytes and
 // mutations of good ones give a value or a MeshError, never anything else.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { MeshError } from '../../common/errors.ts';
 import { decodeBaggage, decodeForwardedHost } from '../../common/hbone/baggage.ts';
+import { readRevocations } from '../../common/hbone/revocation-lists.ts';
 import { decodeAuthorization } from '../../common/policy/decode.ts';
 import { AuthorizationSchema } from '../../common/policy/gen/authorization_pb.ts';
 import { decodeAddress } from '../../common/workload/decode.ts';
@@ -103,6 +107,31 @@ describe('control input', () => {
       }),
       RUNS,
     );
+  });
+
+  it('revocation lists are lists, or unreadable with the reason', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'ambient-crl-'));
+    const path = join(dir, 'ca-crl.pem');
+    const block = (body: string): string =>
+      `-----BEGIN X509 CRL-----\n${body}\n-----END X509 CRL-----\n`;
+    const file = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.base64String().map(block),
+      fc.array(fc.base64String().map(block), { maxLength: 3 }).map((all) => all.join('noise')),
+    );
+    try {
+      fc.assert(
+        fc.property(file, (text) => {
+          writeFileSync(path, text);
+          const found = readRevocations(path);
+          if (found.kind === 'unreadable') assert.match(found.problem, /ca-crl\.pem/);
+          else assert.deepEqual(found, { kind: 'lists', pem: '' });
+        }),
+        RUNS,
+      );
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
   });
 
   it('baggage and forwarded headers never throw', () => {

@@ -45,7 +45,11 @@ export function buildInboundRequest(context: InboundContext): InboundDecision {
   const { authority, localIp, workload, isSocks5 = false, isTunnelOnLoopback = true } = context;
   const target = splitHostPort(authority);
   if (target === undefined) return refuse(400, 'bad_authority', `bad authority "${authority}"`);
-  const ip = isIP(target.host) === 0 ? undefined : (normalizeIp(target.host) ?? target.host);
+  const ip = normalizeIp(target.host);
+  // A zone means something on the machine that wrote it only.
+  if (ip === undefined && isIP(target.host) !== 0) {
+    return refuse(400, 'bad_authority', `address with a zone "${authority}"`);
+  }
   if (ip !== undefined && !isForUs(context, ip)) {
     return refuse(400, 'ip_mismatch', `ip mismatch: ${localIp} != ${target.host}`);
   }

@@ -15,7 +15,7 @@ import { connectTcp } from '../../../engine/reactor/tcp-connect.ts';
 import { TcpListener } from '../../../engine/reactor/tcp-listener.ts';
 import { tlsConnectionCount } from '../../../engine/tls/tls-connection.ts';
 import { TlsContext } from '../../../engine/tls/tls-context.ts';
-import { generator } from '../../support/random.ts';
+import { generator } from '../../support/seeded-random.ts';
 import { TestAuthority, spiffe } from '../engine/certificates.ts';
 import { startReactor, until } from '../engine/support.ts';
 

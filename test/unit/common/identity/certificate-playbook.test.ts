@@ -7,7 +7,7 @@ import { SecretManager } from '../../../../common/identity/secret-manager.ts';
 import type { WorkloadCertificate } from '../../../../common/identity/secret-manager.ts';
 import { FakeClock, settle } from '../../../support/fake-clock.ts';
 import { quietLogger } from '../../../support/quiet-logger.ts';
-import { generator } from '../../../support/random.ts';
+import { generator } from '../../../support/seeded-random.ts';
 
 const SECOND_MS = 1000;
 const HOUR_MS = 3600 * SECOND_MS;

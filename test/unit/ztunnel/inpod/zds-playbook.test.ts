@@ -6,7 +6,7 @@ import { decodeAck, encodeRequest } from '../../../../common/zds/codec.ts';
 import type { ZdsRequest } from '../../../../common/zds/codec.ts';
 import { PodRegistry } from '../../../../ztunnel/inpod/zds-session.ts';
 import { settle } from '../../../support/fake-clock.ts';
-import { generator } from '../../../support/random.ts';
+import { generator } from '../../../support/seeded-random.ts';
 
 interface Handle {
   readonly id: string;
