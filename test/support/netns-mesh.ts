@@ -24,7 +24,7 @@ import { AUTHORIZATION_TYPE_URL } from '../../common/policy/decode.ts';
 import { AuthorizationSchema } from '../../common/policy/gen/authorization_pb.ts';
 import { ADDRESS_TYPE_URL } from '../../common/workload/decode.ts';
 import { AddressSchema, TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
-import { parseIp } from '../../common/workload/ip.ts';
+import { isIpv6, parseIp } from '../../common/workload/ip.ts';
 import { DeltaServer } from '../../common/xds/delta-server.ts';
 import type { DeltaDiscoveryRequest } from '../../common/xds/gen/discovery_pb.ts';
 import type { ServedResource } from '../../common/xds/delta-server.ts';
@@ -42,7 +42,10 @@ import { POD_RULES } from './pod-rules.ts';
 /** A pod of the test. */
 export interface TestPod {
   readonly name: string;
+  /** IPv4 or IPv6. */
   readonly ip: string;
+  /** Another address, of the other family. */
+  readonly secondIp?: string;
   readonly node: string;
   /** Its name unless given. */
   readonly serviceAccount?: string;
@@ -99,6 +102,10 @@ interface TestNode {
   hasAdded: boolean;
   process: ChildProcess | undefined;
   log: string;
+}
+
+function addressesOf({ ip, secondIp }: TestPod): string[] {
+  return secondIp === undefined ? [ip] : [ip, secondIp];
 }
 
 export class NetnsMesh {
@@ -203,18 +210,23 @@ export class NetnsMesh {
 
   /** Makes a pod's namespace and address. */
   addPod(pod: TestPod): void {
-    const { name, ip } = pod;
+    const { name } = pod;
     this.#pods.set(name, pod);
     this.#addNamespace(name);
     const link = ['link', 'add', 'eth0', 'netns', this.#ns(name), 'type', 'veth'];
     run('ip', [...link, 'peer', 'name', `p-${name}`, 'netns', this.#ns('net')]);
     this.#ip('net', 'link', 'set', `p-${name}`, 'master', 'br0', 'up');
-    this.#ip(name, 'addr', 'add', `${ip}/24`, 'dev', 'eth0');
     this.#ip(name, 'link', 'set', 'eth0', 'up');
-    this.#ip(name, 'route', 'add', 'default', 'dev', 'eth0');
     const rule = ['rule', 'add', 'fwmark', '0x111/0xfff', 'pref', '32764', 'lookup', '100'];
-    this.#ip(name, ...rule);
-    this.#ip(name, 'route', 'add', 'local', '0.0.0.0/0', 'dev', 'lo', 'table', '100');
+    for (const ip of addressesOf(pod)) {
+      const [family, prefix, all] = isIpv6(ip) ? ['-6', 64, '::/0'] : ['-4', 24, '0.0.0.0/0'];
+      const nodad = family === '-6' ? ['nodad'] : [];
+      this.#ip(name, 'addr', 'add', `${ip}/${prefix}`, 'dev', 'eth0', ...nodad);
+      this.#ip(name, family, 'route', 'add', 'default', 'dev', 'eth0');
+      this.#ip(name, family, ...rule);
+      const local = ['route', 'add', 'local', all, 'dev', 'lo', 'table', '100'];
+      this.#ip(name, family, ...local);
+    }
   }
 
   /**
@@ -666,7 +678,7 @@ export class NetnsMesh {
 
   /** A pod's workload record; `more` overrides. */
   async putPod(name: string, more: object = {}): Promise<void> {
-    const { ip, node } = this.#pod(name);
+    const pod = this.#pod(name);
     await this.putAddress(name, {
       type: {
         case: 'workload',
@@ -675,9 +687,9 @@ export class NetnsMesh {
           name,
           namespace: 'default',
           serviceAccount: name,
-          addresses: [parseIp(ip) ?? new Uint8Array()],
+          addresses: addressesOf(pod).map((ip) => parseIp(ip) ?? new Uint8Array()),
           tunnelProtocol: TunnelProtocol.HBONE,
-          node,
+          node: pod.node,
           workloadName: name,
           canonicalName: name,
           canonicalRevision: 'v1',
