@@ -9,6 +9,8 @@ import { normalizeIp, parseIp } from './ip.ts';
 import type { GatewayAddress, PortMapping, RoutingScope, Service, Workload } from './model.ts';
 import { Fields } from './yaml-fields.ts';
 
+const MAX_PORT = 65_535;
+
 /** What a file holds. */
 export interface LocalState {
   readonly workloads: readonly Workload[];
@@ -216,8 +218,8 @@ function toMatch(fields: Fields): PolicyMatch {
     notSourceIps: ranges('notSourceIps'),
     destinationIps: ranges('destinationIps'),
     notDestinationIps: ranges('notDestinationIps'),
-    destinationPorts: fields.list('destinationPorts').map(Number),
-    notDestinationPorts: fields.list('notDestinationPorts').map(Number),
+    destinationPorts: fields.list('destinationPorts').map(toPort),
+    notDestinationPorts: fields.list('notDestinationPorts').map(toPort),
   };
   fields.finish();
   return match;
@@ -248,10 +250,17 @@ function asList(value: unknown): readonly unknown[] {
 function toPorts(value: unknown): PortMapping[] {
   return Object.entries(new Fields('ports', value ?? {}).value).map(
     ([servicePort, targetPort]) => ({
-      servicePort: Number(servicePort),
-      targetPort: Number(targetPort),
+      servicePort: toPort(servicePort),
+      targetPort: toPort(targetPort),
     }),
   );
+}
+
+function toPort(value: unknown): number {
+  const port = typeof value === 'string' && value.trim() === '' ? NaN : Number(value);
+  if (!Number.isInteger(port) || port < 0 || port > MAX_PORT)
+    throw new MeshError('bad_local_state', `not a port: "${String(value)}"`);
+  return port;
 }
 
 function toIp(text: string): string {
@@ -263,8 +272,12 @@ function toIp(text: string): string {
 function toCidr(text: string): Cidr {
   const [address = '', length] = text.split('/');
   const bytes = parseIp(address);
-  if (bytes === undefined) throw new MeshError('bad_local_state', `not a cidr: "${text}"`);
-  return { bytes, length: length === undefined ? bytes.length * 8 : Number(length) };
+  const bits = (bytes?.length ?? 0) * 8;
+  // A length that is none would make a policy wider.
+  const isLength = length === undefined || (/^\d{1,3}$/.test(length) && Number(length) <= bits);
+  if (bytes === undefined || !isLength)
+    throw new MeshError('bad_local_state', `not a cidr: "${text}"`);
+  return { bytes, length: length === undefined ? bits : Number(length) };
 }
 
 function toNetworkAddress(text: string): { network: string; ip: string } {
@@ -274,8 +287,10 @@ function toNetworkAddress(text: string): { network: string; ip: string } {
 }
 
 function toCidrVip(fields: Fields): Service['cidrVips'][number] {
-  const [address = '', length = '32'] = fields.text('cidr').split('/');
-  return { network: fields.text('network'), ip: toIp(address), length: Number(length) };
+  const cidr = fields.text('cidr');
+  const { length } = toCidr(cidr);
+  const [address = ''] = cidr.split('/');
+  return { network: fields.text('network'), ip: toIp(address), length };
 }
 
 function toGateway(fields: Fields | undefined): GatewayAddress | undefined {

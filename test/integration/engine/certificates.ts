@@ -41,10 +41,10 @@ export class TestAuthority {
   }
 
   /** A leaf for `uri`; its files are `<name>.pem` and `<name>.key`. */
-  issue(name: string, uri: string, issuer = 'ca'): TlsMaterial {
+  issue(name: string, uri: string, issuer = 'ca', usage = 'serverAuth,clientAuth'): TlsMaterial {
     writeFileSync(
       join(this.dir, `${name}.ext`),
-      `subjectAltName=critical,URI:${uri},DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n`,
+      `subjectAltName=critical,URI:${uri},DNS:localhost\nextendedKeyUsage=${usage}\n`,
     );
     this.#sign(name, '/', issuer);
     return {

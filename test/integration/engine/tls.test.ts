@@ -25,6 +25,8 @@ const reactor = startReactor();
 const authority = new TestAuthority();
 const client = authority.issue('client', spiffe('client'));
 const server = authority.issue('server', spiffe('server'));
+const forServers = authority.issue('for-servers', spiffe('client'), 'ca', 'serverAuth');
+const forClients = authority.issue('for-clients', spiffe('server'), 'ca', 'clientAuth');
 const serverContext = TlsContext.server(server);
 const clientContext = TlsContext.client(client);
 after(() => {
@@ -239,6 +241,17 @@ describe('tls server', () => {
     });
   }
 
+  it('refuses a client whose certificate is for servers only', async () => {
+    const ours = ourServer();
+    const { certChainPem: cert, privateKeyPem: key } = forServers;
+    const socket = tls.connect({ ...nodeOptions(ours.port), cert, key });
+    socket.on('error', () => undefined);
+    await until(() => ours.failures.length === 1, 'refusal');
+    assert.match(ours.failures[0]?.detail ?? '', /purpose/);
+    socket.destroy();
+    ours.close();
+  });
+
   it('refuses a peer its owner does not want, a slow one, and garbage', async () => {
     const picky = ourServer({ verifyPeer: (uris) => `not ${uris.join()}` });
     const socket = tls.connect(nodeOptions(picky.port));
@@ -342,6 +355,14 @@ describe('tls client', () => {
     named.reset();
     right.server.close();
     stranger.remove();
+  });
+
+  it('refuses a server whose certificate is for clients only', async () => {
+    const { certChainPem: cert, privateKeyPem: key } = forClients;
+    const { port, server: node } = await nodeServer({ cert, key });
+    node.on('tlsClientError', () => undefined);
+    await assert.rejects(connectOurs(port), rejectsWith('tls', /purpose/));
+    node.close();
   });
 
   it('reports a server that closes in the handshake or without close_notify', async () => {
