@@ -7,9 +7,12 @@ import { AuthorizationSchema } from '../../../../common/policy/gen/authorization
 
 type Init = Parameters<typeof create<typeof AuthorizationSchema>>[1];
 
-const decoded = (init: Init) =>
-  decodeAuthorization(toBinary(AuthorizationSchema, create(AuthorizationSchema, init)), 'n/p');
-const matching = (match: object): Init => ({ rules: [{ clauses: [{ matches: [match] }] }] });
+const decoded = (init: object) =>
+  decodeAuthorization(
+    toBinary(AuthorizationSchema, create(AuthorizationSchema, init as Init)),
+    'n/p',
+  );
+const matching = (match: object): object => ({ rules: [{ clauses: [{ matches: [match] }] }] });
 
 describe('a policy of the control plane', () => {
   it('allows everywhere unless it says otherwise', () => {
@@ -22,7 +25,7 @@ describe('a policy of the control plane', () => {
   it('a match with nothing set stays one that matches nothing', () =>
     assert.equal(decoded(matching({})).rules[0]?.[0]?.length, 1));
 
-  const refused: readonly [claim: string, init: Init, reason: RegExp][] = [
+  const refused: readonly [claim: string, init: object, reason: RegExp][] = [
     ['an unknown scope', { scope: 9 }, /unknown scope 9/],
     ['an unknown action', { action: 7 }, /unknown action 7/],
     ['a string match of no kind', matching({ principals: [{}] }), /without a kind/],
