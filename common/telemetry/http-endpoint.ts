@@ -38,13 +38,17 @@ export interface Endpoint {
 }
 
 const MAX_CONNECTIONS = 256;
+/** As Istio's (ztunnel-spec 1.2). */
+const HEADERS_TIMEOUT_MS = 2000;
 /** Longer than the longest profile. */
 const ANSWER_TIMEOUT_MS = 330_000;
 
 /** Opens the server; rejects when the address is taken. */
 export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const server = createServer({
-    headersTimeout: 2000,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    // How often Node looks for who is late; by itself every 30 s.
+    connectionsCheckingInterval: HEADERS_TIMEOUT_MS / 2,
     requestTimeout: 30_000,
     maxHeaderSize: 8192,
   });

@@ -148,6 +148,24 @@ describe('dns of captured pods', () => {
     assert.ok(upstream >= 4);
   });
 
+  it('a pod without IPv6 is served over IPv4, its DNS and its connections', async () => {
+    mesh.addPod({ name: 'four', ip: '10.77.0.7', node: 'a' });
+    for (const link of ['all', 'default', 'lo', 'eth0'])
+      await mesh.runProgram('four', 'sysctl', ['-w', `net.ipv6.conf.${link}.disable_ipv6=1`]);
+    await mesh.serve('four');
+    await mesh.putPod('four');
+    await mesh.enrol('four');
+    mesh.applyRules('four', 'delete table inet test\n');
+    mesh.applyRules('four', buildPodRules({ ...DEFAULT_POD_RULES, dnsCapture: true }));
+    const listening = (await mesh.runProgram('four', 'ss', ['-Hltun'])).stdout;
+    assert.match(listening, /127\.0\.0\.1:15053/);
+    assert.doesNotMatch(listening, /\[::1\]:15053/);
+    const args = ['test/support/dns-client.ts', CLUSTER_DNS, 'A', 'web'];
+    assert.equal(await mesh.runScript('four', args), '10.96.0.1');
+    assert.equal((await mesh.ask('client', '10.77.0.7')).stdout, 'four saw 10.77.0.1: hello\n');
+    assert.equal((await mesh.ask('four', '10.77.0.3')).stdout, 'server saw 10.77.0.7: hello\n');
+  });
+
   it('loses no query while its proxy is killed and replaced', async () => {
     const args = ['test/support/dns-client.ts', CLUSTER_DNS, 'repeat', 'web'];
     const child = await mesh.startScript('client', args);

@@ -30,14 +30,18 @@ async function leafOf(node: string, name: string): Promise<string> {
   return Buffer.from(found.certChain[0].pem, 'base64').toString();
 }
 
-async function revoke(...certificates: string[]): Promise<void> {
+async function revokeBy(lists: string): Promise<void> {
   const counts = ['a', 'b'].map((node) => mesh.log(node).split('lists are in force').length);
-  writeFileSync(path, revocationList(mesh.root, certificates));
+  writeFileSync(path, lists);
   await eventually('both proxies have read the lists', () =>
     ['a', 'b'].every((node, at) => {
       return mesh.log(node).split('lists are in force').length > (counts[at] ?? 0);
     }),
   );
+}
+
+function revoke(...certificates: string[]): Promise<void> {
+  return revokeBy(revocationList(mesh.root, certificates));
 }
 
 before(async () => {
@@ -74,6 +78,12 @@ describe('revocation lists', () => {
     });
     const rejections = 'istio_crl_policy_rejections_total';
     assert.equal(await mesh.metric('b', rejections, 'reporter="destination"'), 1);
+    assert.equal((await mesh.ask('client', SERVER)).status, 0);
+  });
+
+  it('a list past its time still counts', async () => {
+    await revokeBy(revocationList(mesh.root, [good.cert], 2 * 3_600_000));
+    assert.equal(await mesh.misbehave('outside', 'tunnel', SERVER, good), 'ended');
     assert.equal((await mesh.ask('client', SERVER)).status, 0);
   });
 

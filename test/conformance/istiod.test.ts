@@ -110,6 +110,14 @@ describe('the token', () => {
       await istiod.request(`type.googleapis.com/${type}`);
     assert.equal(istiod.streams.at(-1)?.['authorization'], 'Bearer another-token');
   });
+
+  it('the ends of streams are counted by reason, messages and their bytes by type', async () => {
+    const text = await proxy.metrics();
+    assert.match(text, /^istio_xds_connection_terminations_total\{reason="Reconnect"\} [1-9]/m);
+    const url = 'url="type.googleapis.com/istio.workload.Address"';
+    assert.match(text, new RegExp(`^istio_xds_message_total\\{${url}\\} [1-9]`, 'm'));
+    assert.match(text, new RegExp(`^istio_xds_message_bytes_total\\{${url}\\} [1-9]`, 'm'));
+  });
 });
 
 describe('Istio’s ztunnel as a server of tunnels', () => {

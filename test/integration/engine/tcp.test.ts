@@ -103,6 +103,25 @@ describe('tcp', () => {
     for (const address of ['127.0.0.1', '::1']) await checkOptions(address);
   });
 
+  it('dials all the same when the source cannot be kept, and says so', async () => {
+    const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
+    const accepted: TcpStream[] = [];
+    const listener = new TcpListener(reactor, bound.fd, (tcp) => void accepted.push(tcp));
+    let refusals = 0;
+    const dialled = await connectTcp(reactor, {
+      address: '127.0.0.1',
+      port: bound.port,
+      // Of another family: no right makes that a source.
+      sourceAddress: 'fd00::1',
+      onSourceRefused: () => refusals++,
+    });
+    await until(() => accepted.length === 1, 'accepted');
+    assert.equal(accepted[0]?.peer.address, '127.0.0.1');
+    assert.equal(refusals, 1);
+    for (const stream of [dialled, ...accepted]) stream.reset();
+    listener.close();
+  });
+
   for (const address of ['127.0.0.1', '::1']) {
     it(`echoes and half-closes over ${address}`, async () => {
       const { listener, port } = listen((stream) => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { get, request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
 import { createLoggerRoot } from '../../../common/telemetry/logger.ts';
@@ -224,6 +225,23 @@ describe('admin endpoint', () => {
     const { status, body } = await ask(ports.admin, '/broken');
     assert.deepEqual([status, body.toString()], [500, 'it broke\n']);
     assert.equal((await ask(ports.admin, '/nothing')).status, 404);
+  });
+});
+
+describe('every endpoint', () => {
+  it('waits some seconds for the head of a request, and takes 8 KiB of it', async () => {
+    const slow = [ports.admin, ports.stats, ports.readiness].map(async (port) => {
+      const socket = connect(port, '127.0.0.1');
+      const startedMs = Date.now();
+      socket.write('GET / HTTP/1.1\r\n');
+      let text = '';
+      for await (const chunk of socket) text += String(chunk);
+      assert.match(text, /^HTTP\/1\.1 408 /);
+      assert.ok(Date.now() - startedMs < 5000, `${Date.now() - startedMs} ms`);
+    });
+    await Promise.all(slow);
+    const headers = { long: 'x'.repeat(9000) };
+    assert.equal((await ask(ports.readiness, '/healthz/ready', { headers })).status, 431);
   });
 });
 

@@ -59,6 +59,12 @@ describe('dns codec', () => {
     assert.equal((answer as { rcode?: string }).rcode, 'NXDOMAIN');
   });
 
+  it('is authoritative for what it answers, and offers recursion', () => {
+    const question = decodeQuestion(query('web'));
+    const answer = decode(encodeAnswer(question, { code: 'NOERROR', records: [], ttlSec: 5 }, 512));
+    assert.deepEqual([answer.flag_qr, answer.flag_aa, answer.flag_ra], [true, true, true]);
+  });
+
   it('keeps what fits and flags that there is more', () => {
     const question = decodeQuestion(query('web.shop.svc.cluster.local'));
     const whole = { code: 'NOERROR', records: records(40), ttlSec: 5 } as const;

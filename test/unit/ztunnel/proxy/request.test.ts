@@ -482,6 +482,32 @@ const rows: readonly Row[] = [
     wanted: { kind: 'refuse', reason: 'recursive_call' },
   },
   {
+    name: 'of several addresses the dialled one is taken',
+    workloads: [makeWorkload('server', '', { ips: ['10.0.0.2', '10.0.0.3'] })],
+    destination: ['10.0.0.3', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.3', authority: '10.0.0.3:80' },
+  },
+  {
+    name: 'weights that are all 0 leave the service its waypoint',
+    workloads: [waypointPod, makeWorkload('other', '10.0.0.8')],
+    services: [
+      makeService('web', '10.96.0.1', {
+        waypoint: waypointHost,
+        weightedWaypoints: [
+          { destination: { kind: 'address', network: '', ip: '10.0.0.8', port: 15008 }, weight: 0 },
+        ],
+      }),
+      waypointService,
+    ],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.9', authority: '10.96.0.1:80' },
+  },
+  {
+    name: 'the ports of endpoints and DNS are anybody’s',
+    destination: ['127.0.0.1', 15021],
+    wanted: { kind: 'passthrough' },
+  },
+  {
     name: 'the dialled family is preferred',
     workloads: [
       makeWorkload('server', '', { ips: ['10.0.0.2', 'fd00::2'], services: memberOf('web') }),
