@@ -16,7 +16,8 @@ import { createLoggerRoot } from '../common/telemetry/logger.ts';
 import type { LoggerRoot } from '../common/telemetry/logger.ts';
 import { AuthoritySource } from './ca/authority-source.ts';
 import { CertificateWatch } from './ca/certificate-watch.ts';
-import { RootDistributor } from './ca/root-distributor.ts';
+import { ConfigMapDistributor, REVOCATIONS, ROOTS } from './ca/config-map-distributor.ts';
+import type { Distributed } from './ca/config-map-distributor.ts';
 import { keepServerCertificate, serverNames } from './ca/server-certificate.ts';
 import type { KeptCertificate } from './ca/server-certificate.ts';
 import type { Config } from './config.ts';
@@ -80,7 +81,8 @@ class ControlPlane implements App {
   #hasNewEntries = true;
   readonly #certificates: CertificateWatch;
   #authority: AuthoritySource | undefined;
-  #distributor: RootDistributor | undefined;
+  #roots: ConfigMapDistributor | undefined;
+  #revocations: ConfigMapDistributor | undefined;
   #discovery: Discovery | undefined;
   #withdrawal: Withdrawal | undefined;
   #http: HttpServer | undefined;
@@ -160,16 +162,8 @@ class ControlPlane implements App {
     const authority = await this.#openAuthority(signal);
     this.#authority = authority;
     void this.#watch.run(signal);
-    this.#distributor = new RootDistributor({
-      client: this.#client,
-      clock: systemClock,
-      logger: this.#logs.scope('ca'),
-      rootsPem: () => authority.current.rootsPem,
-      fieldManager: FIELD_MANAGER,
-      namespaces: () => this.#watch.objects('namespaces'),
-    });
-    this.#distributor.noteAll();
-    void this.#distributor.run(signal);
+    this.#roots = this.#distribute(ROOTS, () => authority.current.rootsPem, signal);
+    this.#revocations = this.#distribute(REVOCATIONS, () => authority.revocationsPem, signal);
     void authority.run(signal);
     await this.#watch.ready;
     this.#openDiscovery(authority, signal);
@@ -196,6 +190,22 @@ class ControlPlane implements App {
     this.#logs.flush();
   }
 
+  /** Keeps a text in every namespace. */
+  #distribute(what: Distributed, text: () => string, signal: AbortSignal): ConfigMapDistributor {
+    const distributor = new ConfigMapDistributor({
+      client: this.#client,
+      clock: systemClock,
+      logger: this.#logs.scope('ca'),
+      what,
+      text,
+      fieldManager: FIELD_MANAGER,
+      namespaces: () => this.#watch.objects('namespaces'),
+    });
+    distributor.noteAll();
+    void distributor.run(signal);
+    return distributor;
+  }
+
   /** The API may come up after us. */
   async #openAuthority(signal: AbortSignal): Promise<AuthoritySource> {
     const { rootNamespace: namespace, trustDomain } = this.#config.mesh;
@@ -203,9 +213,10 @@ class ControlPlane implements App {
     const client = this.#client;
     // Proxies learn the bundle before a server certificate that needs it: they retry, with the file as it is then.
     const onChange = (): void => {
-      this.#distributor?.noteAll();
+      this.#roots?.noteAll();
       this.#certificate?.renew();
     };
+    const onRevocations = (): void => this.#revocations?.noteAll();
     for (;;) {
       try {
         const clock = systemClock;
@@ -216,6 +227,7 @@ class ControlPlane implements App {
           namespace,
           trustDomain,
           onChange,
+          onRevocations,
         });
       } catch (err) {
         logger.warn({ err: errorMessage(err) }, 'root not available yet');
@@ -268,7 +280,10 @@ class ControlPlane implements App {
   }
 
   #onChange(name: WatchedName, change: ObjectChange<KubeObject>): void {
-    if (name === 'namespaces') this.#distributor?.note(change.key);
+    if (name === 'namespaces') {
+      this.#roots?.note(change.key);
+      this.#revocations?.note(change.key);
+    }
     // Before the first compile the queue would only see half of the objects.
     if (!this.#isReady) return;
     if (name === 'serviceEntries') this.#hasNewEntries = true;

@@ -28,6 +28,7 @@ export const SETTINGS = {
   WAYPOINT_IMAGE_PULL_POLICY: text('pull policy of that image', 'IfNotPresent'),
   WAYPOINT_CRL_CONFIG_MAP: text(
     'ConfigMap beside each waypoint whose key ca-crl.pem holds revocation lists; empty: waypoints check none',
+    'istio-ca-crl',
   ),
   DEBOUNCE_AFTER: duration('quiet time before a burst of changes is compiled', '100ms'),
   // Istio waits up to 10 s; a change that waits longer than a second looks broken.

@@ -10,7 +10,7 @@ import { Informer } from '../../common/kube/informer.ts';
 import { KINDS } from '../../common/kube/resource.ts';
 import type { KubeObject } from '../../common/kube/resource.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
-import { loadRoot, pluggedMaterial, PLUGGED_SECRET } from './root-store.ts';
+import { loadRoot, pluggedMaterial, pluggedRevocations, PLUGGED_SECRET } from './root-store.ts';
 import type { SecretObject } from './root-store.ts';
 
 /** Options of {@link AuthoritySource}. */
@@ -22,6 +22,8 @@ export interface AuthoritySourceOptions {
   readonly trustDomain: string;
   /** Another signer or another trust bundle is in force. */
   readonly onChange: () => void;
+  /** Other revocation lists are in force. */
+  readonly onRevocations: () => void;
 }
 
 /** Holds the authority in force. */
@@ -29,8 +31,11 @@ export class AuthoritySource {
   readonly #options: AuthoritySourceOptions;
   #authority: CertificateAuthority;
   #material: string;
+  /** Revocation lists of the operator, in PEM; empty without. Proxies check whether they can be read. */
+  revocationsPem: string;
 
-  private constructor(options: AuthoritySourceOptions, material: CaMaterial) {
+  private constructor(options: AuthoritySourceOptions, material: CaMaterial, revocations: string) {
+    this.revocationsPem = revocations;
     this.#options = options;
     this.#authority = new CertificateAuthority(material, options.clock);
     this.#material = JSON.stringify(material);
@@ -45,7 +50,8 @@ export class AuthoritySource {
       plugged === undefined
         ? await loadRoot(client, namespace, trustDomain, clock)
         : pluggedMaterial(plugged);
-    return new AuthoritySource(options, material);
+    const revocations = plugged === undefined ? '' : pluggedRevocations(plugged);
+    return new AuthoritySource(options, material, revocations);
   }
 
   get current(): CertificateAuthority {
@@ -72,6 +78,12 @@ export class AuthoritySource {
     if (secret === undefined) {
       logger.warn({ secret: PLUGGED_SECRET }, 'secret is gone, its ca stays in force');
       return;
+    }
+    const revocations = pluggedRevocations(secret);
+    if (revocations !== this.revocationsPem) {
+      this.revocationsPem = revocations;
+      logger.info({ bytes: revocations.length }, 'revocation lists have changed');
+      this.#options.onRevocations();
     }
     try {
       const material = pluggedMaterial(secret);

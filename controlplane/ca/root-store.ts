@@ -17,6 +17,7 @@ const PRIVATE_KEY = 'ca-key.pem';
 export const PLUGGED_SECRET = 'cacerts';
 const CHAIN_KEY = 'cert-chain.pem';
 const ROOTS_KEY = 'root-cert.pem';
+const REVOCATIONS_KEY = 'ca-crl.pem';
 
 /** What is read of a Secret. */
 export interface SecretObject {
@@ -65,6 +66,11 @@ export function pluggedMaterial(secret: SecretObject): CaMaterial {
     chainPem: textOf(data?.[CHAIN_KEY] ?? ''),
     rootsPem: textOf(roots),
   };
+}
+
+/** The revocation lists beside it; empty without. */
+export function pluggedRevocations({ data }: SecretObject): string {
+  return textOf(data?.[REVOCATIONS_KEY] ?? '');
 }
 
 function materialOf({ data }: SecretObject, name: string): RootMaterial {

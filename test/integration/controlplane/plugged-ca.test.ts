@@ -16,7 +16,12 @@ import { loadConnection } from '../../../common/kube/connection.ts';
 import { KINDS } from '../../../common/kube/resource.ts';
 import type { KubeObject } from '../../../common/kube/resource.ts';
 import { AuthoritySource } from '../../../controlplane/ca/authority-source.ts';
-import { RootDistributor } from '../../../controlplane/ca/root-distributor.ts';
+import {
+  ConfigMapDistributor,
+  REVOCATIONS,
+  ROOTS,
+} from '../../../controlplane/ca/config-map-distributor.ts';
+import type { Distributed } from '../../../controlplane/ca/config-map-distributor.ts';
 import { quietLogger } from '../../support/quiet-logger.ts';
 
 const NAMESPACE = 'istio-system';
@@ -25,7 +30,8 @@ const stop = new AbortController();
 let api: ChildProcess;
 let kube: KubeClient;
 let source: AuthoritySource;
-let distributor: RootDistributor;
+let roots: ConfigMapDistributor;
+let revocations: ConfigMapDistributor;
 let changes = 0;
 const next = createRoot('next', systemClock);
 
@@ -45,7 +51,11 @@ async function until(what: string, check: () => boolean | Promise<boolean>): Pro
 }
 
 /** What `kubectl create secret generic cacerts --from-file=...` and `kubectl apply` do. */
-async function plugIn(signer: RootMaterial, roots: readonly RootMaterial[]): Promise<void> {
+async function plugIn(
+  signer: RootMaterial,
+  roots: readonly RootMaterial[],
+  crlPem?: string,
+): Promise<void> {
   const base64 = (text: string): string => Buffer.from(text).toString('base64');
   const secret = {
     metadata: { name: 'cacerts', namespace: NAMESPACE },
@@ -54,6 +64,7 @@ async function plugIn(signer: RootMaterial, roots: readonly RootMaterial[]): Pro
       'ca-key.pem': base64(signer.keyPem),
       'cert-chain.pem': base64(signer.certPem),
       'root-cert.pem': base64(roots.map(({ certPem }) => certPem).join('')),
+      ...(crlPem === undefined ? {} : { 'ca-crl.pem': base64(crlPem) }),
     },
   };
   await kube.apply(KINDS.secrets, secret, 'operator');
@@ -67,18 +78,21 @@ async function selfSigned(): Promise<RootMaterial> {
   return { certPem: text('ca-cert.pem'), keyPem: text('ca-key.pem') };
 }
 
-/** The configmap of a namespace. */
-async function distributed(namespace: string): Promise<string> {
-  const ref = { kind: KINDS.configMaps, namespace, name: 'istio-ca-root-cert' };
+/** The configmap of a namespace; undefined where there is none. */
+async function distributed(namespace: string, what: Distributed): Promise<string | undefined> {
+  const ref = { kind: KINDS.configMaps, namespace, name: what.name };
   const found = await kube.get<{ data: Record<string, string> }>(ref);
-  return found?.data['root-cert.pem'] ?? '';
+  return found?.data[what.key];
 }
 
 async function inForce(what: string, roots: readonly RootMaterial[]): Promise<void> {
   const bundle = roots.map(({ certPem }) => certPem).join('');
   await until(what, () => source.current.rootsPem === bundle);
   for (const namespace of [NAMESPACE, 'shop']) {
-    await until(`${what} in ${namespace}`, async () => (await distributed(namespace)) === bundle);
+    await until(
+      `${what} in ${namespace}`,
+      async () => (await distributed(namespace, ROOTS)) === bundle,
+    );
   }
 }
 
@@ -100,18 +114,25 @@ before(async () => {
   }
   const onChange = (): void => {
     changes++;
-    distributor.noteAll();
+    roots.noteAll();
   };
-  source = await AuthoritySource.open({ ...options, client: kube, onChange });
-  distributor = new RootDistributor({
-    ...options,
-    client: kube,
-    rootsPem: () => source.current.rootsPem,
-    fieldManager: 'test',
-    namespaces: () => namespaces,
-  });
-  distributor.noteAll();
-  void distributor.run(stop.signal);
+  const onRevocations = (): void => revocations.noteAll();
+  source = await AuthoritySource.open({ ...options, client: kube, onChange, onRevocations });
+  const distribute = (what: Distributed, text: () => string): ConfigMapDistributor => {
+    const distributor = new ConfigMapDistributor({
+      ...options,
+      client: kube,
+      what,
+      text,
+      fieldManager: 'test',
+      namespaces: () => namespaces,
+    });
+    distributor.noteAll();
+    void distributor.run(stop.signal);
+    return distributor;
+  };
+  roots = distribute(ROOTS, () => source.current.rootsPem);
+  revocations = distribute(REVOCATIONS, () => source.revocationsPem);
   void source.run(stop.signal);
 });
 
@@ -150,9 +171,28 @@ describe('the signer and the roots of the mesh', () => {
     assert.equal(changes, 4);
   });
 
+  it('revocation lists beside them reach every namespace, and are emptied when they are taken away', async () => {
+    assert.equal(await distributed('shop', REVOCATIONS), undefined);
+    const lists = '-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n';
+    for (const crlPem of [lists, undefined]) {
+      await plugIn(next, [next], crlPem);
+      for (const namespace of [NAMESPACE, 'shop']) {
+        await until(`the lists in ${namespace}`, async () => {
+          return (await distributed(namespace, REVOCATIONS)) === (crlPem ?? '');
+        });
+      }
+    }
+    await inForce('the ca beside them', [next]);
+  });
+
   it('a control plane that starts uses what is plugged in, and none that is spoilt', async () => {
     const open = (): Promise<AuthoritySource> =>
-      AuthoritySource.open({ ...options, client: kube, onChange: () => undefined });
+      AuthoritySource.open({
+        ...options,
+        client: kube,
+        onChange: () => undefined,
+        onRevocations: () => undefined,
+      });
     assert.equal((await open()).current.rootsPem, source.current.rootsPem);
     await plugIn(createRoot('stranger', systemClock), [next]);
     await assert.rejects(open(), { code: 'invalid_root' });

@@ -1,5 +1,5 @@
-// Keeps the configmap istio-ca-root-cert in every namespace: the proxies' trust anchor for xDS and the CA, and their
-// sign to renew when it changes. Watches the configmaps, so that one edited by hand is put right.
+// Keeps a configmap in every namespace: istio-ca-root-cert, the proxies' trust anchor for xDS and the CA and their sign to
+// renew when it changes, and istio-ca-crl, the revocation lists. Watches them, so that one edited by hand is put right.
 import type { Clock } from '../../common/clock.ts';
 import { errorMessage } from '../../common/errors.ts';
 import { isKubeStatus } from '../../common/kube/client.ts';
@@ -10,8 +10,16 @@ import type { KubeObject } from '../../common/kube/resource.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import { KeyedQueue } from '../deploy/keyed-queue.ts';
 
-const NAME = 'istio-ca-root-cert';
-const KEY = 'root-cert.pem';
+/** What is distributed, under Istio's names. */
+export interface Distributed {
+  readonly name: string;
+  readonly key: string;
+}
+
+/** The trust bundle. */
+export const ROOTS: Distributed = { name: 'istio-ca-root-cert', key: 'root-cert.pem' };
+/** Revocation lists in PEM. */
+export const REVOCATIONS: Distributed = { name: 'istio-ca-crl', key: 'ca-crl.pem' };
 
 interface ConfigMapObject extends KubeObject {
   readonly data?: Readonly<Record<string, string>>;
@@ -21,34 +29,35 @@ interface NamespaceObject extends KubeObject {
   readonly status?: { readonly phase?: string };
 }
 
-/** Options of {@link RootDistributor}. */
-export interface RootDistributorOptions {
+/** Options of {@link ConfigMapDistributor}. */
+export interface ConfigMapDistributorOptions {
   readonly client: KubeClient;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** The trust bundle in force. */
-  readonly rootsPem: () => string;
+  readonly what: Distributed;
+  /** The text in force. Without one nothing is made, and what is there is emptied. */
+  readonly text: () => string;
   readonly fieldManager: string;
   /** Namespaces by name. */
   readonly namespaces: () => ReadonlyMap<string, KubeObject>;
 }
 
 /** Writes the configmaps. */
-export class RootDistributor {
-  readonly #options: RootDistributorOptions;
+export class ConfigMapDistributor {
+  readonly #options: ConfigMapDistributorOptions;
   readonly #configMaps: Informer<ConfigMapObject>;
   readonly #queue: KeyedQueue;
 
-  constructor(options: RootDistributorOptions) {
+  constructor(options: ConfigMapDistributorOptions) {
     this.#options = options;
-    const { client, clock, logger } = options;
+    const { client, clock, logger, what } = options;
     this.#queue = new KeyedQueue({ clock, logger, work: (key) => this.#reconcile(key) });
     this.#configMaps = new Informer({
       client,
       clock,
       logger,
       kind: KINDS.configMaps,
-      fieldSelector: `metadata.name=${NAME}`,
+      fieldSelector: `metadata.name=${what.name}`,
       onChange: ({ key }) => this.note(key.split('/')[0] ?? ''),
     });
   }
@@ -58,7 +67,7 @@ export class RootDistributor {
     this.#queue.add(namespace);
   }
 
-  /** Call when the trust bundle has changed. */
+  /** Call when the text has changed. */
   noteAll(): void {
     for (const name of this.#options.namespaces().keys()) this.note(name);
   }
@@ -70,17 +79,19 @@ export class RootDistributor {
 
   async #reconcile(namespace: string): Promise<void> {
     const { client, fieldManager, namespaces, logger } = this.#options;
-    const rootPem = this.#options.rootsPem();
+    const { name, key } = this.#options.what;
+    const text = this.#options.text();
     const owner: NamespaceObject | undefined = namespaces().get(namespace);
     if (owner === undefined || owner.status?.phase === 'Terminating') return;
-    if (this.#configMaps.objects.get(`${namespace}/${NAME}`)?.data?.[KEY] === rootPem) return;
+    const found = this.#configMaps.objects.get(`${namespace}/${name}`);
+    if (found?.data?.[key] === text || (found === undefined && text === '')) return;
     const configMap = {
-      metadata: { name: NAME, namespace, labels: { 'istio.io/config': 'true' } },
-      data: { [KEY]: rootPem },
+      metadata: { name, namespace, labels: { 'istio.io/config': 'true' } },
+      data: { [key]: text },
     };
     try {
       await client.apply(KINDS.configMaps, configMap, fieldManager);
-      logger.info({ namespace }, 'root certificate distributed');
+      logger.info({ namespace, configMap: name }, 'configmap written');
     } catch (err) {
       // The namespace went away, or is about to.
       if (isKubeStatus(err, 404) || /terminat/.test(errorMessage(err))) return;
