@@ -57,6 +57,9 @@ describe('istiod', () => {
   it('is told which resource is bad and why; the good ones of the push are taken', () =>
     play('one bad resource', istiod, proxy));
 
+  it('hears each time whether a resource is taken; what was known stays when its next version is refused', () =>
+    play('a refused resource comes right, and wrong again', istiod, proxy));
+
   it('is told that a policy’s range is none: it is refused, not widened', () =>
     play('a policy with a bad range', istiod, proxy));
 

@@ -13,20 +13,10 @@ import { QueryHandler } from '../../ztunnel/dns/query-handler.ts';
 import { parseResolvConf } from '../../ztunnel/dns/upstream-servers.ts';
 import { makeService, makeWorkload } from '../support/mesh-builders.ts';
 import { quietLogger } from '../support/quiet-logger.ts';
+import { generator } from '../support/seeded-random.ts';
 
 const ROUNDS = 8000;
 const MAX_UDP_BYTES = 4096;
-
-/** A small generator with a seed (mulberry32). */
-function generator(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 const NAMES = [
   'web',
