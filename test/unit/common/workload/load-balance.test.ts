@@ -11,7 +11,12 @@ const locality = (region: string, zone: string): Workload['locality'] => ({
   zone,
   subzone: '',
 });
-const source = makeWorkload('client', '10.0.0.1', { locality: locality('r1', 'z1'), network: '' });
+const source = makeWorkload('client', '10.0.0.1', {
+  locality: locality('r1', 'z1'),
+  network: '',
+  node: 'n1',
+  clusterId: 'c1',
+});
 
 function chosenSet(endpoints: readonly Workload[], loadBalancer: Partial<LoadBalancer>): string[] {
   const store = new WorkloadStore();
@@ -81,6 +86,21 @@ describe('chooseEndpoint', () => {
       endpoints: [far],
       balancer: { mode: 'FAILOVER', routingPreferences: ['REGION', 'ZONE'] },
       wanted: ['far'],
+    },
+    {
+      name: 'the node, and within the cluster',
+      endpoints: [
+        { ...near, node: 'n2', clusterId: 'c1' },
+        { ...far, node: 'n1', clusterId: 'c1' },
+      ],
+      balancer: { mode: 'STRICT', routingPreferences: ['CLUSTER', 'NODE'] },
+      wanted: ['far'],
+    },
+    {
+      name: 'of another cluster none is here',
+      endpoints: [{ ...near, node: 'n1', clusterId: 'c2' }],
+      balancer: { mode: 'STRICT', routingPreferences: ['NODE', 'CLUSTER'] },
+      wanted: [],
     },
     {
       name: 'a leading network outranks locality',
