@@ -247,6 +247,14 @@ describe('dns proxy', () => {
     );
   });
 
+  it('ends a TCP connection on which nothing is asked for five seconds', async () => {
+    const socket = connect(port, '127.0.0.1');
+    const startedMs = Date.now();
+    await new Promise((resolve) => socket.once('close', resolve));
+    const tookMs = Date.now() - startedMs;
+    assert.ok(tookMs > 4500 && tookMs < 9000, `${tookMs} ms`);
+  });
+
   it('serves IPv6 as well, over UDP and TCP, and forwards over it', async (t) => {
     if (!hasIpv6) {
       t.skip('this machine has no ::1');

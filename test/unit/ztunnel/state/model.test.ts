@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { SecretManager } from '../../../../common/identity/secret-manager.ts';
 import { ADDRESS_TYPE_URL } from '../../../../common/workload/decode.ts';
-import { AddressSchema } from '../../../../common/workload/gen/workload_pb.ts';
+import { AddressSchema, TunnelProtocol } from '../../../../common/workload/gen/workload_pb.ts';
 import { DeltaClient } from '../../../../common/xds/delta-client.ts';
 import type { DeltaPush } from '../../../../common/xds/delta-push.ts';
 import { MeshModel } from '../../../../ztunnel/state/model.ts';
@@ -43,7 +43,8 @@ function setUp(): {
   return {
     push: async (workloads, removedResources = []) => {
       const resources = Object.entries(workloads).map(([uid, more]) => {
-        const value = { uid, namespace: 'shop', node: 'here', tunnelProtocol: 1, ...more };
+        const tunnelProtocol = TunnelProtocol.HBONE;
+        const value = { uid, namespace: 'shop', node: 'here', tunnelProtocol, ...more };
         const address = create(AddressSchema, { type: { case: 'workload', value } });
         return { name: uid, version: '', aliases: [], value: toBinary(AddressSchema, address) };
       });
