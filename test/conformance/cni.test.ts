@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, openSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readdirSync, readlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { systemClock } from '../../common/clock.ts';
@@ -22,6 +22,7 @@ const ADD: Message = { 1: { 1: UID, 2: { 1: 'web-1', 2: 'default', 3: 'web' } } 
 const KEEP: Message = { 5: { 1: UID } };
 const DEL: Message = { 2: { 2: UID } };
 const SNAPSHOT_SENT: Message = { 3: {} };
+const TOO_LONG_BYTES = 20_000;
 
 const proxy = new ProxyProcess();
 const agent = SeqpacketServer.listen(join(proxy.dir, 'zds.sock'));
@@ -73,8 +74,35 @@ async function errorOf(message: Message | Buffer, descriptors: number): Promise<
   const fds = Array.from({ length: descriptors }, () => openSync(namespace, 'r'));
   session.send(Buffer.isBuffer(message) ? message : encodeMessage(message), fds);
   for (const fd of fds) closeSync(fd);
-  const answer = decodeMessage(Buffer.from((await session.receive())?.data ?? []));
+  return errorIn(session);
+}
+
+/** The text of the next answer. */
+async function errorIn(from: SeqpacketSocket): Promise<string> {
+  const answer = decodeMessage(Buffer.from((await from.receive())?.data ?? []));
   return messagesOf(answer, 1).map((ack) => textOf(ack, 1))[0] ?? 'nothing';
+}
+
+/** Our end of the connection that was taken at a path; written to, it sends what our own sender would refuse. */
+function descriptorAt(path: string): number {
+  const CONNECTED = '03';
+  const inodes = readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields[7] === path && fields[5] === CONNECTED)
+    .map((fields) => `socket:[${fields[6] ?? ''}]`);
+  const found = readdirSync('/proc/self/fd').find((fd) => inodes.includes(linkOf(fd)));
+  assert.ok(found !== undefined, path);
+  return Number(found);
+}
+
+/** Empty where the descriptor has gone. */
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return '';
+  }
 }
 
 async function stateOfPod(): Promise<string | undefined> {
@@ -134,6 +162,18 @@ describe('Istio’s CNI agent', () => {
       await proxy.whenReady();
     });
   }
+
+  it('sends a message that is too long: told so, it may come again, and the pod is served all the while', async () => {
+    writeSync(descriptorAt(agent.path), Buffer.alloc(TOO_LONG_BYTES, 1));
+    assert.match(await errorIn(session), /^failure to read message : .*too large/);
+    assert.equal((await session.receive())?.data, undefined);
+    assert.equal(await stateOfPod(), 'Up');
+    session.close();
+    assert.equal(await accept(), HELLO);
+    assert.equal(await say(KEEP), ACK);
+    assert.equal(await say(SNAPSHOT_SENT), ACK);
+    await proxy.whenReady();
+  });
 
   it('may say more than is known: unknown fields are passed over', async () => {
     const more: Message = {

@@ -1,7 +1,15 @@
 // Istio's ztunnel as a client of our node agent's socket, by bytes: its hello and its answers as its source has them; and
 // clients that are broken, which lose their session and nothing else.
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -77,6 +85,18 @@ async function hasEnded(): Promise<void> {
   await eventually('the session has ended', () => server.connected === 0);
 }
 
+/** Descriptors of this process that are sockets, each with what tells it from others. */
+function socketsOpen(): Map<number, string> {
+  const links = readdirSync('/proc/self/fd').map((fd): [number, string] => {
+    try {
+      return [Number(fd), readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return [Number(fd), ''];
+    }
+  });
+  return new Map(links.filter(([, link]) => link.startsWith('socket:')));
+}
+
 describe('Istio’s ztunnel', () => {
   it('says hello and is sent the snapshot, a request at a time, a namespace with each pod', async () => {
     pods.push({ fd: namespace });
@@ -125,6 +145,8 @@ describe('Istio’s ztunnel', () => {
     ['without content', Buffer.from('1000', 'hex'), 0],
     ['that is no message', Buffer.from('ffffff', 'hex'), 0],
     ['with a descriptor', ACK, 1],
+    ['with as many descriptors as can be', ACK, 16],
+    ['that is cut short', refusal('in use').subarray(0, -3), 0],
   ];
   for (const [claim, bytes, count] of ANSWERS) {
     it(`with an answer ${claim} loses its session; its descriptors are closed`, async () => {
@@ -142,6 +164,31 @@ describe('Istio’s ztunnel', () => {
       await eventually('closed', () => readdirSync('/proc/self/fd').length <= open - 2);
     });
   }
+
+  it('with an answer that is too long loses its session', async () => {
+    await eventually('the one before has gone', () => server.connected === 0);
+    const before = new Set(socketsOpen().values());
+    client = connectSeqpacket(join(dir, 'z.sock'));
+    const own = [...socketsOpen()].find(([, socket]) => !before.has(socket))?.[0];
+    assert.ok(own !== undefined);
+    client.send(HELLO);
+    assert.deepEqual(await next(), [SNAPSHOT_SENT.toString('hex'), 0]);
+    // Our own sender would refuse it.
+    writeSync(own, Buffer.alloc(20_000, 1));
+    await hasEnded();
+  });
+
+  it('with more fields than are known in hello and answer is understood', async () => {
+    await eventually('the one before has gone', () => server.connected === 0);
+    connect(encodeMessage({ 1: 1, 9: 'later' }));
+    assert.deepEqual(await next(), [SNAPSHOT_SENT.toString('hex'), 0]);
+    await answer(encodeMessage({ 1: { 7: 'later' }, 9: 1 }));
+    const removed = server.remove(POD.uid);
+    assert.deepEqual(await next(), [DEL.toString('hex'), 0]);
+    await answer(ACK);
+    await removed;
+    client.close();
+  });
 
   it('that answers what was not asked loses its session', async () => {
     await connected();

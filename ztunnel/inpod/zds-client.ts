@@ -6,7 +6,7 @@ import { sleep } from '../../common/clock.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
 import { encodeAck, encodeHello } from '../../common/zds/codec.ts';
 import { connectSeqpacket } from '../../engine/reactor/seqpacket.ts';
-import type { SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
+import type { SeqpacketMessage, SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
 import { adoptNetns } from './pod-source.ts';
 import type { PodNetns, PodSource } from './pod-source.ts';
 import type { PodRegistry } from './zds-session.ts';
@@ -87,7 +87,7 @@ export class ZdsClient implements PodSource {
 
   async #serve(socket: SeqpacketSocket): Promise<void> {
     for (;;) {
-      const message = await socket.receive();
+      const message = await receive(socket);
       if (message === undefined) return;
       const handles = message.fds.map(adoptNetns);
       let ack: Uint8Array;
@@ -102,5 +102,15 @@ export class ZdsClient implements PodSource {
       if (socket.isClosed) return;
       socket.send(ack);
     }
+  }
+}
+
+/** The next request. One that is too long is answered with the reason before the session ends. */
+async function receive(socket: SeqpacketSocket): Promise<SeqpacketMessage | undefined> {
+  try {
+    return await socket.receive();
+  } catch (err) {
+    if (!socket.isClosed) socket.send(encodeAck(`failure to read message : ${errorMessage(err)}`));
+    throw err;
   }
 }
