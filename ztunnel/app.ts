@@ -28,6 +28,7 @@ import { HostLookup } from './dns/host-lookup.ts';
 import { ResolvConfFile } from './dns/upstream-servers.ts';
 import { HolderClient } from './holder/holder-client.ts';
 import { PodStarter } from './inpod/pod-starter.ts';
+import { missingRights } from './inpod/missing-rights.ts';
 import { DedicatedPod } from './inpod/dedicated-pod.ts';
 import { serveOwnPod } from './inpod/own-pod.ts';
 import { isServedByAnother } from './inpod/other-instance.ts';
@@ -119,7 +120,8 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
 }
 
 /** Without the right to preserve sources they are not, unless they have to be. */
-function withRights(config: Config): Config {
+function withRights(given: Config): Config {
+  const config = { ...given, warnings: [...given.warnings, ...missingRights(given)] };
   if (!config.isSourcePreserved || config.isSourceRequired || canBeTransparent()) return config;
   const warning = 'ENABLE_ORIG_SRC is off: this process may not set IP_TRANSPARENT';
   return { ...config, isSourcePreserved: false, warnings: [...config.warnings, warning] };

@@ -107,6 +107,11 @@ export class Netns {
   }
 }
 
+/** Whether this process may enter namespaces: tried with its own. */
+export function canEnterNetns(): boolean {
+  return switchTo(ownFd()) === 0;
+}
+
 /** Runs `fn` in `netns`, or right here without one. */
 export function runInNetns<T>(netns: Netns | undefined, fn: () => T): T {
   return netns === undefined ? fn() : netns.runSync(fn);

@@ -108,6 +108,14 @@ export function canBeTransparent(): boolean {
   return isAllowed;
 }
 
+/** Whether this process may mark its packets. */
+export function canMark(): boolean {
+  const fd = newSocket('127.0.0.1', SOCK_STREAM);
+  const isAllowed = setOption(fd, SOL_SOCKET, SO_MARK, 1);
+  close(fd);
+  return isAllowed;
+}
+
 /**
  * Binds the source of a socket about to connect: foreign addresses too. With port 0 the kernel chooses one on connect.
  * False without the right, or when the port is taken.

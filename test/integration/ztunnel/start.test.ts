@@ -149,6 +149,18 @@ describe('ztunnel process', () => {
     });
   }
 
+  it('says at the start which rights it lacks for pods', async () => {
+    const LOCAL_XDS =
+      'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]';
+    const none = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', ...COMMAND];
+    const proxy = start({ LOCAL_XDS }, process.getuid?.() === 0 ? none : COMMAND);
+    await dumpOf(proxy);
+    assert.match(proxy.log(), /pods cannot be served: entering namespaces needs CAP_SYS_ADMIN/);
+    assert.match(proxy.log(), /pods cannot be served: SO_MARK needs CAP_NET_ADMIN/);
+    proxy.child.kill('SIGKILL');
+    await once(proxy.child, 'exit');
+  });
+
   it('starts without a mesh config file, and not with one that cannot be read', async () => {
     const LOCAL_XDS =
       'workloads: [{uid: a, name: hello, namespace: shop, workloadIps: [10.0.0.1]}]';
