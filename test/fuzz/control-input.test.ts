@@ -7,9 +7,14 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
+import { systemClock } from '../../common/clock.ts';
 import { MeshError } from '../../common/errors.ts';
 import { decodeBaggage, decodeForwardedHost } from '../../common/hbone/baggage.ts';
 import { readRevocations } from '../../common/hbone/revocation-lists.ts';
+import { toPem } from '../../common/identity/asn1.ts';
+import { CertificateAuthority, createRoot } from '../../common/identity/ca.ts';
+import { buildCsr, generateKeyPair, parseCsr } from '../../common/identity/csr.ts';
+import { readCertificate, splitPem } from '../../common/identity/x509.ts';
 import { decodeAuthorization } from '../../common/policy/decode.ts';
 import { AuthorizationSchema } from '../../common/policy/gen/authorization_pb.ts';
 import { decodeAddress } from '../../common/workload/decode.ts';
@@ -19,6 +24,8 @@ import {
   WorkloadSchema,
 } from '../../common/workload/gen/workload_pb.ts';
 import { formatIp, normalizeIp, parseIp, splitHostPort } from '../../common/workload/ip.ts';
+import { readDeltaPush } from '../../common/xds/delta-push.ts';
+import { DeltaDiscoveryResponseSchema } from '../../common/xds/gen/discovery_pb.ts';
 import { decodeAck, decodeHello, decodeRequest, encodeRequest } from '../../common/zds/codec.ts';
 
 const RUNS = { numRuns: 500, seed: 20_261_122 };
@@ -81,7 +88,91 @@ const add = encodeRequest({
   pod: { name: 'n', namespace: 'ns', serviceAccount: 'sa' },
 });
 
+const TYPE_URL = 'type.googleapis.com/istio.workload.Address';
+
+function pushOf(names: readonly string[], removed: readonly string[], nonce: string): Uint8Array {
+  const resources = names.map((name) => ({
+    name,
+    version: name.length.toString(),
+    aliases: [name, nonce],
+    resource: { typeUrl: TYPE_URL, value: Buffer.from(name) },
+  }));
+  return toBinary(
+    DeltaDiscoveryResponseSchema,
+    create(DeltaDiscoveryResponseSchema, {
+      typeUrl: TYPE_URL,
+      nonce,
+      removedResources: [...removed],
+      resources,
+    }),
+  );
+}
+
+function derOf(pem: string): Buffer {
+  return Buffer.from(pem.replace(/-----[A-Z ]+-----/g, ''), 'base64');
+}
+
 describe('control input', () => {
+  it('pushes are read as they were written, and any bytes are read or refused, without more than there is', () => {
+    const names = fc.array(fc.string({ unit: 'grapheme' }), { maxLength: 5 });
+    fc.assert(
+      fc.property(names, names, fc.string(), (added, removed, nonce) => {
+        const push = readDeltaPush(pushOf(added, removed, nonce));
+        assert.equal(push.typeUrl, TYPE_URL);
+        assert.equal(push.nonce, nonce);
+        assert.deepEqual(push.removedResources, removed);
+        const wanted = added.map((name) => ({
+          name,
+          version: name.length.toString(),
+          aliases: [name, nonce],
+          value: Buffer.from(name).toString('hex'),
+        }));
+        const found = [...push.resources].map(({ value, ...rest }) => ({
+          ...rest,
+          value: Buffer.from(value).toString('hex'),
+        }));
+        assert.deepEqual(found, wanted);
+      }),
+      RUNS,
+    );
+    fc.assert(
+      fc.property(bytesLike(pushOf(['a', 'b/c'], ['d'], 'n')), (bytes) =>
+        onlyMeshErrors(() => {
+          for (const { value } of readDeltaPush(bytes).resources) {
+            assert.ok(value.length <= bytes.length);
+          }
+        }),
+      ),
+      RUNS,
+    );
+  });
+
+  it('certificates and requests for them are read or refused', () => {
+    const authority = new CertificateAuthority(createRoot('td', systemClock), systemClock);
+    const identity = 'spiffe://td/ns/a/sa/b';
+    const csr = buildCsr(identity, generateKeyPair());
+    const [leaf = ''] = authority.issueWorkload(parseCsr(csr).publicKeyDer, identity, 600);
+    assert.deepEqual(readCertificate(leaf).uriSans, [identity]);
+    const cases: readonly (readonly [string, string, (pem: string) => unknown])[] = [
+      ['CERTIFICATE', leaf, readCertificate],
+      ['CERTIFICATE REQUEST', csr, parseCsr],
+    ];
+    for (const [label, good, read] of cases) {
+      fc.assert(
+        fc.property(bytesLike(derOf(good)), (der) => onlyMeshErrors(() => read(toPem(label, der)))),
+        RUNS,
+      );
+      fc.assert(
+        fc.property(bytesLike(Buffer.from(good)), (bytes) => {
+          const pem = Buffer.from(bytes).toString('latin1');
+          onlyMeshErrors(() => read(pem));
+          assert.ok(splitPem(pem).join('').length <= pem.length + 1);
+        }),
+        RUNS,
+      );
+    }
+  });
+
   it('addresses', () => {
     fc.assert(
       fc.property(bytesLike(workload), (bytes) => onlyMeshErrors(() => decodeAddress(bytes))),
