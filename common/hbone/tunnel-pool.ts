@@ -21,6 +21,8 @@ const DEFAULT_IDLE_MS = 5 * 60_000;
 const DEFAULT_MAX_CONNECTIONS = 5_000;
 // A stream the peer did not process (GOAWAY, REFUSED_STREAM) is safe to send again.
 const MAX_ATTEMPTS = 4;
+/** Connections for one destination before those that are held up are used again: each may hold its whole window. */
+const MAX_BESIDE_HELD_UP = 3;
 
 /** How a pool makes connections. */
 export interface HbonePoolOptions {
@@ -117,11 +119,18 @@ export class HbonePool {
       if (this.#closed) throw new TunnelError({ code: 'connect', detail: 'pool is closed' });
       if (signal?.aborted === true) throw new TunnelError({ code: 'timeout', detail: 'aborted' });
       const entry = this.#entry(key, target.address);
-      const usable = entry.connections.find((connection) => this.#hasRoom(connection));
+      const usable = this.#usable(entry);
       if (usable !== undefined) return usable;
       if (entry.dialing === undefined) return abortable(this.#dialFor(entry, target, key), signal);
       await abortable(entry.dialing, signal);
     }
+  }
+
+  /** A few readers that stand still hold up a whole connection: others go beside it, as far as memory should go. */
+  #usable({ connections }: PoolEntry): PooledConnection | undefined {
+    const usable = connections.find((one) => this.#hasRoom(one) && !one.session.isHeldUp);
+    if (usable !== undefined || connections.length < MAX_BESIDE_HELD_UP) return usable;
+    return connections.find((one) => this.#hasRoom(one));
   }
 
   #hasRoom({ session }: PooledConnection): boolean {

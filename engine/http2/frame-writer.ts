@@ -42,6 +42,8 @@ import type { HeaderList } from './types.ts';
 const PIECE_BYTES = 16_375;
 const FRAME_BYTES = HEADER_BYTES + PIECE_BYTES;
 const MAX_PIECES = BLOCK_BYTES / FRAME_BYTES;
+/** Of the widest window the peer ever gave. */
+const HELD_UP_PART = 0.2;
 // Blocks of socket data one session may send in a turn.
 const READS_PER_TURN = 64;
 const BLOCKS_PER_TURN = 4;
@@ -68,6 +70,7 @@ export class FrameWriter {
   hasSentControl = false;
   /** Bytes the peer takes on the connection. */
   #window = DEFAULT_WINDOW_BYTES;
+  #widest = DEFAULT_WINDOW_BYTES;
   /** Bytes the peer takes on a new stream: its SETTINGS_INITIAL_WINDOW_SIZE. */
   initialWindow = DEFAULT_WINDOW_BYTES;
   /** The block, and bytes in it, while a flush runs. */
@@ -103,6 +106,11 @@ export class FrameWriter {
     this.#readable.push(stream);
   }
 
+  /** Of the connection's window next to nothing is left: the peer does not read. */
+  get isHeldUp(): boolean {
+    return this.#window < HELD_UP_PART * this.#widest;
+  }
+
   /**
    * The peer opened the window of a stream, or the connection's with none. False if it may not be that wide (RFC 9113
    * section 6.9.1).
@@ -111,6 +119,7 @@ export class FrameWriter {
     if (stream === undefined) {
       this.#window += increment;
       if (this.#window > MAX_31_BITS) return false;
+      this.#widest = Math.max(this.#widest, this.#window);
       for (const blocked of this.#windowBlocked) this.#unblock(blocked);
       return true;
     }

@@ -181,6 +181,10 @@ export class OwnedSession implements StreamOwner, InputOwner {
     );
   }
 
+  get isHeldUp(): boolean {
+    return this.#window.isHeldUp || this.#writer.isHeldUp;
+  }
+
   request(headers: HeaderList, endStream: boolean, events: Http2StreamEvents): Http2Stream {
     if (!this.canOpenStream) throw new StreamError('limit', 'session takes no more streams');
     // Without a data provider: bodies are submitted when there is something to send (FrameWriter).

@@ -11,6 +11,7 @@ import type { Http2Settings } from './types.ts';
 
 const TOLD_PARTS = 8;
 const OPENED_PARTS = 2;
+const HELD_UP_PART = 0.7;
 
 /** The receiving windows of one session. */
 export class ReceiveWindow {
@@ -54,8 +55,14 @@ export class ReceiveWindow {
     return this.#due.length > 0 || this.#isConnectionDue();
   }
 
+  /** When what was taken is as much as the peer has left: half of all, or less where streams hold what nobody takes. */
   #isConnectionDue(): boolean {
-    return this.#taken >= this.#connection / OPENED_PARTS;
+    return this.#taken > 0 && this.#taken >= this.#connection - this.#unopened;
+  }
+
+  /** Streams that nobody reads hold so much that the next ones may hold up all. */
+  get isHeldUp(): boolean {
+    return this.#unopened - this.#taken > HELD_UP_PART * this.#connection;
   }
 
   #tell(stream: OwnedStream, bytes: number): boolean {

@@ -63,6 +63,8 @@ export interface Http2Session {
   /** Client: the session is open, not draining, and below the peer's stream limit. */
   readonly canOpenStream: boolean;
   readonly activeStreams: number;
+  /** What streams hold that nobody reads, here or at the peer, has used up most of the connection's window. */
+  readonly isHeldUp: boolean;
   /** Graceful: GOAWAY, existing streams go on, then the connection closes. */
   drain(): void;
   /** Now: every stream is closed with `reason`, then the connection. */

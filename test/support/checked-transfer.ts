@@ -20,13 +20,14 @@ export async function serveChecksums(mesh: NetnsMesh, pod: string): Promise<void
   await mesh.startScript(pod, ['test/support/checksum-server.ts', PORT]);
 }
 
-/** Sends and receives so many bytes. */
+/** Sends and receives so many bytes; a slow reader pauses after each megabyte. */
 export async function transfer(
   mesh: NetnsMesh,
   pod: string,
   host: string,
   bytes: number,
+  pauseMs = 0,
 ): Promise<TransferReport> {
-  const args = ['test/support/checksum-client.ts', host, PORT, String(bytes)];
+  const args = ['test/support/checksum-client.ts', host, PORT, bytes, pauseMs].map(String);
   return JSON.parse(await mesh.runScript(pod, args)) as TransferReport;
 }

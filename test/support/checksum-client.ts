@@ -1,11 +1,13 @@
 // A client for tests, as a process in a pod: sends COUNT bytes to checksum-server.ts, half-closes, reads as many, and prints
-// JSON: what each side got, whether all of it was right, and how long each direction took.
+// JSON: what each side got, whether all of it was right, and how long each direction took. PAUSE: it reads slowly, with so
+// many milliseconds after each megabyte, and nothing at all for a second before.
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { checkedBytes, checkedDigest } from './checked-bytes.ts';
 
-const [host = '', port = '8082', size = '0'] = process.argv.slice(2);
+const [host = '', port = '8082', size = '0', pauseMs = '0'] = process.argv.slice(2);
 const count = Number(size);
 
 async function run(): Promise<object> {
@@ -19,6 +21,7 @@ async function run(): Promise<object> {
   let answer: string | undefined;
   let answeredMs = 0;
   let received = 0;
+  if (Number(pauseMs) > 0) await sleep(1000);
   const hash = createHash('sha256');
   let head = Buffer.alloc(0);
   for await (const chunk of socket as AsyncIterable<Buffer>) {
@@ -32,7 +35,9 @@ async function run(): Promise<object> {
       rest = head.subarray(at + 1);
     }
     hash.update(rest);
+    const before = received >> 20;
     received += rest.length;
+    if (Number(pauseMs) > 0 && received >> 20 > before) await sleep(Number(pauseMs));
   }
   const downMs = performance.now() - started - answeredMs;
   const [arrived = '', upDigest = ''] = (answer ?? '').split(' ');

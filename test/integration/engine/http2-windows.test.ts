@@ -164,6 +164,21 @@ describe('receiving', () => {
     await until(() => pair.opened(1) === 6 * PIECE.length, 'all is given back');
   });
 
+  it('a tunnel that nobody reads takes its part of the connection, and the rest is given back all the same', async () => {
+    await pair.open(NO_SETTINGS, 2);
+    pair.tunnel(0).stream.pause();
+    for (let i = 0; i < 6; i++) pair.send(frame(DATA, 0, 1, PIECE));
+    const stalled = 6 * PIECE.length;
+    assert.ok(stalled > CONNECTION_WINDOW / 2, 'more than half of the connection');
+    for (let sent = PIECE.length; sent < 1_000_000; sent += PIECE.length) {
+      pair.send(frame(DATA, 0, 3, PIECE));
+      await until(() => pair.tunnel(1).collected.bytes === sent, 'all came');
+      const left = (): number => CONNECTION_WINDOW + pair.opened(0) - stalled - sent;
+      await until(() => left() >= PIECE.length, 'the connection opens');
+    }
+    assert.equal(pair.tunnel(0).collected.bytes, 0);
+  });
+
   it('more than the window of a stream ends the session', async () => {
     pair.isPaused = true;
     await pair.open(NO_SETTINGS);

@@ -9,7 +9,7 @@ import type { HbonePoolOptions } from '../../../common/hbone/tunnel-pool.ts';
 import { HboneServer } from '../../../common/hbone/tunnel-server.ts';
 import type { Tunnel, TunnelRequest, TunnelTarget } from '../../../common/hbone/types.ts';
 import { http2SessionCount } from '../../../engine/http2/http2-session.ts';
-import { closeWatcher } from '../../../engine/reactor/duplex.ts';
+import { closeWatcher, type Duplex } from '../../../engine/reactor/duplex.ts';
 import { openTcpListener } from '../../../engine/reactor/socket-options.ts';
 import { connectTcp } from '../../../engine/reactor/tcp-connect.ts';
 import { TcpListener } from '../../../engine/reactor/tcp-listener.ts';
@@ -39,6 +39,9 @@ class Scene {
   readonly port: number;
   readonly pool: HbonePool;
   readonly requests: TunnelRequest[] = [];
+  /** The server's ends. */
+  readonly streams: Duplex[] = [];
+  received = 0;
   readonly #server: HboneServer;
   readonly #listener: TcpListener;
   dials = 0;
@@ -59,7 +62,14 @@ class Scene {
       onRejected: () => undefined,
       onRequest: (request) => {
         this.requests.push(request);
-        if (!request.authority.endsWith(`:${SILENT}`)) request.accept([]).resume();
+        if (request.authority.endsWith(`:${SILENT}`)) return;
+        const stream = request.accept([]);
+        this.streams.push(stream);
+        stream.handler = {
+          ...closeWatcher(() => undefined),
+          onData: (_address, length) => void (this.received += length),
+        };
+        stream.resume();
       },
     });
     const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
@@ -219,6 +229,24 @@ const PLAYS: readonly Play[] = [
       tunnel.stream.reset();
       await scene.connections(0);
       await scene.tunnel();
+      assert.equal(scene.dials, 2);
+    },
+  ],
+  [
+    'held up: readers that stand still fill the window of a connection, the next tunnels go beside it',
+    {},
+    async (scene) => {
+      const stalled: Tunnel[] = [];
+      for (let i = 0; i < 4; i++) stalled.push(await scene.tunnel());
+      // The server's handler is paused: nobody takes what comes.
+      for (const request of scene.streams) request.pause();
+      for (const { stream } of stalled) stream.writeBytes(Buffer.alloc(5_000_000));
+      const endMs = Date.now() + 100;
+      await until(() => Date.now() > endMs, 'what fits has gone');
+      assert.equal(scene.dials, 1);
+      const beside = await scene.tunnel();
+      beside.stream.writeBytes(Buffer.alloc(100_000));
+      await until(() => scene.received === 100_000, 'who comes beside is served');
       assert.equal(scene.dials, 2);
     },
   ],

@@ -1,0 +1,120 @@
+// Neighbours that behave badly, over each path: a storm of connections all at once is served to the last one, and readers
+// that stand still or are slow hold up nobody but themselves. Memory under them is in memory.test.ts, one pod's share of the
+// proxy in observability.test.ts and `npm run soak -- fairness`.
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { after, before, describe, it } from 'node:test';
+import { NODE_LOCAL_EXTENSION } from '../../common/workload/extensions.ts';
+import { serveChecksums, transfer } from '../support/checked-transfer.ts';
+import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
+import type { LoadResult } from '../support/netns-mesh.ts';
+
+const mesh = new NetnsMesh();
+const PODS = [
+  { name: 'client', ip: '10.77.0.1', node: 'a' },
+  { name: 'near', ip: '10.77.0.2', node: 'a' },
+  { name: 'server', ip: '10.77.0.3', node: 'b' },
+  { name: 'outside', ip: '10.77.0.5', node: 'none' },
+];
+const FLOOD = 8081;
+const WORKERS = 400;
+const SERVED = 2000;
+const PATHS = [
+  { path: 'through a tunnel', from: 'client', host: '10.77.0.3' },
+  { path: 'on one node', from: 'client', host: '10.77.0.2' },
+  { path: 'in plaintext from out of the mesh', from: 'outside', host: '10.77.0.3' },
+] as const;
+
+/** A connection that carries a line there and back whenever it is asked; the longest that took, in milliseconds. */
+async function longestPing(line: ChildProcess, whileRunning: Promise<unknown>): Promise<number> {
+  let isDone = false;
+  void whileRunning.finally(() => (isDone = true));
+  let longestMs = 0;
+  while (!isDone) {
+    const started = performance.now();
+    const answer = nextOutput(line);
+    line.stdin?.write('ping\n');
+    await answer;
+    longestMs = Math.max(longestMs, performance.now() - started);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return longestMs;
+}
+
+async function whenIdle(): Promise<void> {
+  for (const node of ['a', 'b']) {
+    await eventually(`${node} has no connection`, async () => {
+      const answer = (await (await mesh.admin(node, '/connections?top=0')).json()) as object;
+      return 'connectionCount' in answer && answer.connectionCount === 0;
+    });
+  }
+}
+
+before(async () => {
+  await mesh.start();
+  for (const pod of PODS) mesh.addPod(pod);
+  for (const name of ['near', 'server']) {
+    await mesh.serve(name);
+    await serveChecksums(mesh, name);
+    await mesh.startScript(name, ['test/soak/flood-server.ts', String(FLOOD)]);
+  }
+  for (const node of ['a', 'b']) await mesh.startNode(node);
+  for (const name of ['client', 'near', 'server']) {
+    await mesh.putPod(name, { extensions: [{ name: NODE_LOCAL_EXTENSION }] });
+    await mesh.enrol(name);
+  }
+});
+
+after(() => mesh.close());
+
+describe('connection_storm', () => {
+  for (const { path, from, host } of PATHS) {
+    it(`${WORKERS} at once, and again without a pause, ${path}: all are served, a running connection goes on`, async () => {
+      const line = mesh.client(from, host, 8080);
+      const args = ['test/support/connect-load.ts', host, 8080, WORKERS, 0];
+      const storm = mesh.script(from, args);
+      let served = 0;
+      let said = '';
+      storm.stderr?.on('data', (chunk: Buffer) => (served += chunk.length));
+      storm.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString()));
+      const enough = eventually('enough are served', () => served >= SERVED);
+      await longestPing(line, enough);
+      await enough;
+      const closed = once(storm, 'close');
+      storm.stdin?.end();
+      await closed;
+      assert.deepEqual((JSON.parse(said) as LoadResult).failures, []);
+      line.stdin?.end();
+      await once(line, 'close');
+      await whenIdle();
+    });
+  }
+});
+
+describe('slow_reader', () => {
+  for (const { path, from, host } of PATHS) {
+    it(`that stands still, ${path}: others on the same path are served, with all their bytes`, async () => {
+      const args = ['test/soak/memory-client.ts', 'slow', host, FLOOD, 8];
+      const slow = mesh.script(from, args);
+      await nextOutput(slow);
+      const line = mesh.client(from, host, 8080);
+      const transferred = transfer(mesh, from, host, 16_000_000);
+      const longestMs = await longestPing(line, transferred);
+      const { arrived, received, isRight } = await transferred;
+      assert.deepEqual([arrived, received, isRight], [16_000_000, 16_000_000, true]);
+      assert.ok(longestMs < 2000, `a line took ${longestMs} ms`);
+      for (const child of [slow, line]) {
+        const closed = once(child, 'close');
+        child.stdin?.end();
+        await closed;
+      }
+      await whenIdle();
+    });
+
+    it(`that pauses, ${path}: gets all of it, in order`, async () => {
+      const { received, isRight } = await transfer(mesh, from, host, 24_000_000, 40);
+      assert.deepEqual([received, isRight], [24_000_000, true]);
+    });
+  }
+});
