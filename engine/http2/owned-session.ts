@@ -188,10 +188,7 @@ export class OwnedSession implements StreamOwner, InputOwner {
   request(headers: HeaderList, endStream: boolean, events: Http2StreamEvents): Http2Stream {
     if (!this.canOpenStream) throw new StreamError('limit', 'session takes no more streams');
     // Without a data provider: bodies are submitted when there is something to send (FrameWriter).
-    const flags = endStream ? NGHTTP2_FLAG_END_STREAM : 0;
-    const id = withHeaderBlock(headers, (address, count) =>
-      nghttp2_submit_headers(this.#pointer, flags, NEW_STREAM, 0, address, count, 0),
-    );
+    const id = this.#submitHeaders(NEW_STREAM, headers, endStream);
     if (id < 0) {
       this.#isDraining = true;
       throw new StreamError('protocol', `cannot open stream: ${nghttp2_strerror(id)}`);
@@ -206,12 +203,17 @@ export class OwnedSession implements StreamOwner, InputOwner {
     return stream;
   }
 
+  /** The new stream's id, 0, or nghttp2's error. */
+  #submitHeaders(id: number, headers: HeaderList, endStream: boolean): number {
+    const flags = endStream ? NGHTTP2_FLAG_END_STREAM : 0;
+    return withHeaderBlock(headers, (address, count) =>
+      nghttp2_submit_headers(this.#pointer, flags, id, 0, address, count, 0),
+    );
+  }
+
   sendResponse(stream: OwnedStream, headers: HeaderList, endStream: boolean): void {
     if (this.#closed) return;
-    const flags = endStream ? NGHTTP2_FLAG_END_STREAM : 0;
-    const code = withHeaderBlock(headers, (address, count) =>
-      nghttp2_submit_headers(this.#pointer, flags, stream.id, 0, address, count, 0),
-    );
+    const code = this.#submitHeaders(stream.id, headers, endStream);
     if (code < 0) throw new StreamError('protocol', `cannot respond: ${nghttp2_strerror(code)}`);
     stream.isOpen = true;
     if (endStream) stream.isEndSent = true;
@@ -314,12 +316,10 @@ export class OwnedSession implements StreamOwner, InputOwner {
   }
 
   onDataChunk(streamId: number, address: number, length: number): number {
+    if (this.#closed) return 0;
     const stream = this.#streams.get(streamId);
-    if (stream === undefined || this.#closed) {
-      if (!this.#closed) this.#window.takeForNobody(length);
-      return 0;
-    }
-    this.#input.data(stream, address, length);
+    if (stream === undefined) this.#window.takeForNobody(length);
+    else this.#input.data(stream, address, length);
     return 0;
   }
 
@@ -386,8 +386,7 @@ export class OwnedSession implements StreamOwner, InputOwner {
     this.#input.gather.flush();
     this.#streams.delete(streamId);
     if (this.#isServer && !stream.hasFinalHeaders) {
-      const reason = reasonOfRejection(stream.headerBytes, this.#maxHeaderBytes);
-      this.#events.onRequestRejected?.(reason);
+      this.#events.onRequestRejected?.(reasonOfRejection(stream.headerBytes, this.#maxHeaderBytes));
     }
     const isEnough = !this.#isServer && errorCode === NO_ERROR && stream.isEndReceived;
     if (isEnough && !stream.isEndSent) stream.stopSending();
@@ -425,10 +424,10 @@ export class OwnedSession implements StreamOwner, InputOwner {
     this.#keepalive.stop();
     this.#drainTimer?.cancel();
     if (!this.#transport.isClosed) {
-      const code = reason.code === 'protocol' ? PROTOCOL_ERROR : NO_ERROR;
+      const code = errorCode ?? (reason.code === 'protocol' ? PROTOCOL_ERROR : NO_ERROR);
       // nghttp2 forgets what it had to say to streams once the session is to end.
-      if (code === NO_ERROR && errorCode === undefined) this.#writer.sendLast();
-      nghttp2_session_terminate_session(this.#pointer, errorCode ?? code);
+      if (code === NO_ERROR) this.#writer.sendLast();
+      nghttp2_session_terminate_session(this.#pointer, code);
       this.#writer.sendLast();
     }
     this.#closed = true;

@@ -28,10 +28,10 @@ const PATHS = [
 
 /** A connection that carries a line there and back whenever it is asked; the longest that took, in milliseconds. */
 async function longestPing(line: ChildProcess, whileRunning: Promise<unknown>): Promise<number> {
-  let isDone = false;
-  void whileRunning.finally(() => (isDone = true));
+  const state = { isDone: false };
+  void whileRunning.finally(() => (state.isDone = true));
   let longestMs = 0;
-  while (!isDone) {
+  while (!state.isDone) {
     const started = performance.now();
     const answer = nextOutput(line);
     line.stdin?.write('ping\n');
