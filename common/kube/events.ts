@@ -1,10 +1,11 @@
 // Events (events.k8s.io/v1) on objects: what `kubectl describe` shows. Repeated ones within an hour are dropped
-// here, because a controller that reconciles often would fill the event store.
-import { randomBytes } from 'node:crypto';
+// here, because a controller that reconciles often would fill the event store; later ones, and those of a controller that was
+// started again, count the Event up that is there.
+import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { KubeClient } from './client.ts';
+import type { KubeClient, ObjectRef } from './client.ts';
 import { KINDS, apiVersionOf } from './resource.ts';
 import type { KubeObject, ResourceKind } from './resource.ts';
 
@@ -49,10 +50,14 @@ export class EventRecorder {
     this.#recent.set(key, now);
     const oldest = this.#recent.keys().next().value;
     if (this.#recent.size > MAX_REMEMBERED && oldest !== undefined) this.#recent.delete(oldest);
+    const id = createHash('sha256').update(`${this.#controller}/${key}`).digest('hex').slice(0, 16);
+    const ref = { kind: KINDS.events, namespace, name: `${name}.${id}` };
+    const time = `${new Date(now).toISOString().slice(0, -1)}000Z`;
     try {
+      if (await this.#countUp(ref, time)) return;
       await this.#client.create(KINDS.events, {
-        metadata: { name: `${name}.${randomBytes(8).toString('hex')}`, namespace },
-        eventTime: `${new Date(now).toISOString().slice(0, -1)}000Z`,
+        metadata: { name: ref.name, namespace },
+        eventTime: time,
         reportingController: this.#controller,
         reportingInstance: this.#controller,
         action: event.action,
@@ -73,5 +78,14 @@ export class EventRecorder {
         'event not written',
       );
     }
+  }
+
+  /** False if there is none. */
+  async #countUp(ref: ObjectRef, lastObservedTime: string): Promise<boolean> {
+    const found = await this.#client.get<{ series?: { count?: number } }>(ref);
+    if (found === undefined) return false;
+    const count = (found.series?.count ?? 1) + 1;
+    await this.#client.mergePatch(ref, { series: { count, lastObservedTime } });
+    return true;
   }
 }
