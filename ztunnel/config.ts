@@ -89,6 +89,8 @@ export interface Config {
     readonly connections: number;
     readonly connecting: number;
     readonly handshakes: number;
+    /** New connections a second that it always has; 0: as many as come. */
+    readonly fairPerSec: number;
   };
   /** Unacknowledged data end a connection after this; undefined: the system's patience. */
   readonly userTimeoutMs: number | undefined;
@@ -178,6 +180,7 @@ export function readConfig(env: Env): Config {
       connections: values.POD_MAX_CONNECTIONS,
       connecting: values.POD_MAX_CONNECTING,
       handshakes: values.POD_MAX_HANDSHAKES,
+      fairPerSec: values.POD_FAIR_CONNECTIONS,
     },
     logLevel: values.RUST_LOG,
     logFormat: values.LOG_FORMAT,

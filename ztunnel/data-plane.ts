@@ -27,6 +27,7 @@ import { L7Sight } from './proxy/l7-sight.ts';
 import { reportConnections } from './proxy/connection-report.ts';
 import { PolicyGate } from './proxy/policy-gate.ts';
 import { openPodShare } from './proxy/pod-share.ts';
+import { PACE_WINDOW_MS, PodPacer } from './proxy/pod-pacer.ts';
 import { PodProxy } from './proxy/pod-proxy.ts';
 import type { ProxyContext } from './proxy/proxy-context.ts';
 import { STALE_SERIES_MS } from './proxy/series-groups.ts';
@@ -101,6 +102,14 @@ export class DataPlane {
       resolve: (network, ip) => this.#resolver.resolve(network, ip),
     };
     this.#sweepLater();
+    if (config.podLimits.fairPerSec > 0) this.#paceLater(new PodPacer(this.#context, this.#pods));
+  }
+
+  #paceLater(pacer: PodPacer): void {
+    this.#reactor.after(PACE_WINDOW_MS, () => {
+      pacer.look();
+      this.#paceLater(pacer);
+    });
   }
 
   #sweepLater(): void {

@@ -199,6 +199,11 @@ export const OWN_SETTINGS = {
     4096,
     { min: 1 },
   ),
+  POD_FAIR_CONNECTIONS: whole(
+    'new connections a second that a pod may always open; what is more waits while processors are full and other pods have connections; 0: nobody waits',
+    500,
+    { min: 0 },
+  ),
   POD_MAX_HANDSHAKES: whole('TLS handshakes with one pod at once; more are refused', 1000, {
     min: 1,
   }),

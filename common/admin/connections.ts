@@ -17,6 +17,8 @@ export interface PodUse {
   readonly openedTotal: number;
   /** Refused by a limit of the pod. */
   readonly limitedTotal: number;
+  /** Accepted while the pod was held to a rate of new connections. */
+  readonly delayedTotal: number;
   /** TLS handshakes in progress, and since the pod joined. */
   readonly handshakes: number;
   readonly handshakesTotal: number;

@@ -22,6 +22,12 @@ const FAMILIES: readonly PodFamily[] = [
     valueOf: ({ limitedTotal }) => limitedTotal,
   },
   {
+    name: 'ambient_pod_connections_delayed',
+    help: 'Connections of a pod accepted while it was held to a rate, as processors were full and others had connections.',
+    type: 'counter',
+    valueOf: ({ delayedTotal }) => delayedTotal,
+  },
+  {
     name: 'ambient_pod_handshakes',
     help: 'TLS handshakes for a pod.',
     type: 'counter',

@@ -24,6 +24,8 @@ export interface PodLoad {
   readonly waiting: number;
   /** Connections refused because of a limit. */
   readonly limitedTotal: number;
+  /** Connections accepted while the pod was held to a rate; see new-connection-pace.ts. */
+  readonly delayedTotal: number;
 }
 
 /** Rough weights for an estimate, measured as in docs/performance.md. */
@@ -105,6 +107,7 @@ function addUse(a: PodUse, b: PodUse): PodUse {
     outbound: a.outbound + b.outbound,
     openedTotal: a.openedTotal + b.openedTotal,
     limitedTotal: a.limitedTotal + b.limitedTotal,
+    delayedTotal: a.delayedTotal + b.delayedTotal,
     handshakes: a.handshakes + b.handshakes,
     handshakesTotal: a.handshakesTotal + b.handshakesTotal,
     tunnels: a.tunnels + b.tunnels,

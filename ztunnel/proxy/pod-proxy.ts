@@ -28,6 +28,7 @@ import { LocalWorkload } from './local-workload.ts';
 import { serveOutbound } from './outbound.ts';
 import { servePassthrough } from './passthrough.ts';
 import { serveSocks5 } from './socks5.ts';
+import { PacedListeners } from './paced-listeners.ts';
 import type { PodShare } from './pod-share.ts';
 import { PodTunnels } from './pod-tunnels.ts';
 import type { PodLoad } from './connection-report.ts';
@@ -87,6 +88,9 @@ export class PodProxy {
   readonly #context: ProxyContext;
   readonly #server: HboneServer;
   readonly #listeners: TcpListener[] = [];
+  /** Of what is not a tunnel of another proxy: that one holds its own pods. */
+  readonly #pacedListeners: TcpListener[] = [];
+  readonly pace: PacedListeners;
   readonly #requests: TurnQueue<TunnelRequest>;
   readonly #share: PodShare | undefined;
   readonly #ownIdentity: string | undefined;
@@ -107,6 +111,7 @@ export class PodProxy {
     this.netns = netns;
     this.#share = share;
     this.#ownIdentity = ownIdentity;
+    this.pace = new PacedListeners(context.reactor, this.#pacedListeners);
     this.connections = new ConnectionManager(share && (() => this.#tellCounts()));
     this.local = new LocalWorkload(context.store, context.reactor, pod);
     this.tunnels = new PodTunnels(context, netns);
@@ -217,6 +222,7 @@ export class PodProxy {
       tunnels: connections,
       waiting: this.#requests.size,
       limitedTotal: this.#limitedCount,
+      delayedTotal: this.pace.delayedTotal,
     };
   }
 
@@ -265,6 +271,7 @@ export class PodProxy {
     const exclusive = this.#share !== undefined;
     const maxBurst = port === HBONE_PORT ? HANDSHAKES_PER_TURN : NEW_PER_TURN;
     const onAccept = (stream: TcpStream): void => {
+      if (port !== HBONE_PORT) this.pace.accepted();
       const excess = port === HBONE_PORT ? undefined : this.#excess();
       if (excess !== undefined) {
         this.#refuseAccepted(port === PLAINTEXT_PORT ? 'inbound' : 'outbound', stream, excess);
@@ -272,7 +279,9 @@ export class PodProxy {
       }
       void this.#setUp(port, stream, serve);
     };
-    this.#listeners.push(new TcpListener(reactor, fd, onAccept, { maxBurst, exclusive }));
+    const listener = new TcpListener(reactor, fd, onAccept, { maxBurst, exclusive });
+    this.#listeners.push(listener);
+    if (port !== HBONE_PORT) this.#pacedListeners.push(listener);
   }
 
   /** One small frame for each: thousands may be set up at once. */

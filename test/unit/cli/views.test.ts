@@ -13,7 +13,15 @@ const connection: LiveConnection = {
 };
 const pod: PodUse = {
   ...{ uid: 'u1', name: 'a', namespace: 'shop', serviceAccount: 'a', inbound: 1, outbound: 1 },
-  ...{ openedTotal: 9, limitedTotal: 0, handshakes: 0, handshakesTotal: 2, tunnels: 0, waiting: 0 },
+  ...{
+    openedTotal: 9,
+    limitedTotal: 0,
+    delayedTotal: 0,
+    handshakes: 0,
+    handshakesTotal: 2,
+    tunnels: 0,
+    waiting: 0,
+  },
   ...{ bytesReceived: 1, bytesSent: 2, cpuMs: 4000, memoryBytes: 2048 },
 };
 const answer = { now: '2026-11-23T00:00:00Z', isDraining: false, connectionCount: 1, omitted: 0 };

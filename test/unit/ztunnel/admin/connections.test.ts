@@ -19,7 +19,14 @@ const recorder = new ConnectionRecorder(
 
 function makePod(name: string): ReportedPod {
   const pod = { name, namespace: 'default', serviceAccount: name };
-  const use = { handshakes: 0, handshakesTotal: 2, tunnels: 1, waiting: 0, limitedTotal: 0 };
+  const use = {
+    handshakes: 0,
+    handshakesTotal: 2,
+    tunnels: 1,
+    waiting: 0,
+    limitedTotal: 0,
+    delayedTotal: 0,
+  };
   return { uid: `uid-${name}`, local: { pod }, connections: new ConnectionManager(), use };
 }
 

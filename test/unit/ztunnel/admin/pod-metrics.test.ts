@@ -8,7 +8,15 @@ import { POD_FAMILIES, PodMetrics } from '../../../../ztunnel/admin/pod-metrics.
 
 const use = (name: string, more: Partial<PodUse>): PodUse => ({
   ...{ uid: name, name, namespace: 'ns', serviceAccount: 'sa', inbound: 0, outbound: 0 },
-  ...{ openedTotal: 0, limitedTotal: 0, handshakes: 0, handshakesTotal: 0, tunnels: 0, waiting: 0 },
+  ...{
+    openedTotal: 0,
+    limitedTotal: 0,
+    delayedTotal: 0,
+    handshakes: 0,
+    handshakesTotal: 0,
+    tunnels: 0,
+    waiting: 0,
+  },
   ...{ cpuMs: 0, memoryBytes: 0, bytesReceived: 0, bytesSent: 0, ...more },
 });
 
@@ -19,20 +27,21 @@ it('shows connections, refusals, handshakes, processor time and memory of each p
     renderSeries([reader])
       .split('\n')
       .filter((line) => line !== '' && !line.startsWith('#'));
-  const busy = { inbound: 2, outbound: 3, limitedTotal: 4, handshakesTotal: 5 };
+  const busy = { inbound: 2, outbound: 3, limitedTotal: 4, delayedTotal: 6, handshakesTotal: 5 };
   metrics.set([use('a', { ...busy, cpuMs: 1500, memoryBytes: 4096 }), use('b', { inbound: 1 })]);
   assert.deepEqual(
     lines().filter((line) => line.includes('pod="a"')),
     [
       'ambient_pod_connections{pod="a",namespace="ns"} 5',
       'ambient_pod_connections_limited_total{pod="a",namespace="ns"} 4',
+      'ambient_pod_connections_delayed_total{pod="a",namespace="ns"} 6',
       'ambient_pod_handshakes_total{pod="a",namespace="ns"} 5',
       'ambient_pod_cpu_seconds_total{pod="a",namespace="ns"} 1.5',
       'ambient_pod_memory_bytes{pod="a",namespace="ns"} 4096',
     ],
   );
-  assert.equal(lines().length, 10);
+  assert.equal(lines().length, 12);
   metrics.set([use('b', { inbound: 7 })]);
-  assert.equal(lines().length, 5);
+  assert.equal(lines().length, 6);
   assert.equal(lines()[0], 'ambient_pod_connections{pod="b",namespace="ns"} 7');
 });
