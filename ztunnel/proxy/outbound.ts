@@ -217,6 +217,8 @@ interface OutboundRelay {
 function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundRelay): void {
   const { stream, upstream, source, startedMs } = parts;
   const { decision } = upstream;
+  // Alone, because what is kept below must not keep the early bytes.
+  const { src, dst: originalDst } = parts.addresses;
   const addresses = connectedAddresses(parts.addresses, decision);
   const parties = partiesOf(source, decision, upstream);
   const connection = context.recorder.open(parties, addresses, startedMs);
@@ -245,8 +247,8 @@ function relayOutbound(context: ProxyContext, pod: OutboundPod, parts: OutboundR
   const unregister = pod.connections.register({
     direction: 'outbound',
     dump: () => ({
-      src: parts.addresses.src,
-      originalDst: parts.addresses.dst,
+      src,
+      originalDst,
       actualDst: joinHostPort(decision.address, decision.port),
       protocol: protocolOf(upstream),
     }),
