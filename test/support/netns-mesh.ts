@@ -727,7 +727,9 @@ export class NetnsMesh {
     // connections stay as long as they do: their answers would go past the proxy.
     for (const chain of ['nat-pre', 'nat-out']) nft('flush', 'chain', 'inet', 'test', chain);
     const netns = Netns.open(`/run/netns/${this.#ns(name)}`);
-    for (let looks = 0; looks < 20 && redirectedConnections(netns) > 0; looks++) {
+    // Twice in a row, because a connection may just be about to come.
+    for (let looks = 0, calm = 0; looks < 40 && calm < 2; looks++) {
+      calm = redirectedConnections(netns) === 0 ? calm + 1 : 0;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     netns.close();
