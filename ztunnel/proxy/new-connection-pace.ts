@@ -7,7 +7,7 @@ export interface PodRate {
   readonly uid: string;
   /** New connections a second. */
   readonly perSec: number;
-  /** It has connections. */
+  /** It has connections that it opened. */
   readonly isActive: boolean;
 }
 

@@ -10,7 +10,7 @@ export const PACE_WINDOW_MS = 100;
 interface PacedPod {
   readonly uid: string;
   readonly local: { readonly pod: { readonly namespace: string; readonly name: string } };
-  readonly connections: { readonly size: number };
+  readonly connections: { count(direction: 'inbound' | 'outbound'): number };
   readonly pace: PacedListeners;
 }
 
@@ -39,7 +39,9 @@ export class PodPacer {
     const rates = [...this.#pods.values()].map(({ uid, pace, connections }) => {
       const opened = pace.acceptedTotal - (this.#accepted.get(uid) ?? 0);
       this.#accepted.set(uid, pace.acceptedTotal);
-      return { uid, perSec: opened / passedSec, isActive: connections.size > 0 };
+      // Not those it serves: they may be the very ones of the pod that opens so many.
+      const isActive = connections.count('outbound') > 0;
+      return { uid, perSec: opened / passedSec, isActive };
     });
     if (this.#accepted.size > this.#pods.size) this.#forget();
     if (!this.#pace.isNeeded(rates)) return;
