@@ -102,18 +102,22 @@ export function setTransparent(fd: number, isV6: boolean): boolean {
 
 /** Whether this process may use addresses that are not this host's. */
 export function canBeTransparent(): boolean {
-  const fd = newSocket('127.0.0.1', SOCK_STREAM);
-  const isAllowed = setTransparent(fd, false);
-  close(fd);
-  return isAllowed;
+  return isAllowed((fd) => setTransparent(fd, false));
 }
 
 /** Whether this process may mark its packets. */
 export function canMark(): boolean {
+  return isAllowed((fd) => setOption(fd, SOL_SOCKET, SO_MARK, 1));
+}
+
+/** Tries an option on a socket of its own. */
+function isAllowed(set: (fd: number) => boolean): boolean {
   const fd = newSocket('127.0.0.1', SOCK_STREAM);
-  const isAllowed = setOption(fd, SOL_SOCKET, SO_MARK, 1);
-  close(fd);
-  return isAllowed;
+  try {
+    return set(fd);
+  } finally {
+    close(fd);
+  }
 }
 
 /**

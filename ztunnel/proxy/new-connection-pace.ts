@@ -28,7 +28,7 @@ export class NewConnectionPace {
   }
 
   /** Whether a look at the processors is worth it. */
-  isNeeded(pods: readonly PodRate[]): boolean {
+  isNeeded(pods: readonly Pick<PodRate, 'perSec'>[]): boolean {
     return this.#limits.size > 0 || pods.some(({ perSec }) => perSec > this.#alwaysPerSec);
   }
 

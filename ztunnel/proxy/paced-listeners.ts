@@ -45,27 +45,27 @@ export class PacedListeners {
     if (this.#perSec === undefined) return;
     this.delayedTotal++;
     this.#allowed--;
-    this.#pauseIfUsed();
+    if (!this.#isPaused) this.#pauseIfUsed(this.#perSec);
   }
 
-  #pauseIfUsed(): void {
-    if (this.#perSec === undefined || this.#isPaused) return;
+  /** Pauses when no more may be accepted now; whether it does. */
+  #pauseIfUsed(perSec: number): boolean {
     const now = this.#clock.now();
-    const most = Math.max(1, (this.#perSec * 2 * PAUSE_MS) / 1000);
-    const gained = ((now - this.#filledMs) * this.#perSec) / 1000;
+    const most = Math.max(1, (perSec * 2 * PAUSE_MS) / 1000);
+    const gained = ((now - this.#filledMs) * perSec) / 1000;
     this.#allowed = Math.min(most, this.#allowed + gained);
     this.#filledMs = now;
-    if (this.#allowed >= 1) return;
+    if (this.#allowed >= 1) return false;
     this.#isPaused = true;
     for (const listener of this.#listeners) listener.pause();
     this.#clock.after(PAUSE_MS, () => this.#resume());
+    return true;
   }
 
   #resume(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    this.#pauseIfUsed();
-    // Its state may be another now.
-    if (!(this.#isPaused as boolean)) for (const listener of this.#listeners) listener.resume();
+    if (this.#perSec !== undefined && this.#pauseIfUsed(this.#perSec)) return;
+    for (const listener of this.#listeners) listener.resume();
   }
 }

@@ -36,15 +36,19 @@ export class PodPacer {
     const nowMs = this.#context.reactor.now();
     const passedSec = Math.max(1, nowMs - this.#lookedMs) / 1000;
     this.#lookedMs = nowMs;
-    const rates = [...this.#pods.values()].map(({ uid, pace, connections }) => {
-      const opened = pace.acceptedTotal - (this.#accepted.get(uid) ?? 0);
+    const opened = [...this.#pods.values()].map((pod) => {
+      const { uid, pace } = pod;
+      const count = pace.acceptedTotal - (this.#accepted.get(uid) ?? 0);
       this.#accepted.set(uid, pace.acceptedTotal);
-      // Not those it serves: they may be the very ones of the pod that opens so many.
-      const isActive = connections.count('outbound') > 0;
-      return { uid, perSec: opened / passedSec, isActive };
+      return { pod, uid, perSec: count / passedSec };
     });
     if (this.#accepted.size > this.#pods.size) this.#forget();
-    if (!this.#pace.isNeeded(rates)) return;
+    if (!this.#pace.isNeeded(opened)) return;
+    // Only now, because it goes over all connections. Not those that a pod serves: they may be the very ones of the pod that
+    // opens so many.
+    const rates = opened.map(({ pod, uid, perSec }) => {
+      return { uid, perSec, isActive: pod.connections.count('outbound') > 0 };
+    });
     const limits = this.#pace.decide(this.#wait.share(nowMs), rates);
     for (const pod of this.#pods.values()) this.#hold(pod, limits.get(pod.uid));
   }
