@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { isKubeStatus } from './client.ts';
 import type { KubeClient, ObjectRef } from './client.ts';
 import { KINDS, apiVersionOf } from './resource.ts';
 import type { KubeObject, ResourceKind } from './resource.ts';
@@ -41,7 +42,7 @@ export class EventRecorder {
   }
 
   async record(event: EventNote): Promise<void> {
-    const { name = '', namespace = 'default', uid = '' } = event.object.metadata ?? {};
+    const { name = '', uid = '' } = event.object.metadata ?? {};
     const key = `${uid}/${event.reason}/${event.note}`;
     const now = this.#clock.now();
     const before = this.#recent.get(key);
@@ -50,11 +51,20 @@ export class EventRecorder {
     this.#recent.set(key, now);
     const oldest = this.#recent.keys().next().value;
     if (this.#recent.size > MAX_REMEMBERED && oldest !== undefined) this.#recent.delete(oldest);
+    try {
+      await this.#write(event, key, now);
+    } catch (err) {
+      const fields = { name, reason: event.reason, err: errorMessage(err) };
+      this.#logger.warn(fields, 'event not written');
+    }
+  }
+
+  async #write(event: EventNote, key: string, now: number): Promise<void> {
+    const { name = '', namespace = 'default', uid = '' } = event.object.metadata ?? {};
     const id = createHash('sha256').update(`${this.#controller}/${key}`).digest('hex').slice(0, 16);
     const ref = { kind: KINDS.events, namespace, name: `${name}.${id}` };
     const time = `${new Date(now).toISOString().slice(0, -1)}000Z`;
     try {
-      if (await this.#countUp(ref, time)) return;
       await this.#client.create(KINDS.events, {
         metadata: { name: ref.name, namespace },
         eventTime: time,
@@ -73,19 +83,15 @@ export class EventRecorder {
         },
       });
     } catch (err) {
-      this.#logger.warn(
-        { name, reason: event.reason, err: errorMessage(err) },
-        'event not written',
-      );
+      if (!isKubeStatus(err, 409)) throw err;
+      await this.#countUp(ref, time);
     }
   }
 
-  /** False if there is none. */
-  async #countUp(ref: ObjectRef, lastObservedTime: string): Promise<boolean> {
+  /** The Event is there already. */
+  async #countUp(ref: ObjectRef, lastObservedTime: string): Promise<void> {
     const found = await this.#client.get<{ series?: { count?: number } }>(ref);
-    if (found === undefined) return false;
-    const count = (found.series?.count ?? 1) + 1;
+    const count = (found?.series?.count ?? 1) + 1;
     await this.#client.mergePatch(ref, { series: { count, lastObservedTime } });
-    return true;
   }
 }

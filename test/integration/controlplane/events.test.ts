@@ -1,19 +1,14 @@
 // Events at a real API server: told once, counted up by a controller that was started again.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, it } from 'node:test';
-import { KubeClient } from '../../../common/kube/client.ts';
-import { loadConnection } from '../../../common/kube/connection.ts';
+import type { KubeClient } from '../../../common/kube/client.ts';
 import { EventRecorder } from '../../../common/kube/events.ts';
 import type { EventNote } from '../../../common/kube/events.ts';
 import { KINDS } from '../../../common/kube/resource.ts';
 import type { KubeObject } from '../../../common/kube/resource.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
+import { startApiServer } from '../../support/local-api-server.ts';
+import type { LocalApiServer } from '../../support/local-api-server.ts';
 import { quietLogger } from '../../support/quiet-logger.ts';
 
 interface Event extends KubeObject {
@@ -22,9 +17,8 @@ interface Event extends KubeObject {
   readonly series?: { readonly count: number; readonly lastObservedTime: string };
 }
 
-const dir = mkdtempSync(join(tmpdir(), 'ambient-events-'));
 const clock = new FakeClock();
-let api: ChildProcess;
+let api: LocalApiServer;
 let kube: KubeClient;
 let object: KubeObject;
 
@@ -38,19 +32,8 @@ const recorder = (): EventRecorder =>
   new EventRecorder(kube, { clock, logger: quietLogger(), controller: 'test' });
 
 before(async () => {
-  const kubeconfig = join(dir, 'kubeconfig');
-  const args = ['--data', join(dir, 'api'), '--listen', '127.0.0.1:0'];
-  api = spawn(
-    process.execPath,
-    ['local/apiserver/main.ts', ...args, '--kubeconfig-out', kubeconfig],
-    { env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  let output = '';
-  for await (const chunk of api.stdout ?? []) {
-    output += String(chunk);
-    if (output.includes('"ready"')) break;
-  }
-  kube = new KubeClient(await loadConnection({ kubeconfig }));
+  api = await startApiServer();
+  ({ kube } = api);
   const namespace = await kube.get<KubeObject>({ kind: KINDS.namespaces, name: 'default' });
   if (namespace === undefined) {
     await kube.create(KINDS.namespaces, { metadata: { name: 'default' } });
@@ -60,10 +43,7 @@ before(async () => {
 });
 
 after(async () => {
-  kube.close();
-  api.kill('SIGTERM');
-  await once(api, 'exit');
-  rmSync(dir, { recursive: true, force: true });
+  await api.stop();
 });
 
 it('an Event is written once, and counted up after an hour and by a controller that was started again', async () => {

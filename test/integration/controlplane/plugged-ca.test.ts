@@ -1,18 +1,11 @@
 // What the control plane's CA signs with, followed in Secrets of a real API server: self-signed, plugged in, rotated,
 // spoilt, removed; and the root certificate in every namespace.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { systemClock } from '../../../common/clock.ts';
 import { createRoot } from '../../../common/identity/ca.ts';
 import type { RootMaterial } from '../../../common/identity/ca.ts';
-import { KubeClient } from '../../../common/kube/client.ts';
-import { loadConnection } from '../../../common/kube/connection.ts';
+import type { KubeClient } from '../../../common/kube/client.ts';
 import { KINDS } from '../../../common/kube/resource.ts';
 import type { KubeObject } from '../../../common/kube/resource.ts';
 import { AuthoritySource } from '../../../controlplane/ca/authority-source.ts';
@@ -22,12 +15,13 @@ import {
   ROOTS,
 } from '../../../controlplane/ca/config-map-distributor.ts';
 import type { Distributed } from '../../../controlplane/ca/config-map-distributor.ts';
+import { startApiServer } from '../../support/local-api-server.ts';
+import type { LocalApiServer } from '../../support/local-api-server.ts';
 import { quietLogger } from '../../support/quiet-logger.ts';
 
 const NAMESPACE = 'istio-system';
-const dir = mkdtempSync(join(tmpdir(), 'ambient-plugged-'));
 const stop = new AbortController();
-let api: ChildProcess;
+let api: LocalApiServer;
 let kube: KubeClient;
 let source: AuthoritySource;
 let roots: ConfigMapDistributor;
@@ -97,17 +91,8 @@ async function inForce(what: string, roots: readonly RootMaterial[]): Promise<vo
 }
 
 before(async () => {
-  const kubeconfig = join(dir, 'kubeconfig');
-  const args = ['--data', join(dir, 'api'), '--listen', '127.0.0.1:0'];
-  api = spawn(
-    process.execPath,
-    ['local/apiserver/main.ts', ...args, '--kubeconfig-out', kubeconfig],
-    { env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  let output = '';
-  api.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  await until('the api server', () => output.includes('"ready"'));
-  kube = new KubeClient(await loadConnection({ kubeconfig }));
+  api = await startApiServer();
+  ({ kube } = api);
   const namespaces = new Map<string, KubeObject>();
   for (const name of [NAMESPACE, 'shop']) {
     namespaces.set(name, await kube.create(KINDS.namespaces, { metadata: { name } }));
@@ -138,10 +123,7 @@ before(async () => {
 
 after(async () => {
   stop.abort();
-  kube.close();
-  api.kill('SIGTERM');
-  await once(api, 'exit');
-  rmSync(dir, { recursive: true, force: true });
+  await api.stop();
 });
 
 describe('the signer and the roots of the mesh', () => {
