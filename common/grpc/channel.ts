@@ -39,7 +39,7 @@ export function openChannel(target: ControlPlaneAddress): Client {
     // Two channels to one address must not share a dead connection made with an older root.
     'grpc.use_local_subchannel_pool': 1,
     // An address is no server name: ask for the certificate's own.
-    ...(isIP(url.hostname) !== 0 && target.altHostname !== undefined
+    ...(isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0 && target.altHostname !== undefined
       ? { 'grpc.ssl_target_name_override': target.altHostname }
       : {}),
   };

@@ -5,6 +5,7 @@ import type { Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';
+import { joinHostPort } from '../../common/workload/ip.ts';
 import { KubeletProxy } from './api/kubelet-proxy.ts';
 import { Lifecycle } from './api/lifecycle.ts';
 import { ApiHandler } from './api/server.ts';
@@ -67,10 +68,10 @@ function listen(
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(on, () => {
-      const { address, port, family } = server.address() as AddressInfo;
+      const { address, port } = server.address() as AddressInfo;
       resolve({
         server,
-        address: family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`,
+        address: joinHostPort(address, port),
       });
     });
   });

@@ -1,7 +1,7 @@
-// The node's DNS server on the cluster's DNS address, UDP and TCP (RFC 7766). The address sits on the
-// loopback interface of the node's netns, so pods reach it without leaving their node.
+// The node's DNS server on the cluster's DNS addresses, IPv4 and IPv6, UDP and TCP (RFC 7766). The addresses sit on
+// the loopback interface of the node's netns, so pods reach it without leaving their node.
 import { createSocket, type Socket } from 'node:dgram';
-import { createServer, type Server, type Socket as TcpSocket } from 'node:net';
+import { createServer, isIPv6, type Server, type Socket as TcpSocket } from 'node:net';
 import { decodeQuestion, encodeAnswer, type DnsAnswer } from '../../common/dns/codec.ts';
 import { frameMessage, MessageReader } from '../../common/dns/tcp-framing.ts';
 import { errorMessage } from '../../common/errors.ts';
@@ -22,39 +22,53 @@ function answer(query: Buffer, resolve: Resolve, isUdp: boolean): Buffer {
 
 export class ClusterDns {
   readonly #resolve: Resolve;
-  readonly #udp: Socket;
-  readonly #tcp: Server;
+  readonly #sockets: (Socket | Server)[] = [];
 
   constructor(resolve: Resolve) {
     this.#resolve = resolve;
-    this.#udp = createSocket('udp4', (query, peer) => {
+  }
+
+  /** Puts an address of either family into this netns and listens on it, by UDP and TCP. */
+  async open(address: string): Promise<void> {
+    const own = isIPv6(address) ? [`${address}/128`, 'nodad'] : [`${address}/32`];
+    await tryCommand(['ip', 'addr', 'add', ...own, 'dev', 'lo']);
+    await this.listen(address, 53);
+  }
+
+  /** Listens on an address that this netns has, on the same port by UDP and TCP; 0 takes a free one. */
+  async listen(address: string, port: number): Promise<number> {
+    const tcp = createServer((socket) => this.#serve(socket));
+    tcp.maxConnections = MAX_TCP_CONNECTIONS;
+    await new Promise<void>((resolve, reject) => {
+      tcp.once('error', reject);
+      tcp.listen(port, address, resolve);
+    });
+    this.#sockets.push(tcp);
+    const bound = tcp.address();
+    const taken = typeof bound === 'object' && bound !== null ? bound.port : port;
+    await this.#bind(address, taken);
+    return taken;
+  }
+
+  close(): void {
+    for (const socket of this.#sockets.splice(0)) socket.close();
+  }
+
+  /** An answer leaves from the socket that was asked: the client knows the address it comes from. */
+  async #bind(address: string, port: number): Promise<void> {
+    const udp = createSocket(isIPv6(address) ? 'udp6' : 'udp4', (query, peer) => {
       try {
-        this.#udp.send(answer(query, this.#resolve, true), peer.port, peer.address);
+        udp.send(answer(query, this.#resolve, true), peer.port, peer.address);
       } catch (err) {
         log.debug({ peer: peer.address, err: errorMessage(err) }, 'bad DNS query');
       }
     });
-    this.#tcp = createServer((socket) => this.#serve(socket));
-    this.#tcp.maxConnections = MAX_TCP_CONNECTIONS;
-  }
-
-  /** Puts the address into this netns and listens on it. Port 0 and any local address are for tests. */
-  async open(address: string, port = 53): Promise<void> {
-    await tryCommand(['ip', 'addr', 'add', `${address}/32`, 'dev', 'lo']);
+    this.#sockets.push(udp);
     await new Promise<void>((resolve, reject) => {
-      this.#udp.once('error', reject);
-      this.#udp.bind(port, address, resolve);
+      udp.once('error', reject);
+      udp.bind(port, address, resolve);
     });
-    this.#udp.on('error', (err) => log.warn({ err: err.message }, 'DNS socket failed'));
-    await new Promise<void>((resolve, reject) => {
-      this.#tcp.once('error', reject);
-      this.#tcp.listen(port, address, resolve);
-    });
-  }
-
-  close(): void {
-    this.#udp.close();
-    this.#tcp.close();
+    udp.on('error', (err) => log.warn({ err: err.message }, 'DNS socket failed'));
   }
 
   #serve(socket: TcpSocket): void {

@@ -1,5 +1,6 @@
 // Cluster DNS: what a name of the cluster domain resolves to (the Kubernetes DNS specification 1.1: services,
 // headless services, endpoints with a hostname, pods by address). Pure. Other names do not exist here.
+import { isIP } from 'node:net';
 import type { DnsAnswer, DnsRecord } from '../../common/dns/codec.ts';
 import { objectKey, type EndpointSlice, type Service } from './objects.ts';
 
@@ -109,8 +110,7 @@ export function resolveName(zone: DnsZone, name: string, type: string): DnsAnswe
   const kind = labels.pop();
   if (kind === 'svc' && labels.length >= 2) return resolveService(zone, labels, name, type);
   const [dashed = ''] = labels;
-  if (kind === 'pod' && labels.length === 2 && /^\d+-\d+-\d+-\d+$/.test(dashed)) {
-    return found(addressRecords(name, type, [dashed.replaceAll('-', '.')]));
-  }
-  return NXDOMAIN;
+  if (kind !== 'pod' || labels.length !== 2) return NXDOMAIN;
+  const address = ['.', ':'].map((mark) => dashed.replaceAll('-', mark)).find((text) => isIP(text));
+  return address === undefined ? NXDOMAIN : found(addressRecords(name, type, [address]));
 }

@@ -4,7 +4,7 @@ import { errorMessage } from '../../common/errors.ts';
 import type { ObjectChange } from '../../common/kube/informer.ts';
 import { KINDS, type ResourceKind } from '../../common/kube/resource.ts';
 import type { DnsAnswer } from '../../common/dns/codec.ts';
-import { bridgeIpv6, SERVICE_CIDR_V6 } from '../ipv6.ts';
+import { bridgeIpv6, SERVICE_CIDR_V6, serviceIpv6 } from '../ipv6.ts';
 import { ClusterDns } from './cluster-dns.ts';
 import { buildZone, resolveName, type DnsZone } from './dns-records.ts';
 import { log } from './log.ts';
@@ -32,7 +32,9 @@ export class NodeServices {
 
   /** Serves until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    await this.#dns.open(this.#context.config.clusterDns);
+    const { clusterDns, ipv6 } = this.#context.config;
+    await this.#dns.open(clusterDns);
+    if (ipv6 !== undefined) await this.#dns.open(serviceIpv6(clusterDns));
     await Promise.all([
       this.#watch(KINDS.services, this.#services, signal),
       this.#watch(KINDS.endpointSlices, this.#slices, signal),
@@ -87,6 +89,7 @@ export class NodeServices {
       ...all,
       family: 'ip6',
       serviceCidr: SERVICE_CIDR_V6,
+      clusterDns: serviceIpv6(config.clusterDns),
       nodeAddress: ipv6.address,
       bridgeAddress: bridgeIpv6(config.instance),
     });

@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http';
 import { connect as connectHttp2, constants as h2 } from 'node:http2';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
+import { joinHostPort } from '../../common/workload/ip.ts';
 import { containerEnv, enterArgv } from './container.ts';
 import type { Container, HttpGet, Probe } from './objects.ts';
 import { tryCommand } from './run-command.ts';
@@ -91,7 +92,8 @@ function probeGrpc(
   timeoutMs: number,
 ): Promise<ProbeResult> {
   return new Promise((resolve) => {
-    const session = connectHttp2(`http://${host}:${port}`);
+    const authority = joinHostPort(host, port);
+    const session = connectHttp2(`http://${authority}`);
     const timer = setTimeout(() => end(false, 'probe timed out'), timeoutMs);
     const end = (ok: boolean, detail: string): void => {
       clearTimeout(timer);
@@ -101,6 +103,8 @@ function probeGrpc(
     session.on('error', (err: Error) => end(false, err.message));
     const stream = session.request({
       [h2.HTTP2_HEADER_METHOD]: 'POST',
+      // Node's own leaves out the brackets of an IPv6 address.
+      [h2.HTTP2_HEADER_AUTHORITY]: authority,
       [h2.HTTP2_HEADER_PATH]: '/grpc.health.v1.Health/Check',
       'content-type': 'application/grpc',
       te: 'trailers',

@@ -4,6 +4,7 @@ import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { joinHostPort } from '../../../common/workload/ip.ts';
 import { dict, dicts, field, number, text } from '../objects.ts';
 import type { KubeObject } from '../objects.ts';
 import { BUCKETS } from '../registry/builtin.ts';
@@ -86,7 +87,7 @@ export class KubeletProxy {
     upstream.on('connect', () => {
       isConnected = true;
       upstream.setTimeout(0);
-      upstream.write(this.#requestHead(request, `${host}:${port}`, path));
+      upstream.write(this.#requestHead(request, joinHostPort(host, port), path));
       if (head.length > 0) upstream.write(head);
       client.pipe(upstream);
       upstream.pipe(client);

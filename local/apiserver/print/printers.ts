@@ -1,4 +1,5 @@
 // Columns of built-in kinds. Those in `wide` are shown by `-o wide`; cells are in the order columns, then wide.
+import { joinHostPort } from '../../../common/workload/ip.ts';
 import { dict, dicts, field, list, number, scalarText, text } from '../objects.ts';
 import type { Dict, KubeObject } from '../objects.ts';
 import { age, duration } from './age.ts';
@@ -104,7 +105,7 @@ function addresses(items: Dict[], member: string): string {
 function endpointCell(object: KubeObject): string {
   const found = dicts(object['subsets']).flatMap((subset) =>
     dicts(subset['ports']).flatMap((port) =>
-      dicts(subset['addresses']).map((item) => `${text(item['ip'])}:${count(port['port'])}`),
+      dicts(subset['addresses']).map((item) => joinHostPort(text(item['ip']), count(port['port']))),
     ),
   );
   if (found.length === 0) return NONE;

@@ -1,9 +1,12 @@
 // The node proxy's certificates from a real CA server over gRPC, with a clock of the test's own: renewal, a root that
 // is rotated, answers that must not be used, and a CA that is away.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
 import { after, describe, it } from 'node:test';
+import { createServer } from 'node:tls';
 import { openGrpcServer } from '../../../common/grpc/server.ts';
-import type { GrpcServer } from '../../../common/grpc/server.ts';
+import type { GrpcServer, ServerTls } from '../../../common/grpc/server.ts';
 import { CaClient } from '../../../common/grpc/ca-client.ts';
 import { systemClock } from '../../../common/clock.ts';
 import { CertificateAuthority, createRoot } from '../../../common/identity/ca.ts';
@@ -12,6 +15,7 @@ import { buildCsr, generateKeyPair, parseCsr } from '../../../common/identity/cs
 import { SecretManager } from '../../../common/identity/secret-manager.ts';
 import type { WorkloadCertificate } from '../../../common/identity/secret-manager.ts';
 import { splitPem } from '../../../common/identity/x509.ts';
+import { joinHostPort } from '../../../common/workload/ip.ts';
 import { FakeClock, settle } from '../../support/fake-clock.ts';
 import { quietLogger } from '../../support/quiet-logger.ts';
 
@@ -31,9 +35,10 @@ class TestCa {
     this.sign = sign;
   }
 
-  async listen(port = 0): Promise<number> {
+  async listen(port = 0, host = '127.0.0.1', tls?: ServerTls): Promise<number> {
     this.#server = await openGrpcServer({
-      address: `127.0.0.1:${port}`,
+      address: joinHostPort(host, port),
+      ...(tls === undefined ? {} : { tls }),
       handlers: {
         authenticate: () => Promise.resolve(undefined),
         openStream: () => ({ onRequest: () => undefined, onEnd: () => undefined }),
@@ -176,5 +181,52 @@ describe('certificates from a ca', () => {
     await clock.advance(180_000);
     await until(() => issued.length === 2);
     assert.equal(manager.states()[0]?.error, undefined);
+  });
+
+  it('reaches a ca by an address of either family whose certificate has a name only', async () => {
+    const { certPem, privateKeyPem } = authority.issueServer(['istiod.test'], TTL_SEC);
+    for (const host of ['127.0.0.1', '::1']) {
+      await ca.close();
+      ca.sign = issue();
+      const port = await ca.listen(0, host, { certChainPem: certPem, privateKeyPem });
+      const target = {
+        address: `https://${joinHostPort(host, port)}`,
+        root: authority.rootsPem,
+        clusterId: 'c',
+      };
+      const sign = async (altHostname: string): Promise<number> => {
+        const client = new CaClient({ ...target, altHostname });
+        closers.push(() => client.close());
+        const csrPem = buildCsr(ID, generateKeyPair());
+        return (await client.sign({ csrPem, ttlSec: TTL_SEC })).length;
+      };
+      assert.equal(await sign('istiod.test'), 2, host);
+      await assert.rejects(sign('other.test'), host);
+    }
+  });
+
+  it('asks a ca at an address of either family for the name of its certificate', async () => {
+    for (const host of ['127.0.0.1', '::1']) {
+      const asked: string[] = [];
+      const server = createServer({
+        SNICallback: (name, done) => {
+          asked.push(name);
+          done(new Error('no certificate'));
+        },
+      }).listen(0, host);
+      await once(server, 'listening');
+      const { port } = server.address() as AddressInfo;
+      const client = new CaClient({
+        address: `https://${joinHostPort(host, port)}`,
+        root: authority.rootsPem,
+        altHostname: 'istiod.test',
+        clusterId: 'c',
+      });
+      const csrPem = buildCsr(ID, generateKeyPair());
+      await assert.rejects(client.sign({ csrPem, ttlSec: TTL_SEC }));
+      client.close();
+      server.close();
+      assert.equal(asked[0], 'istiod.test', host);
+    }
   });
 });
