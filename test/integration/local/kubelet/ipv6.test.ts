@@ -7,14 +7,14 @@ import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttp2Server } from 'node:http2';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { after, describe, it } from 'node:test';
-import { decode, encode, streamDecode, streamEncode, type DecodedPacket } from 'dns-packet';
+import { decode, encode, streamDecode, streamEncode, type Packet } from 'dns-packet';
 import { ClusterDns } from '../../../../local/kubelet/cluster-dns.ts';
 import type { Probe } from '../../../../local/kubelet/objects.ts';
 import { attemptProbe } from '../../../../local/kubelet/probe.ts';
 
-const QUERY = { type: 'query', id: 7, questions: [{ type: 'AAAA', name: 'web.test' }] } as const;
+const QUERY: Packet = { type: 'query', id: 7, questions: [{ type: 'AAAA', name: 'web.test' }] };
 
-async function askUdp(address: string, port: number): Promise<DecodedPacket> {
+async function askUdp(address: string, port: number): Promise<Packet> {
   const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   try {
     // Connected: an answer from another address than the one that was asked would not be taken.
@@ -28,7 +28,7 @@ async function askUdp(address: string, port: number): Promise<DecodedPacket> {
   }
 }
 
-async function askTcp(address: string, port: number): Promise<DecodedPacket> {
+async function askTcp(address: string, port: number): Promise<Packet> {
   const socket = connect({ host: address, port });
   try {
     socket.write(streamEncode(QUERY));
