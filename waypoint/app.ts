@@ -4,6 +4,7 @@ import { flushCompileCache } from 'node:module';
 import { sleep, systemClock } from '../common/clock.ts';
 import { errorMessage } from '../common/errors.ts';
 import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
+import { dumpSecret } from '../common/identity/certificate-dump.ts';
 import {
   CERTIFICATE_FAMILIES,
   CertificateMetrics,
@@ -71,12 +72,7 @@ export async function startApp(config: Config, events: AppEvents): Promise<App> 
     configDump: async () => ({
       config: dumpConfig(config),
       identity: ownIdentity(config),
-      certificates: secrets.states().map(({ identity, certificate, error }) => ({
-        identity,
-        serial: certificate?.serial ?? null,
-        notAfter: certificate === undefined ? null : new Date(certificate.notAfterMs).toISOString(),
-        error: error ?? null,
-      })),
+      certificates: secrets.states().map(dumpSecret),
       ...((await data.request({ kind: 'dump' })).dump as object),
     }),
     pending: () => pendingOf(progress),

@@ -144,7 +144,8 @@ before(async () => {
   await mesh.startGateway('gateway', 'spiffe://cluster.local/ns/default/sa/gateway', IP.far);
   const endpoint = { name: 'shielded', ip: IP.shielded };
   const { host: hostname, vip } = SHIELDED;
-  await startWaypoint(mesh, 'waypoint', { hostname, vip, ports: TARGET_PORTS, endpoint });
+  const service = { hostname, vip, ports: TARGET_PORTS, endpoint };
+  await startWaypoint(mesh, 'waypoint', service, mesh.writeFile('root.pem', mesh.root.certPem));
 });
 
 after(() => mesh.close());

@@ -493,11 +493,7 @@ export class NetnsMesh {
     started: string,
     program: ProxyCommand = 'proxy',
   ): Promise<{ readonly child: ChildProcess; readonly log: () => string }> {
-    const relay = this.#inPod(name, ['test/support/unix-relay.ts', this.#controlPlaneSocket()]);
-    const port = await new Promise<string>((resolve) => {
-      relay.stdout?.once('data', (chunk: Buffer) => resolve(chunk.toString().trim()));
-    });
-    const address = `http://127.0.0.1:${port}`;
+    const address = await this.controlPlaneFor(name);
     const rights = ['--reuid', user, '--regid', user, '--clear-groups'].map(String);
     const command = [process.execPath, 'ztunnel/main.ts', program];
     const child = spawn(
@@ -527,6 +523,15 @@ export class NetnsMesh {
       return log.includes(started);
     });
     return { child, log: () => log };
+  }
+
+  /** Gives a pod a way to the control plane; its address there. */
+  async controlPlaneFor(name: string): Promise<string> {
+    const relay = this.#inPod(name, ['test/support/unix-relay.ts', this.#controlPlaneSocket()]);
+    const port = await new Promise<string>((resolve) => {
+      relay.stdout?.once('data', (chunk: Buffer) => resolve(chunk.toString().trim()));
+    });
+    return `http://127.0.0.1:${port}`;
   }
 
   /** A Unix socket that leads to the control plane, which pods cannot reach by their network. */

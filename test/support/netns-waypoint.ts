@@ -1,5 +1,5 @@
-// A real waypoint process in a pod of a test mesh, without a control plane: it forwards the TCP ports of one service to its
-// endpoints over tunnels, as the node proxies see it.
+// A real waypoint process in a pod of a test mesh: it forwards the TCP ports of one service to its endpoints over tunnels, as
+// the node proxies see it. Its configuration is a file; its certificates are the mesh's.
 import type { NetnsMesh } from './netns-mesh.ts';
 import { eventually } from './netns-mesh.ts';
 
@@ -13,12 +13,18 @@ export interface ForwardedService {
   readonly endpoint: { readonly name: string; readonly ip: string };
 }
 
-/** Starts it in a pod, with the account `pod`; resolves when it is ready. */
+/** A running waypoint. */
+export interface NetnsWaypoint {
+  configDump(): Promise<Record<string, unknown>>;
+}
+
+/** Starts it in a pod, with the account `pod`; resolves when it is ready. `rootsPath`: the file with the mesh's roots. */
 export async function startWaypoint(
   mesh: NetnsMesh,
   pod: string,
   service: ForwardedService,
-): Promise<void> {
+  rootsPath: string,
+): Promise<NetnsWaypoint> {
   const { hostname, vip, ports, endpoint } = service;
   const namespace = 'default';
   const servicePorts = Object.keys(ports).map(Number);
@@ -53,8 +59,7 @@ export async function startWaypoint(
     ],
   };
   const child = mesh.script(pod, ['waypoint/main.ts'], {
-    ...{ XDS_ADDRESS: '', CA_ADDRESS: '', FAKE_CA: 'true' },
-    FAKE_CA_ROOT: mesh.writeFile('waypoint-root.pem', mesh.root.certPem + mesh.root.keyPem),
+    ...{ XDS_ADDRESS: '', CA_ADDRESS: await mesh.controlPlaneFor(pod), CA_ROOT_CA: rootsPath },
     LOCAL_L7_PATH: mesh.writeFile('waypoint-l7.json', JSON.stringify(l7)),
     LOCAL_XDS_PATH: mesh.writeFile('waypoint-xds.json', JSON.stringify(workloads)),
     ...{ GATEWAY_NAME: pod, POD_NAMESPACE: namespace, SERVICE_ACCOUNT: pod },
@@ -68,4 +73,13 @@ export async function startWaypoint(
     if (child.exitCode !== null) throw new Error(log);
     return (await mesh.runProgram(pod, 'curl', isReady)).status === 0;
   });
+  return {
+    configDump: async () => {
+      const { stdout } = await mesh.runProgram(pod, 'curl', [
+        '-sf',
+        'http://127.0.0.1:15000/config_dump',
+      ]);
+      return JSON.parse(stdout) as Record<string, unknown>;
+    },
+  };
 }

@@ -1,6 +1,6 @@
 // The admin port's config_dump in the shape of Istio's ztunnel (ztunnel-spec 8.3), which istioctl reads.
-import { X509Certificate } from 'node:crypto';
 import { errorMessage } from '../../common/errors.ts';
+import { dumpSecret } from '../../common/identity/certificate-dump.ts';
 import type { SecretState } from '../../common/identity/secret-manager.ts';
 import type { Cidr, Policy, PolicyMatch, StringMatch } from '../../common/policy/model.ts';
 import { formatIp } from '../../common/workload/ip.ts';
@@ -247,31 +247,4 @@ function dumpCondition(value: unknown): unknown {
   if (match.kind === 'presence') return { Presence: [] };
   const name = match.kind[0]?.toUpperCase() ?? '';
   return { [`${name}${match.kind.slice(1)}`]: match.value };
-}
-
-function dumpSecret({ identity, certificate, error }: SecretState): object {
-  const unavailable = error === undefined ? 'Initializing' : `Unavailable: ${error}`;
-  const state = certificate === undefined ? unavailable : 'Available';
-  if (certificate === undefined) return { identity, state, certChain: [], rootCerts: [] };
-  return {
-    identity,
-    state,
-    certChain: splitPem(certificate.certChainPem).map(dumpCertificate),
-    rootCerts: splitPem(certificate.rootsPem).map(dumpCertificate),
-  };
-}
-
-function dumpCertificate(pem: string): object {
-  const { serialNumber, validFromDate, validToDate } = new X509Certificate(pem);
-  const seconds = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
-  return {
-    pem: Buffer.from(pem).toString('base64'),
-    serialNumber: BigInt(`0x${serialNumber}`).toString(),
-    validFrom: seconds(validFromDate),
-    expirationTime: seconds(validToDate),
-  };
-}
-
-function splitPem(text: string): string[] {
-  return text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ?? [];
 }
