@@ -177,7 +177,7 @@ export const OWN_SETTINGS = {
     'both',
   ),
   L7_SIGHT_PERCENT: whole(
-    'of these connections, how many are looked at, each from its first byte',
+    'of these connections, how many are looked at at most, each from its first byte; a namespace may ask for fewer',
     100,
     {
       max: 100,

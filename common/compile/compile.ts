@@ -32,10 +32,17 @@ import {
 import { findEndpoints, type Endpoints } from './endpoints.ts';
 import { buildL4Policies, type SelectorPolicy } from './l4-authorization.ts';
 import { buildModel, selects, type MeshModel } from './mesh-model.ts';
+import { l7PercentOf, readL7Rates } from './l7-sight.ts';
 import { NodeLocalRule } from './node-local.ts';
 import { buildPeerPolicies } from './peer-authentication.ts';
 import { attachServices, buildServices } from './services.ts';
-import type { CompileInput, CompileOutput, ConfigObject, WaypointConfig } from './types.ts';
+import type {
+  CompileInput,
+  CompileOutput,
+  ConfigObject,
+  L7Rates,
+  WaypointConfig,
+} from './types.ts';
 import { DestinationRules } from './waypoint/destination-rules.ts';
 import { reportHttpRoutes } from './waypoint/http-route-report.ts';
 import { buildL7Policies } from './waypoint/l7-authorization.ts';
@@ -44,8 +51,11 @@ import { buildWaypoints } from './waypoint/waypoint-config.ts';
 import type { Attachment } from './waypoint-binding.ts';
 import { buildWorkloads } from './workloads.ts';
 
-/** Compiles everything; a malformed object yields a verdict and never removes another. */
-export function compile(input: CompileInput): CompileOutput {
+/**
+ * Compiles everything; a malformed object yields a verdict and never removes another. `last` is of the output before: what a
+ * namespace keeps whose labels are wrong now.
+ */
+export function compile(input: CompileInput, last?: { readonly l7Rates: L7Rates }): CompileOutput {
   const model = buildModel(input);
   const endpoints = findEndpoints(model, input.endpointSlices ?? []);
   const policies = readPolicies(model, input.authorizationPolicies ?? []);
@@ -58,10 +68,12 @@ export function compile(input: CompileInput): CompileOutput {
   );
   const l4 = buildL4Policies(model, policies);
   const nodeLocal = new NodeLocalRule(model, input.networkPolicies ?? []);
+  const l7Rates = readL7Rates(model, last?.l7Rates);
   const { workloads, bindings } = buildWorkloads(model, endpoints, {
     policiesOf: (pod) =>
       [...selectorPolicies(l4.selectors, pod), ...peers.policiesOf(pod)].sort(compareText),
     allowsNodeLocal: (pod) => nodeLocal.allows(pod),
+    l7PercentOf: (pod) => l7PercentOf(l7Rates, pod),
   });
   const attachments = attachServices(model);
   const services = buildServices(model, attachments);
@@ -71,6 +83,7 @@ export function compile(input: CompileInput): CompileOutput {
     addresses: addressMap(services, workloads),
     authorizations: authorizationMap([...l4.authorizations, ...peers.authorizations]),
     waypoints,
+    l7Rates,
     verdicts: model.log.list(),
     bindings: [...serviceBindings, ...bindings],
   };

@@ -158,6 +158,9 @@ export interface CompileInput {
   readonly workloadEntries?: readonly ConfigObject[];
 }
 
+/** Percent of the connections whose HTTP is observed, by namespace; only of those that ask. */
+export type L7Rates = ReadonlyMap<string, number>;
+
 /** Where something is executed: at node proxies, at a waypoint, or by nobody. */
 export type EnforcedAt = 'node' | 'waypoint' | 'nowhere';
 
@@ -234,6 +237,7 @@ export interface CompileOutput {
   readonly authorizations: ReadonlyMap<string, Authorization>;
   /** Key: "namespace/gateway". */
   readonly waypoints: ReadonlyMap<string, WaypointConfig>;
+  readonly l7Rates: L7Rates;
   readonly verdicts: readonly Verdict[];
   readonly bindings: readonly WaypointBinding[];
 }

@@ -2,10 +2,8 @@
 // endpoints of ServiceEntries.
 import { create } from '@bufbuild/protobuf';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { L7_SIGHT_EXTENSION, NODE_LOCAL_EXTENSION } from '../workload/extensions.ts';
-import { isL7Observed } from './l7-sight.ts';
+import { l7SightExtension, nodeLocalExtension } from '../workload/extensions.ts';
 import {
-  ExtensionSchema,
   NetworkMode,
   PortListSchema,
   TunnelProtocol,
@@ -41,6 +39,8 @@ export interface PodRules {
   policiesOf(pod: ResourceMeta): readonly string[];
   /** Whether its traffic may take the same-node path. */
   allowsNodeLocal(pod: PodEntity): boolean;
+  /** How many of its connections are observed, in percent. */
+  l7PercentOf(pod: PodEntity): number;
 }
 
 /** Builds every workload. */
@@ -57,11 +57,11 @@ export function buildWorkloads(
       const { workload, binding } = podWorkload(model, pod, services);
       workload.authorizationPolicies = [...rules.policiesOf(pod)];
       if (isCaptured(pod)) {
-        const names = [
-          ...(rules.allowsNodeLocal(pod) ? [NODE_LOCAL_EXTENSION] : []),
-          ...(isL7Observed(model, pod) ? [L7_SIGHT_EXTENSION] : []),
+        const l7Percent = rules.l7PercentOf(pod);
+        workload.extensions = [
+          ...(rules.allowsNodeLocal(pod) ? [nodeLocalExtension()] : []),
+          ...(l7Percent > 0 ? [l7SightExtension(l7Percent)] : []),
         ];
-        workload.extensions = names.map((name) => create(ExtensionSchema, { name }));
       }
       workloads.push(workload);
       if (binding !== undefined) bindings.push(binding);

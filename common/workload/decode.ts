@@ -16,7 +16,7 @@ import {
   WorkloadType,
 } from './gen/workload_pb.ts';
 import type * as pb from './gen/workload_pb.ts';
-import { L7_SIGHT_EXTENSION, NODE_LOCAL_EXTENSION } from './extensions.ts';
+import { NODE_LOCAL_EXTENSION, readL7Percent } from './extensions.ts';
 import { formatIp } from './ip.ts';
 import type {
   AddressResource,
@@ -131,7 +131,7 @@ function toWorkload(source: pb.Workload, resourceName: string | undefined): Work
     isNativeTunnel: source.nativeTunnel,
     isHostNetwork: pick<boolean>(NETWORK_MODES, source.networkMode, 'network mode'),
     isNodeLocalAllowed: hasExtension(source, NODE_LOCAL_EXTENSION),
-    isL7Observed: hasExtension(source, L7_SIGHT_EXTENSION),
+    l7Percent: readL7Percent(source.extensions),
     waypoint: source.waypoint && toGateway(source.waypoint),
     networkGateway: source.networkGateway && toGateway(source.networkGateway),
     node: texts.share(source.node),

@@ -70,7 +70,7 @@ function toWorkload(fields: Fields): Workload {
     isHostNetwork:
       fields.oneOf('networkMode', ['Standard', 'HostNetwork'], 'Standard') === 'HostNetwork',
     isNodeLocalAllowed: fields.flag('nodeLocal'),
-    isL7Observed: fields.flag('l7Sight'),
+    l7Percent: fields.flag('l7Sight') ? 100 : 0,
     waypoint: toGateway(fields.child('waypoint')),
     networkGateway: toGateway(fields.child('networkGateway')),
     node: fields.text('node'),

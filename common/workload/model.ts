@@ -39,8 +39,8 @@ export interface Workload {
   readonly isHostNetwork: boolean;
   /** The control plane allows the same-node path: nothing between the pods' interfaces would be skipped. */
   readonly isNodeLocalAllowed: boolean;
-  /** The node proxies observe HTTP on its connections. */
-  readonly isL7Observed: boolean;
+  /** Of how many of its connections the node proxies observe HTTP, in percent; 0: of none. */
+  readonly l7Percent: number;
   readonly waypoint: GatewayAddress | undefined;
   readonly networkGateway: GatewayAddress | undefined;
   readonly node: string;

@@ -37,7 +37,7 @@ export class MeshModel {
   update(input: CompileInput): boolean {
     const startedAt = performance.now();
     try {
-      this.#output = compile(input);
+      this.#output = compile(input, this.#output);
       this.#compiles++;
       return true;
     } catch (err) {

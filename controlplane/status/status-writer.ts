@@ -37,6 +37,8 @@ const WRITTEN: readonly WatchedName[] = [
   'peerAuthentications',
   'httpRoutes',
 ];
+/** Kinds that have no such status: what is wrong with them is an event all the same. */
+const EVENTS_ONLY: readonly WatchedName[] = ['namespaces'];
 const EVENT_AFTER_MS = 10_000;
 const NO_UPDATE = { conditions: [], parents: [] } as const;
 
@@ -116,10 +118,12 @@ export class StatusWriter {
 
   #find(key: string): { name: WatchedName; kind: ResourceKind; object: LiveObject } | undefined {
     const at = key.indexOf('/');
-    const name = WRITTEN.find((candidate) => KINDS[candidate].kind === key.slice(0, at));
+    const kind = key.slice(0, at);
+    const name = [...WRITTEN, ...EVENTS_ONLY].find((each) => KINDS[each].kind === kind);
     if (name === undefined) return undefined;
-    const object = this.#options.watch.objects(name).get(key.slice(at + 1)) as
-      LiveObject | undefined;
+    // What has no namespace has no slash in its key.
+    const inKind = key.slice(at + 1).replace(/^\//, '');
+    const object = this.#options.watch.objects(name).get(inKind) as LiveObject | undefined;
     return object === undefined ? undefined : { name, kind: KINDS[name], object };
   }
 

@@ -17,7 +17,7 @@ export function makeWorkload(name: string, ip: string, more: Partial<Workload> =
     isNativeTunnel: false,
     isHostNetwork: false,
     isNodeLocalAllowed: false,
-    isL7Observed: false,
+    l7Percent: 0,
     waypoint: undefined,
     networkGateway: undefined,
     node: 'node-a',

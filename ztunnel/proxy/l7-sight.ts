@@ -26,10 +26,17 @@ export function isReported(
   reporter: Config['l7Sight']['reporter'],
   parties: ConnectionParties,
 ): boolean {
-  const { direction, source, destination } = parties;
-  return direction === 'outbound'
-    ? source?.isL7Observed === true && (reporter === 'both' || reporter === 'source')
-    : destination?.isL7Observed === true && (reporter === 'both' || reporter === 'destination');
+  const own = parties.direction === 'outbound' ? 'source' : 'destination';
+  return percentOf(parties) > 0 && (reporter === 'both' || reporter === own);
+}
+
+/** What the namespace of this end's own workload asks for. */
+function percentOf(parties: ConnectionParties): number {
+  return ownWorkload(parties)?.l7Percent ?? 0;
+}
+
+function ownWorkload({ direction, source, destination }: ConnectionParties): Workload | undefined {
+  return direction === 'outbound' ? source : destination;
 }
 
 /** The observers of a data thread. */
@@ -65,14 +72,21 @@ export class L7Sight {
     const ends = [parties, other].filter(
       (each) => each !== undefined && isReported(reporter, each),
     ) as ConnectionParties[];
+    // Drawn once: of two ends with different rates, what the smaller one has the larger one has too.
+    const draw = this.#random() * 100;
+    const limit = this.#config.percent;
+    const sampled = ends.filter((end) => draw < Math.min(limit, percentOf(end)));
+    for (const end of ends) {
+      if (!sampled.includes(end)) this.#series.countConnection(end, 'not_sampled');
+    }
+    if (sampled.length === 0) return undefined;
     const reason = this.#refusal();
-    if (reason === undefined) return this.#start(ends);
-    for (const end of ends) this.#series.countConnection(end, reason);
+    if (reason === undefined) return this.#start(sampled);
+    for (const end of sampled) this.#series.countConnection(end, reason);
     return undefined;
   }
 
-  #refusal(): 'not_sampled' | 'full' | 'busy' | undefined {
-    if (this.#random() * 100 >= this.#config.percent) return 'not_sampled';
+  #refusal(): 'full' | 'busy' | undefined {
     if (this.#watched.size >= this.#config.maxConnections) return 'full';
     return this.#budget.spend(0, this.#now()) ? undefined : 'busy';
   }
@@ -105,11 +119,11 @@ export class L7Sight {
   /** Workload records have changed: a namespace that asks no more is no longer looked at. */
   recordsChanged(changed: readonly Workload[]): void {
     if (this.#watched.size === 0) return;
-    const blind = new Set(changed.filter((one) => !one.isL7Observed).map(({ uid }) => uid));
+    const blind = new Set(changed.filter((one) => one.l7Percent === 0).map(({ uid }) => uid));
     if (blind.size === 0) return;
     for (const { observer, reported } of this.#watched) {
       const isOver = reported.some(({ parties }) => {
-        const own = parties.direction === 'outbound' ? parties.source : parties.destination;
+        const own = ownWorkload(parties);
         return own !== undefined && blind.has(own.uid);
       });
       if (isOver) observer.stop();

@@ -23,8 +23,15 @@ import type { KubeObject } from '../../../common/kube/resource.ts';
 import { createLoggerRoot } from '../../../common/telemetry/logger.ts';
 import { AddressSchema } from '../../../common/workload/gen/workload_pb.ts';
 import type { Address } from '../../../common/workload/gen/workload_pb.ts';
+import { readL7Percent } from '../../../common/workload/extensions.ts';
 import { formatIp } from '../../../common/workload/ip.ts';
 import { DeltaClient, subscribeWith } from '../../../common/xds/delta-client.ts';
+
+interface NamespaceEvent extends KubeObject {
+  readonly reason: string;
+  readonly note: string;
+  readonly regarding: { readonly kind: string; readonly name: string };
+}
 
 const ADDRESS = 'type.googleapis.com/istio.workload.Address';
 const ROUTES = 'type.googleapis.com/ambientmesh.l7.v1.ServiceRoutes';
@@ -348,6 +355,44 @@ describe('control plane', () => {
     await until('removal', () =>
       proxy.addresses.has('Kubernetes//Pod/shop/cart-3') ? undefined : true,
     );
+    proxy.client.close();
+  });
+
+  it('tells proxies the rate of L7 sight; a wrong one is an event on the namespace and changes nothing', async () => {
+    const label = (value: string): Promise<unknown> =>
+      kube.mergePatch(
+        { kind: KINDS.namespaces, name: 'shop' },
+        {
+          metadata: {
+            labels: {
+              'ambient-mesh.io/l7-sight': 'enabled',
+              'ambient-mesh.io/l7-sight-percent': value,
+            },
+          },
+        },
+      );
+    const proxy = await openProxy(await tokenOf('istio-system', 'ztunnel', 'zt'), {
+      namespace: 'istio-system',
+      name: 'ztunnel',
+    });
+    const rate = (): number | undefined => {
+      const record = proxy.addresses.get('Kubernetes//Pod/shop/cart-1')?.type;
+      return record?.case === 'workload' ? readL7Percent(record.value.extensions) : undefined;
+    };
+    await until('nothing asked', () => (rate() === 0 ? true : undefined));
+    await label('2.5');
+    await until('the rate', () => (rate() === 2.5 ? true : undefined));
+    await label('many');
+    const path = '/apis/events.k8s.io/v1/namespaces/default/events';
+    const event = await until('the event', async () => {
+      const { items } = await kube.json<{ items: NamespaceEvent[] }>({ method: 'GET', path });
+      return items.find(({ regarding }) => regarding.kind === 'Namespace');
+    });
+    assert.deepEqual([event.reason, event.regarding.name], ['Invalid', 'shop']);
+    assert.match(event.note, /^Namespace shop: label ambient-mesh\.io\/l7-sight-percent is "many"/);
+    assert.equal(rate(), 2.5);
+    await label('0');
+    await until('nothing asked', () => (rate() === 0 ? true : undefined));
     proxy.client.close();
   });
 

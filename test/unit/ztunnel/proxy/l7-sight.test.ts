@@ -16,14 +16,16 @@ type Reporter = Parameters<typeof isReported>[0];
 function partiesOf(
   direction: 'inbound' | 'outbound',
   seen: readonly ('source' | 'destination')[] = ['source', 'destination'],
+  percents = { source: 100, destination: 100 },
 ): ConnectionParties {
-  const isL7Observed = (side: 'source' | 'destination'): boolean => seen.includes(side);
+  const l7Percent = (side: 'source' | 'destination'): number =>
+    seen.includes(side) ? percents[side] : 0;
   return {
     direction,
-    source: makeWorkload('client', '10.0.0.1', { isL7Observed: isL7Observed('source') }),
+    source: makeWorkload('client', '10.0.0.1', { l7Percent: l7Percent('source') }),
     sourceBaggage: undefined,
     sourceIdentity: 'spiffe://cluster.local/ns/default/sa/client',
-    destination: makeWorkload('server', '10.0.0.2', { isL7Observed: isL7Observed('destination') }),
+    destination: makeWorkload('server', '10.0.0.2', { l7Percent: l7Percent('destination') }),
     destinationIdentity: 'spiffe://cluster.local/ns/default/sa/server',
     service: undefined,
   };
@@ -89,8 +91,8 @@ describe('an end of a connection reports', () => {
   ];
   for (const [reporter, parties, isExpected] of ROWS) {
     const who = [
-      parties.source?.isL7Observed === true ? 'source' : '',
-      parties.destination?.isL7Observed === true ? 'destination' : '',
+      parties.source?.l7Percent === 100 ? 'source' : '',
+      parties.destination?.l7Percent === 100 ? 'destination' : '',
     ].join(' ');
     it(`${reporter}, ${parties.direction}, asked by ${who}: ${isExpected}`, () => {
       assert.equal(isReported(reporter, parties), isExpected);
@@ -173,6 +175,35 @@ describe('L7 sight', () => {
       if (outcome === 'full') assert.ok(sight.watch(outbound));
     }
     assert.ok(setUp({ percent: 51 }).sight.watch(outbound));
+  });
+
+  it('looks at the share that the namespace asks for, of no more than the node allows', () => {
+    // The draw is 0.5.
+    for (const [node, namespace, isSeen] of [
+      [100, 50.1, true],
+      [100, 50, false],
+      [100, 0.5, false],
+      [50, 100, false],
+      [51, 51, true],
+    ] as const) {
+      const { sight, lines } = setUp({ percent: node });
+      const parties = partiesOf('inbound', ['destination'], { source: 0, destination: namespace });
+      assert.equal(sight.watch(parties) !== undefined, isSeen, `${node}, ${namespace}`);
+      assert.equal(lines('connections_total', '"not_sampled"').length, isSeen ? 0 : 1);
+    }
+  });
+
+  it('within the node, each end has the share it asks for', () => {
+    const { sight, lines } = setUp();
+    const percents = { source: 10, destination: 60 };
+    const both = ['source', 'destination'] as const;
+    exchange(
+      sight.watch(partiesOf('outbound', both, percents), partiesOf('inbound', both, percents)),
+    );
+    assert.equal(lines('requests_total', '"source"').length, 0);
+    assert.equal(lines('connections_total', '"source"', '"not_sampled"').length, 1);
+    assert.equal(lines('requests_total', '"destination"').length, 1);
+    assert.equal(lines('connections_total', '"destination"', '"not_sampled"').length, 0);
   });
 
   it('stops when the workload asks no more, not when another changes', () => {
