@@ -1,7 +1,10 @@
 // Puts together how a container is started: program, environment, file system.
 import { mkdirSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { MeshError } from '../../common/errors.ts';
+import { serviceIpv6 } from '../ipv6.ts';
+import type { NodeConfig } from './config.ts';
 import type { LaunchPlan } from './container.ts';
 import { buildRootScript, type Mount } from './container-root.ts';
 import { buildEnvironment, expand } from './environment.ts';
@@ -30,6 +33,11 @@ export function buildResolvConf(pod: Pod, clusterDns: string, domain: string): s
   const namespace = pod.metadata.namespace ?? 'default';
   const search = [`${namespace}.svc.${domain}`, `svc.${domain}`, domain].join(' ');
   return `nameserver ${clusterDns}\nsearch ${search}\noptions ndots:5 timeout:2 attempts:3\n`;
+}
+
+/** The DNS address that a pod can reach: IPv6 for one without an IPv4 address. */
+function dnsAddress({ clusterDns }: NodeConfig, podIps: readonly string[]): string {
+  return podIps.every((ip) => isIPv6(ip)) ? serviceIpv6(clusterDns) : clusterDns;
 }
 
 function buildHosts(pod: Pod, podIps: readonly string[], hostname: string): string {
@@ -67,13 +75,14 @@ export async function planLaunch(inputs: LaunchInputs): Promise<LaunchPlan> {
   };
   const addresses = { podIps, hostIp: context.config.address };
   const env = await buildEnvironment(pod, container, base, addresses, context);
+  const { clusterDomain } = context.config;
   const dir = join(inputs.dir, 'root');
   const cache = join(context.config.stateDir, 'compile-cache');
   for (const path of [dir, cache]) mkdirSync(path, { recursive: true });
   const script = buildRootScript({
     dir,
     hostname: inputs.netns === undefined ? context.config.name : hostname,
-    resolvConf: buildResolvConf(pod, context.config.clusterDns, context.config.clusterDomain),
+    resolvConf: buildResolvConf(pod, dnsAddress(context.config, podIps), clusterDomain),
     hosts: buildHosts(pod, podIps, hostname),
     mounts: inputs.mounts,
     visible: [...programPaths(), cache],

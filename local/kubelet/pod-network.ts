@@ -1,11 +1,13 @@
 // The built-in first step of the CNI chain: a netns for the pod, a veth pair into the node's netns, an address
 // of the node's pod range, point-to-point routes. Runs in the node's netns. Returns a CNI 1.0.0 result.
 import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import { MeshError } from '../../common/errors.ts';
-import { podIpv6, type NodeIpv6 } from '../ipv6.ts';
+import { podIpv6 } from '../ipv6.ts';
 import { markNetns, unmarkNetns } from './cleanup.ts';
 import type { NodeConfig } from './config.ts';
 import { setSysctls } from './node-network.ts';
+import type { Pod } from './objects.ts';
 import { ipBatch, runCommand, tryCommand } from './run-command.ts';
 
 export interface CniResult {
@@ -49,11 +51,21 @@ function vethName(config: NodeConfig, netns: string): string {
   return `v${config.instance}-${createHash('sha1').update(netns).digest('hex').slice(0, 8)}`;
 }
 
+/** A pod with this annotation and the value `IPv6` has no IPv4 address; others have both, where the machine has. */
+export const FAMILY_ANNOTATION = 'local.ambient-mesh.io/ip-family';
+
+/** A pod's addresses, the first one first. Its IPv4 address is taken for it even if it has IPv6 alone. */
+export function podAddresses(config: NodeConfig, pod: Pod, ipv4: string): string[] {
+  if (config.ipv6 === undefined) return [ipv4];
+  const ipv6 = podIpv6(config.ipv6, ipv4);
+  return pod.metadata.annotations?.[FAMILY_ANNOTATION] === 'IPv6' ? [ipv6] : [ipv4, ipv6];
+}
+
 /** Makes the pod's netns and joins it to the node. A leftover of the same name is replaced. */
 export async function addPodNetwork(
   config: NodeConfig,
   netns: string,
-  address: string,
+  addresses: readonly string[],
 ): Promise<CniResult> {
   const veth = vethName(config, netns);
   markNetns(config.stateDir, netns);
@@ -64,52 +76,63 @@ export async function addPodNetwork(
   await setSysctls(netns, false);
   await ipBatch([
     `link add ${veth} type veth peer name eth0 netns ${netns}`,
-    `addr add ${config.gateway}/32 dev ${veth}`,
     `link set ${veth} up`,
-    `route replace ${address}/32 dev ${veth} src ${config.gateway}`,
   ]);
-  await ipBatch(
-    [
-      'link set lo up',
-      `addr add ${address}/32 dev eth0`,
-      'link set eth0 up',
-      `route add ${config.gateway}/32 dev eth0 scope link`,
-      `route add default via ${config.gateway} dev eth0`,
-    ],
-    netns,
-  );
-  const ipv6 = config.ipv6 && (await addIpv6(config.ipv6, { netns, veth, address }));
+  await ipBatch(['link set lo up', 'link set eth0 up'], netns);
+  const ips: CniResult['ips'][number][] = [];
+  for (const address of addresses) {
+    const isV6 = isIPv6(address);
+    const gateway = isV6 ? config.ipv6?.gateway : config.gateway;
+    if (gateway === undefined) continue;
+    const length = isV6 ? 128 : 32;
+    const add = isV6 ? addIpv6 : addIpv4;
+    await add({ netns, veth, address, gateway });
+    ips.push({ address: `${address}/${length}`, gateway, interface: 1 });
+  }
   return {
     cniVersion: '1.0.0',
     interfaces: [{ name: veth }, { name: 'eth0', sandbox: `/var/run/netns/${netns}` }],
-    ips: [
-      { address: `${address}/32`, gateway: config.gateway, interface: 1 },
-      ...(ipv6 === undefined ? [] : [{ ...ipv6, interface: 1 }]),
-    ],
-    routes: [{ dst: '0.0.0.0/0' }, ...(ipv6 === undefined ? [] : [{ dst: '::/0' }])],
+    ips,
+    routes: addresses.map((address) => ({ dst: isIPv6(address) ? '::/0' : '0.0.0.0/0' })),
     dns: {},
   };
 }
 
-/** Gives the pod the IPv6 address beside its IPv4 address. */
-async function addIpv6(
-  ipv6: NodeIpv6,
-  { netns, veth, address }: { netns: string; veth: string; address: string },
-): Promise<{ readonly address: string; readonly gateway: string }> {
-  const own = `${podIpv6(ipv6, address)}/128`;
+interface Placed {
+  readonly netns: string;
+  readonly veth: string;
+  readonly address: string;
+  readonly gateway: string;
+}
+
+async function addIpv4({ netns, veth, address, gateway }: Placed): Promise<void> {
   await ipBatch([
-    `addr add ${ipv6.gateway}/128 dev ${veth} nodad`,
-    `route replace ${own} dev ${veth}`,
+    `addr add ${gateway}/32 dev ${veth}`,
+    `route replace ${address}/32 dev ${veth} src ${gateway}`,
   ]);
   await ipBatch(
     [
-      `addr add ${own} dev eth0 nodad`,
-      `route add ${ipv6.gateway}/128 dev eth0`,
-      `route add default via ${ipv6.gateway} dev eth0`,
+      `addr add ${address}/32 dev eth0`,
+      `route add ${gateway}/32 dev eth0 scope link`,
+      `route add default via ${gateway} dev eth0`,
     ],
     netns,
   );
-  return { address: own, gateway: ipv6.gateway };
+}
+
+async function addIpv6({ netns, veth, address, gateway }: Placed): Promise<void> {
+  await ipBatch([
+    `addr add ${gateway}/128 dev ${veth} nodad`,
+    `route replace ${address}/128 dev ${veth}`,
+  ]);
+  await ipBatch(
+    [
+      `addr add ${address}/128 dev eth0 nodad`,
+      `route add ${gateway}/128 dev eth0`,
+      `route add default via ${gateway} dev eth0`,
+    ],
+    netns,
+  );
 }
 
 /** Removes the netns and with it the veth pair. Safe to call for one that is gone. */

@@ -1,17 +1,23 @@
 // A pod's network: its netns by the built-in step, then the node's CNI chain. Host-network pods have neither.
 import { errorMessage } from '../../common/errors.ts';
-import { podIpv6 } from '../ipv6.ts';
 import { addToChain, removeFromChain, type PodSandbox } from './cni-chain.ts';
 import { log } from './log.ts';
 import type { NodeContext } from './node-context.ts';
 import type { Pod } from './objects.ts';
-import { addPodNetwork, podNetns, removePodNetwork, type CniResult } from './pod-network.ts';
+import {
+  addPodNetwork,
+  podAddresses,
+  podNetns,
+  removePodNetwork,
+  type CniResult,
+} from './pod-network.ts';
 
 export class PodSandboxNetwork {
   readonly #context: NodeContext;
   readonly #netns: string | undefined;
   #pod: Pod;
   #address: string | undefined;
+  #addresses: readonly string[] = [];
   #result: CniResult | undefined;
   #isUp = false;
 
@@ -34,25 +40,25 @@ export class PodSandboxNetwork {
   }
 
   get podIp(): string | undefined {
-    if (!this.#isUp) return undefined;
-    return this.#netns === undefined ? this.#context.config.address : this.#address;
+    return this.podIps[0];
   }
 
   /** All addresses of the pod, the first one first. */
   get podIps(): readonly string[] {
-    const { podIp } = this;
-    if (podIp === undefined) return [];
-    const { ipv6 } = this.#context.config;
-    if (ipv6 === undefined) return [podIp];
-    return [podIp, this.#netns === undefined ? ipv6.address : podIpv6(ipv6, podIp)];
+    if (!this.#isUp) return [];
+    if (this.#netns !== undefined) return this.#addresses;
+    const { address, ipv6 } = this.#context.config;
+    return ipv6 === undefined ? [address] : [address, ipv6.address];
   }
 
   /** Makes the sandbox; on failure nothing of it is left, so that it can be tried again. */
   async up(): Promise<void> {
     if (this.#netns !== undefined) {
       this.#address ??= this.#context.addresses.take();
+      const { config } = this.#context;
+      this.#addresses = podAddresses(config, this.#pod, this.#address);
       try {
-        const first = await addPodNetwork(this.#context.config, this.#netns, this.#address);
+        const first = await addPodNetwork(config, this.#netns, this.#addresses);
         this.#result = first;
         this.#result = await addToChain(this.#context.rootfs, this.#sandbox(this.#netns), first);
       } catch (err) {

@@ -220,6 +220,36 @@ describe('local nodes', () => {
     }
   });
 
+  it('runs a pod with IPv6 alone: probes, names, and services by name', async () => {
+    const containers = [
+      {
+        name: 'main',
+        image: 'none',
+        command: [process.execPath, '-e', serverScript],
+        env: [{ name: 'WHO', value: 'six' }],
+        readinessProbe: { httpGet: { port: 8080 } },
+      },
+    ];
+    const object = pod('six', 'test-a', { containers });
+    const annotations = { 'local.ambient-mesh.io/ip-family': 'IPv6' };
+    await create('/api/v1/namespaces/default/pods', {
+      ...object,
+      metadata: { name: 'six', annotations },
+    });
+    const { podIP = '', podIPs } = (await ready('six')).status ?? {};
+    assert.ok(isIPv6(podIP), podIP);
+    assert.equal(podIPs?.length, 1);
+    const [, own] = await exec('six', 'ip', '-4', 'addr', 'show', 'dev', 'eth0');
+    assert.equal(own, '', 'no IPv4 address');
+    const [, resolvConf] = await exec('six', 'cat', '/etc/resolv.conf');
+    assert.match(resolvConf, /^nameserver fd00:10:96::/);
+    const answer = await exec('six', 'curl', '-s', '-m', '3', 'http://both/');
+    assert.deepEqual(answer, [0, `web ${podIP}`]);
+    const url = `http://[${podIP}]:8080/`;
+    assert.match((await exec('client', 'curl', '-s', '-m', '3', url))[1], /^six fd00:/);
+    await api.json({ method: 'DELETE', path: '/api/v1/namespaces/default/pods/six' });
+  });
+
   it('lets a pod reach itself through its service', async () => {
     const [code, body] = await exec('web', 'curl', '-s', '-m', '3', 'http://web.default.svc/');
     assert.equal(code, 0);
