@@ -4,6 +4,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { MeshError } from '../errors.ts';
 import {
   AddressSchema,
+  AppProtocol,
   ApplicationTunnel_Protocol,
   IPFamilies,
   LoadBalancing_HealthPolicy,
@@ -172,16 +173,21 @@ function toServices(source: pb.Workload['services']): Workload['services'] {
     if (!key.includes('/')) throw bad(`service key "${key}" is not namespace/hostname`);
     const ports = toPorts(list.ports);
     services[key] = ports;
-    text += `${key}\0${ports.map((port) => `${port.servicePort}:${port.targetPort}`).join()}\0`;
+    text += `${key}\0${ports.map(portText).join()}\0`;
   }
   return serviceRecords.share(text, services);
 }
 
+function portText({ servicePort, targetPort, isOpaque }: PortMapping): string {
+  return `${servicePort}:${targetPort}${isOpaque === true ? 'o' : ''}`;
+}
+
 function toPorts(ports: readonly pb.Port[]): PortMapping[] {
-  return ports.map(({ servicePort, targetPort }) => ({
-    servicePort: checkPort(servicePort),
-    targetPort: checkPort(targetPort),
-  }));
+  return ports.map(({ servicePort, targetPort, appProtocol }) => {
+    const numbers = { servicePort: checkPort(servicePort), targetPort: checkPort(targetPort) };
+    const isOpaque = appProtocol === AppProtocol.TCP || appProtocol === AppProtocol.TLS;
+    return isOpaque ? { ...numbers, isOpaque } : numbers;
+  });
 }
 
 function checkPort(port: number): number {

@@ -20,6 +20,8 @@ export type GatewayAddress =
 export interface PortMapping {
   readonly servicePort: number;
   readonly targetPort: number;
+  /** Declared to speak something else than HTTP: plain TCP or TLS. */
+  readonly isOpaque?: true;
 }
 
 export type WorkloadType = 'deployment' | 'cronjob' | 'pod' | 'job';

@@ -5,6 +5,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { AppProtocol } from '../../common/workload/gen/workload_pb.ts';
 import { L7_SIGHT_EXTENSION, NODE_LOCAL_EXTENSION } from '../../common/workload/extensions.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 
@@ -133,6 +134,31 @@ describe('L7 sight', () => {
       await counts(node, before + 1, CONNECTIONS, '"server_first"', '"destination"');
     });
   }
+
+  it('does not look at a port that its service declares to be no HTTP', async () => {
+    const extensions = [{ name: NODE_LOCAL_EXTENSION }, { name: L7_SIGHT_EXTENSION }];
+    const ports = (appProtocol: AppProtocol): object => ({
+      services: { 'default/svc': { ports: [{ servicePort: 80, targetPort: 8080, appProtocol }] } },
+    });
+    const opaque = [CONNECTIONS, '"opaque"'] as const;
+    for (const [name, node, ip] of [
+      ['near', 'a', '10.77.0.2'],
+      ['far', 'b', '10.77.0.3'],
+    ] as const) {
+      const to = `destination_workload="${name}"`;
+      const seen = await mesh.metric(node, REQUESTS, to, '"destination"');
+      await mesh.putPod(name, { extensions, ...ports(AppProtocol.TCP) });
+      const before = await mesh.metric(node, ...opaque, '"destination"');
+      const source = await mesh.metric('a', ...opaque, '"source"');
+      await curl(`http://${ip}:8080/200`);
+      await counts(node, before + 1, ...opaque, '"destination"');
+      await counts('a', source + 1, ...opaque, '"source"');
+      await mesh.putPod(name, { extensions, ...ports(AppProtocol.HTTP11) });
+      await curl(`http://${ip}:8080/200`);
+      await counts(node, seen + 1, REQUESTS, to, '"destination"');
+    }
+    await publish(true);
+  });
 
   it('stops when the namespace asks no more, on running connections too', async () => {
     const seen = [REQUESTS, 'reporter="source"'] as const;

@@ -17,7 +17,6 @@ import { buildInboundRequest } from './inbound-request.ts';
 import type { InboundDecision } from './inbound-request.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
-import type { OriginalDst } from './request.ts';
 import { FORWARDED_NETWORK, buildBaggage } from './tunnel-headers.ts';
 
 function isJoining(request: InboundRequest): request is JoiningRequest {
@@ -161,16 +160,17 @@ class InboundConnection {
       if (!isGone()) request.refuse(401);
       return;
     }
-    this.#relay(workload, { app, target: accepted.proxyTarget }, unregister);
+    this.#relay(workload, { app, accepted }, unregister);
   }
 
   #relay(
     workload: Workload,
-    { app, target }: { readonly app: TcpStream; readonly target: OriginalDst | undefined },
+    { app, accepted }: { readonly app: TcpStream; readonly accepted: Acceptance },
     unregister: () => void,
   ): void {
     const request = this.#request;
     const { peerAddress: ip, peerPort: port, peerIdentity } = request;
+    const { port: appPort, proxyTarget: target } = accepted;
     const header = target && encodeProxyHeader({ ip, port }, target, peerIdentity);
     if (isJoining(request)) {
       if (header !== undefined) app.writeBytes(header);
@@ -186,7 +186,7 @@ class InboundConnection {
       unregister();
       this.#connection.finish(this.#aborted ?? relayOutcome(result));
     };
-    const observer = this.#context.sight.watch(this.#connection.fields.parties);
+    const observer = this.#context.sight.watch(this.#connection.fields.parties, appPort);
     const relay = startRelay(stream, app, this.#connection, done, observer);
     this.#abortRelay = (detail) => relay.abort(detail);
   }

@@ -1,6 +1,7 @@
 // L7 sight without a waypoint (docs/design/l7-sight.md): which connections are observed, and for whom. The proxy stays an L4
 // proxy: what is seen is counted, and nothing depends on it.
 import type { SeriesTable } from '../../common/telemetry/series-table.ts';
+import { serviceKey } from '../../common/workload/model.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import { HttpObserver } from '../../engine/observe/http-observer.ts';
 import { ObserveBudget } from '../../engine/observe/observe-budget.ts';
@@ -39,6 +40,31 @@ function ownWorkload({ direction, source, destination }: ConnectionParties): Wor
   return direction === 'outbound' ? source : destination;
 }
 
+/** Of the destination workload: the number, or the text that ends in it; undefined where only a gateway's is known. */
+export type WorkloadPort = number | string | undefined;
+
+function portOf(authority: string): number {
+  return Number(authority.slice(authority.lastIndexOf(':') + 1));
+}
+
+/**
+ * Whether the service says of this port of the destination that it is no HTTP. Where no service was addressed, all that have the
+ * port must say so. Pure.
+ */
+export function isDeclaredOpaque(
+  { destination, service }: ConnectionParties,
+  target: WorkloadPort,
+): boolean {
+  if (destination === undefined || target === undefined) return false;
+  const port = typeof target === 'number' ? target : portOf(target);
+  const { services } = destination;
+  const named = service && services[serviceKey(service)];
+  const mappings = (named === undefined ? Object.values(services).flat() : named).filter(
+    ({ targetPort }) => targetPort === port,
+  );
+  return mappings.length > 0 && mappings.every(({ isOpaque }) => isOpaque === true);
+}
+
 /** The observers of a data thread. */
 export class L7Sight {
   readonly #config: Config['l7Sight'];
@@ -62,10 +88,14 @@ export class L7Sight {
   }
 
   /**
-   * The observer of a new connection, if it is to be observed. `other` is its second end, where this proxy joins both; the
-   * relay's forward direction must be the client's.
+   * The observer of a new connection, if it is to be observed. `port` is at the destination; `other` is the second end, where
+   * this proxy joins both; the relay's forward direction must be the client's.
    */
-  watch(parties: ConnectionParties, other?: ConnectionParties): RelayObserver | undefined {
+  watch(
+    parties: ConnectionParties,
+    port: WorkloadPort,
+    other?: ConnectionParties,
+  ): RelayObserver | undefined {
     const { reporter } = this.#config;
     const isOther = other !== undefined && isReported(reporter, other);
     if (!isOther && !isReported(reporter, parties)) return undefined;
@@ -80,7 +110,7 @@ export class L7Sight {
       if (!sampled.includes(end)) this.#series.countConnection(end, 'not_sampled');
     }
     if (sampled.length === 0) return undefined;
-    const reason = this.#refusal();
+    const reason = isDeclaredOpaque(parties, port) ? 'opaque' : this.#refusal();
     if (reason === undefined) return this.#start(sampled);
     for (const end of sampled) this.#series.countConnection(end, reason);
     return undefined;

@@ -18,7 +18,8 @@ import { ApplicationBytes } from './early-bytes.ts';
 import type { LocalWorkload } from './local-workload.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { FailureReason } from './reasons.ts';
-import type { OriginalDst, RequestDecision } from './request.ts';
+import type { WorkloadPort } from './l7-sight.ts';
+import type { ConnectDecision, OriginalDst, RequestDecision } from './request.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
 import { buildBaggage } from './tunnel-headers.ts';
@@ -269,10 +270,15 @@ function observerOf(
 ): RelayObserver | undefined {
   const isServedByWaypoint = decision.kind === 'hbone' && decision.hop === 'waypoint';
   if (isServedByWaypoint) return undefined;
-  const observer = sight.watch(parties, inbound?.parties);
+  const observer = sight.watch(parties, workloadPort(decision), inbound?.parties);
   if (observer === undefined || early === undefined || early.length === 0) return observer;
   const seesMore = showBytes(early, (address, length) => observer.sawForward(address, length));
   return seesMore ? observer : undefined;
+}
+
+function workloadPort(decision: ConnectDecision): WorkloadPort {
+  if (decision.kind === 'double_hbone') return undefined;
+  return decision.kind === 'hbone' ? decision.authority : decision.port;
 }
 
 /** Both ends of a connection within this node are counted from one relay. */

@@ -123,7 +123,7 @@ async function relayPlaintext(
     unregister();
     connection.finish(state.outcome ?? relayOutcome(result));
   };
-  const observer = context.sight.watch(connection.fields.parties);
+  const observer = context.sight.watch(connection.fields.parties, destination.port);
   const relay = startRelay(stream, app, connection, done, observer);
   state.abortRelay = (detail) => relay.abort(detail);
 }

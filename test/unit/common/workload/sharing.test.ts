@@ -3,15 +3,20 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { decodeAddress } from '../../../../common/workload/decode.ts';
-import { AddressSchema } from '../../../../common/workload/gen/workload_pb.ts';
+import { AddressSchema, AppProtocol } from '../../../../common/workload/gen/workload_pb.ts';
 import type { Workload } from '../../../../common/workload/model.ts';
 import { TextPool, ValuePool } from '../../../../common/workload/sharing.ts';
 
-function decode(name: string, targetPort: number, zone: string): Workload {
+function decode(
+  name: string,
+  targetPort: number,
+  zone: string,
+  appProtocol: AppProtocol = AppProtocol.HTTP11,
+): Workload {
   const value = {
     uid: name,
     locality: { region: 'r', zone },
-    services: { 'ns/svc': { ports: [{ servicePort: 80, targetPort }] } },
+    services: { 'ns/svc': { ports: [{ servicePort: 80, targetPort, appProtocol }] } },
   };
   const message = create(AddressSchema, { type: { case: 'workload', value } });
   const found = decodeAddress(toBinary(AddressSchema, message), name);
@@ -31,6 +36,13 @@ describe('sharing', () => {
     assert.deepEqual(three.services, { 'ns/svc': [{ servicePort: 80, targetPort: 9 }] });
     assert.deepEqual(three.locality, { region: 'r', zone: 'z2', subzone: '' });
     assert.deepEqual([one.uid, two.uid], ['a', 'b']);
+  });
+
+  it('keeps a port that is declared to be no HTTP apart from one that is', () => {
+    const ports = [AppProtocol.UNKNOWN, AppProtocol.HTTP2, AppProtocol.TCP, AppProtocol.TLS].map(
+      (protocol) => decode('a', 7, 'z', protocol).services['ns/svc']?.[0]?.isOpaque ?? false,
+    );
+    assert.deepEqual(ports, [false, false, true, true]);
   });
 
   it('begins anew when it is full, with the values right all along', () => {

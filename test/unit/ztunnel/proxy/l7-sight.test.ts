@@ -2,14 +2,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { renderSeries } from '../../../../common/telemetry/exposition.ts';
+import { serviceKey } from '../../../../common/workload/model.ts';
+import type { Service, Workload } from '../../../../common/workload/model.ts';
 import { SeriesReader, SeriesTable } from '../../../../common/telemetry/series-table.ts';
 import { addressOfBuffer } from '../../../../engine/native/llhttp.ts';
 import type { HttpExchange } from '../../../../engine/observe/types.ts';
 import type { RelayObserver } from '../../../../engine/reactor/duplex.ts';
 import { L7_SIGHT_FAMILIES, exchangeLabels } from '../../../../ztunnel/proxy/l7-series.ts';
-import { L7Sight, isReported } from '../../../../ztunnel/proxy/l7-sight.ts';
+import { L7Sight, isDeclaredOpaque, isReported } from '../../../../ztunnel/proxy/l7-sight.ts';
 import type { ConnectionParties } from '../../../../ztunnel/proxy/traffic-labels.ts';
-import { makeWorkload } from '../../../support/mesh-builders.ts';
+import { makeService, makeWorkload } from '../../../support/mesh-builders.ts';
 
 type Reporter = Parameters<typeof isReported>[0];
 
@@ -100,6 +102,53 @@ describe('an end of a connection reports', () => {
   }
 });
 
+describe('a port that is declared to be no HTTP', () => {
+  const http = { servicePort: 80, targetPort: 8080 };
+  const mysql = { servicePort: 3306, targetPort: 3306, isOpaque: true } as const;
+  const tcp = { servicePort: 90, targetPort: 8080, isOpaque: true } as const;
+  const db = makeService('db', '10.96.0.9');
+  const key = serviceKey(db);
+  const withServices = (services: Workload['services'], service?: Service): ConnectionParties => ({
+    ...inbound,
+    destination: makeWorkload('server', '10.0.0.2', { services }),
+    service,
+  });
+  const ROWS: readonly (readonly [string, boolean, ConnectionParties, number | string])[] = [
+    ['declared', true, withServices({ [key]: [http, mysql] }), 3306],
+    ['declared, by the authority', true, withServices({ [key]: [http, mysql] }), '10.0.0.2:3306'],
+    ['declared, at IPv6', true, withServices({ [key]: [http, mysql] }), '[fd00::2]:3306'],
+    ['another port', false, withServices({ [key]: [http, mysql] }), 8080],
+    ['a port of no service', false, withServices({ [key]: [mysql] }), 9999],
+    ['no service at all', false, withServices({}), 3306],
+    ['two services that differ', false, withServices({ 'a/b': [http], 'a/c': [tcp] }), 8080],
+    [
+      'two that differ, and the one that was addressed says so',
+      true,
+      withServices({ 'a/b': [http], [key]: [tcp] }, db),
+      8080,
+    ],
+    [
+      'two that differ, and the other was addressed',
+      false,
+      withServices({ 'a/b': [tcp], [key]: [http] }, db),
+      8080,
+    ],
+    ['an unknown destination', false, { ...outbound, destination: undefined }, 3306],
+  ];
+  for (const [name, isExpected, parties, port] of ROWS) {
+    it(`${name}: ${isExpected}`, () => assert.equal(isDeclaredOpaque(parties, port), isExpected));
+  }
+
+  it('is not looked at, and counted', () => {
+    const { sight, lines } = setUp();
+    const parties = withServices({ [key]: [mysql, http] });
+    const asked = { ...parties.destination, l7Percent: 100 } as Workload;
+    assert.equal(sight.watch({ ...parties, destination: asked }, 3306), undefined);
+    assert.equal(lines('connections_total', '"opaque"', '} 1').length, 1);
+    assert.ok(sight.watch({ ...parties, destination: asked }, 8080));
+  });
+});
+
 describe('label values', () => {
   const plain: HttpExchange = {
     protocol: 'http2',
@@ -134,7 +183,7 @@ describe('label values', () => {
 describe('L7 sight', () => {
   it('counts a request for both ends of a connection within the node, from one look', () => {
     const { sight, lines } = setUp();
-    const observer = sight.watch(outbound, inbound);
+    const observer = sight.watch(outbound, 80, inbound);
     exchange(observer);
     observer?.ended();
     for (const reporter of ['source', 'destination']) {
@@ -148,7 +197,11 @@ describe('L7 sight', () => {
   it('reports only for the end that asked', () => {
     const { sight, lines } = setUp();
     exchange(
-      sight.watch(partiesOf('outbound', ['destination']), partiesOf('inbound', ['destination'])),
+      sight.watch(
+        partiesOf('outbound', ['destination']),
+        80,
+        partiesOf('inbound', ['destination']),
+      ),
     );
     assert.equal(lines('requests_total', '"source"').length, 0);
     assert.equal(lines('requests_total', '"destination"').length, 1);
@@ -156,7 +209,7 @@ describe('L7 sight', () => {
 
   it('does not look where nobody asked, and counts nothing of it', () => {
     const { sight, lines } = setUp();
-    assert.equal(sight.watch(partiesOf('outbound', []), partiesOf('inbound', [])), undefined);
+    assert.equal(sight.watch(partiesOf('outbound', []), 80, partiesOf('inbound', [])), undefined);
     assert.deepEqual(lines(), []);
   });
 
@@ -167,14 +220,14 @@ describe('L7 sight', () => {
       [{ maxConnections: 1 }, 'full'],
     ] as const) {
       const { sight, lines } = setUp(config);
-      const first = sight.watch(outbound);
-      if (outcome === 'full') assert.equal(sight.watch(outbound), undefined);
+      const first = sight.watch(outbound, 80);
+      if (outcome === 'full') assert.equal(sight.watch(outbound, 80), undefined);
       else assert.equal(first, undefined);
       assert.equal(lines('connections_total', `"${outcome}"`, '} 1').length, 1);
       first?.ended();
-      if (outcome === 'full') assert.ok(sight.watch(outbound));
+      if (outcome === 'full') assert.ok(sight.watch(outbound, 80));
     }
-    assert.ok(setUp({ percent: 51 }).sight.watch(outbound));
+    assert.ok(setUp({ percent: 51 }).sight.watch(outbound, 80));
   });
 
   it('looks at the share that the namespace asks for, of no more than the node allows', () => {
@@ -188,7 +241,7 @@ describe('L7 sight', () => {
     ] as const) {
       const { sight, lines } = setUp({ percent: node });
       const parties = partiesOf('inbound', ['destination'], { source: 0, destination: namespace });
-      assert.equal(sight.watch(parties) !== undefined, isSeen, `${node}, ${namespace}`);
+      assert.equal(sight.watch(parties, 80) !== undefined, isSeen, `${node}, ${namespace}`);
       assert.equal(lines('connections_total', '"not_sampled"').length, isSeen ? 0 : 1);
     }
   });
@@ -198,7 +251,7 @@ describe('L7 sight', () => {
     const percents = { source: 10, destination: 60 };
     const both = ['source', 'destination'] as const;
     exchange(
-      sight.watch(partiesOf('outbound', both, percents), partiesOf('inbound', both, percents)),
+      sight.watch(partiesOf('outbound', both, percents), 80, partiesOf('inbound', both, percents)),
     );
     assert.equal(lines('requests_total', '"source"').length, 0);
     assert.equal(lines('connections_total', '"source"', '"not_sampled"').length, 1);
@@ -208,7 +261,7 @@ describe('L7 sight', () => {
 
   it('stops when the workload asks no more, not when another changes', () => {
     const { sight, lines } = setUp();
-    const observer = sight.watch(inbound);
+    const observer = sight.watch(inbound, 80);
     const { destination, source } = partiesOf('inbound', []);
     assert.ok(destination && source);
     sight.recordsChanged([source]);
@@ -223,7 +276,7 @@ describe('L7 sight', () => {
 
   it('forgets the series of a workload that went, once nothing is open and it was scraped', () => {
     const { sight, lines } = setUp();
-    const observer = sight.watch(outbound);
+    const observer = sight.watch(outbound, 80);
     exchange(observer);
     sight.markStale([outbound.destination?.uid ?? '']);
     sight.sweep();
@@ -237,7 +290,7 @@ describe('L7 sight', () => {
     const { sight, lines } = setUp({ maxConnections: 10_000 });
     for (let at = 0; at < 2100; at++) {
       const source = makeWorkload(`client-${at}`, '10.0.0.1');
-      exchange(sight.watch({ ...inbound, source }));
+      exchange(sight.watch({ ...inbound, source }, 80));
     }
     const named = lines('requests_total');
     assert.equal(named.length, 2001);
