@@ -9,6 +9,7 @@ import { labelCommand } from './commands/label.ts';
 import { logsCommand } from './commands/logs.ts';
 import { metricsCommand } from './commands/metrics.ts';
 import { proxyCommand } from './commands/proxy.ts';
+import { rotationCommand } from './commands/rotation.ts';
 import { statusCommand } from './commands/status.ts';
 import { waypointCommand } from './commands/waypoint.ts';
 import { whyCommand } from './commands/why.ts';
@@ -26,6 +27,7 @@ for (const command of [
   waypointCommand(),
   proxyCommand(),
   ztunnelConfigCommand(),
+  rotationCommand(),
   connectionsCommand(),
   whyCommand(),
   metricsCommand(),

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
+import { systemClock } from '../../common/clock.ts';
+import { createRoot } from '../../common/identity/ca.ts';
 
 const LAUNCHER = resolve(process.env['AMBIENTCTL'] ?? 'cli/bin/ambientctl');
 const START_SECONDS = 110;
@@ -18,6 +20,13 @@ interface Result {
   readonly code: number | null;
   readonly out: string;
   readonly err: string;
+}
+
+/** What `rotation -o json` says. */
+interface Rotation {
+  readonly roots: readonly { readonly id: string }[];
+  readonly proxies: readonly { readonly name: string; readonly trusts: readonly string[] }[];
+  readonly isComplete: boolean;
 }
 
 interface RunOptions {
@@ -345,6 +354,41 @@ describe('ambientctl', { skip: process.getuid?.() !== 0 && 'needs root' }, () =>
     ) as unknown[];
     assert.equal(value.length, 5);
     await fails('zc workloads --node nowhere', 1, /no node proxy is ready on node nowhere/);
+  });
+
+  it('rotation: which proxies trust the roots of the mesh, and exit 1 until all do', async () => {
+    const of = async (words = ''): Promise<Rotation> =>
+      JSON.parse((await run(`rotation ${words}-o json`.split(' '))).out) as Rotation;
+    const before = await of();
+    assert.equal(before.isComplete, true, JSON.stringify(before));
+    assert.equal(before.roots.length, 1);
+    const names = before.proxies.map(({ name }) => name.replace(/-.*/, '')).sort();
+    assert.deepEqual([...new Set(names)], ['waypoint', 'ztunnel']);
+    await fails('rotation --wait soon', 2, /"soon" is no duration/);
+
+    const { data } = JSON.parse(
+      await ctl('get secret istio-ca-secret -n istio-system -o json'),
+    ) as { data: Record<string, string> };
+    const decode = (key: string): string => Buffer.from(data[key] ?? '', 'base64').toString();
+    const [cert, key] = [decode('ca-cert.pem'), decode('ca-key.pem')];
+    const next = createRoot('next', systemClock);
+    const cacerts = {
+      ...{ apiVersion: 'v1', kind: 'Secret' },
+      metadata: { name: 'cacerts', namespace: 'istio-system' },
+      stringData: {
+        ...{ 'ca-cert.pem': cert, 'ca-key.pem': key, 'cert-chain.pem': cert },
+        'root-cert.pem': cert + next.certPem,
+      },
+    };
+    await ctl('apply -f -', { input: JSON.stringify(cacerts) });
+    await until('the bundle has both roots', async () => (await of()).roots[1]);
+    const followed = await of('--wait 60s ');
+    assert.equal(followed.isComplete, true, JSON.stringify(followed));
+    for (const { trusts } of followed.proxies) {
+      assert.deepEqual(trusts.toSorted(), followed.roots.map(({ id }) => id).toSorted());
+    }
+    const table = await ctl('rotation');
+    assert.match(table, /signs[^]*is trusted[^]*the next step may begin/);
   });
 
   it('connections: what is open, with bytes, and which pod uses what', async () => {
