@@ -34,7 +34,8 @@ import { StreamError, errnoError } from './stream-error.ts';
 
 /** Longest message; ZDS messages are far smaller. */
 export const MAX_SEQPACKET_BYTES = 16 * 1024;
-const MAX_FDS = 16;
+/** As many as one message can carry (SCM_MAX_FD of the kernel): one with too many for its receiver is read whole. */
+const MAX_FDS = 253;
 const CMSG_HEADER = 16;
 const PATH_OFFSET = 2;
 const MAX_PATH = 107;

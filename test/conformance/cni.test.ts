@@ -142,6 +142,8 @@ describe('Istio’s CNI agent', () => {
   const BAD: readonly (readonly [string, Message | Buffer, number, RegExp])[] = [
     ['an add without a namespace', ADD, 0, /^failure to read message : add with 0 descriptors/],
     ['an add with two namespaces', ADD, 2, /^failure to read message : add with 2 descriptors/],
+    ['an add with 17 namespaces', ADD, 17, /^failure to read message : add with 17 descriptors/],
+    ['an add with 253 namespaces', ADD, 253, /^failure to read message : add with 253 descr/],
     ['a del with a namespace', DEL, 1, /^failure to read message : del with 1 descriptors/],
     ['an add of nobody', { 1: { 1: UID } }, 1, /^failure to read message : .*workload info/],
     ['a message without content', { 4: 1 }, 0, /^failure to read message : .*payload/],

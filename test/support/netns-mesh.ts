@@ -315,6 +315,11 @@ export class NetnsMesh {
     return { status, stdout, stderr };
   }
 
+  /** The path of a pod's namespace. */
+  netnsPath(name: string): string {
+    return `/run/netns/${this.#ns(name)}`;
+  }
+
   /** A path for a file of the test. */
   pathOf(name: string): string {
     return join(this.#dir, name);
