@@ -11,9 +11,7 @@ import {
   TCP_KEEPIDLE,
   TCP_NODELAY,
   TCP_USER_TIMEOUT,
-  getsockopt,
 } from '../../../engine/native/libc.ts';
-import { reserve, scratch } from '../../../engine/native/memory.ts';
 import { nativeQueueCount } from '../../../engine/reactor/bytes.ts';
 import type { RelayResult } from '../../../engine/reactor/duplex.ts';
 import { pipeCount } from '../../../engine/reactor/pipe-pool.ts';
@@ -23,6 +21,7 @@ import { StreamError } from '../../../engine/reactor/stream-error.ts';
 import { connectTcp } from '../../../engine/reactor/tcp-connect.ts';
 import { TcpListener } from '../../../engine/reactor/tcp-listener.ts';
 import type { TcpStream } from '../../../engine/reactor/tcp-stream.ts';
+import { socketOption } from '../../support/socket-option.ts';
 import { collect, startReactor, until } from './support.ts';
 
 const reactor = startReactor();
@@ -61,17 +60,6 @@ async function nodeServer(
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return { server, port: (server.address() as net.AddressInfo).port };
-}
-
-const optionOffset = reserve(16);
-
-/** A socket option as the kernel has it. */
-function socketOption(fd: number, level: number, name: number): number {
-  const { address, view } = scratch;
-  view.setInt32(optionOffset + 8, 4, true);
-  const size = address + optionOffset + 8;
-  assert.equal(getsockopt(fd, level, name, address + optionOffset, size), 0);
-  return view.getInt32(optionOffset, true);
 }
 
 /** Both ends of a connection, made with options other than the kernel's. */
