@@ -22,6 +22,7 @@ export interface SigningRequest {
 export class CaClient {
   readonly #target: ControlPlaneAddress;
   #channel: Client | undefined;
+  #isRootNew = false;
 
   constructor(target: ControlPlaneAddress) {
     this.#target = target;
@@ -46,14 +47,32 @@ export class CaClient {
     return chain;
   }
 
+  /** The root's file has changed: the next call makes a channel with it, or keeps the old one while it cannot be read. */
+  followRoot(): void {
+    this.#isRootNew = true;
+  }
+
   close(): void {
     this.#channel?.close();
     this.#channel = undefined;
   }
 
+  #open(): Client {
+    if (this.#channel !== undefined && !this.#isRootNew) return this.#channel;
+    try {
+      const channel = openChannel(this.#target);
+      this.#channel?.close();
+      this.#channel = channel;
+      this.#isRootNew = false;
+      return channel;
+    } catch (err) {
+      if (this.#channel === undefined) throw err;
+      return this.#channel;
+    }
+  }
+
   #call(request: SigningRequest): Promise<IstioCertificateResponse> {
-    this.#channel ??= openChannel(this.#target);
-    const channel = this.#channel;
+    const channel = this.#open();
     const message = create(IstioCertificateRequestSchema, {
       csr: request.csrPem,
       validityDuration: BigInt(Math.round(request.ttlSec)),

@@ -78,7 +78,7 @@ export function startSecrets(options: SecretOptions): ProxySecrets {
   });
   const health = (): CertificateHealth[] => certificateHealth(secrets.states(), clock.now());
   const stopRootWatch = watchRoot(settings, logger, () => {
-    ca?.close();
+    ca?.followRoot();
     secrets.renewAll(Math.min(RENEW_WITHIN_MS, secrets.states().length * RENEW_EACH_MS));
   });
   const revocations = watchLists(options);

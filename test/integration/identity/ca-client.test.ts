@@ -2,7 +2,10 @@
 // is rotated, answers that must not be used, and a CA that is away.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createServer } from 'node:tls';
 import { openGrpcServer } from '../../../common/grpc/server.ts';
@@ -203,6 +206,34 @@ describe('certificates from a ca', () => {
       assert.equal(await sign('istiod.test'), 2, host);
       await assert.rejects(sign('other.test'), host);
     }
+  });
+
+  it('a new root in its file is used at the next call; one that cannot be read leaves the channel as it is', async () => {
+    const { certPem, privateKeyPem } = authority.issueServer(['istiod.test'], TTL_SEC);
+    await ca.close();
+    ca.sign = issue();
+    const port = await ca.listen(0, '127.0.0.1', { certChainPem: certPem, privateKeyPem });
+    const dir = mkdtempSync(join(tmpdir(), 'ambient-ca-'));
+    closers.push(() => rmSync(dir, { recursive: true, force: true }));
+    const path = join(dir, 'root-cert.pem');
+    const client = new CaClient({
+      ...{ address: `https://127.0.0.1:${port}`, root: path, clusterId: 'c' },
+      altHostname: 'istiod.test',
+    });
+    closers.push(() => client.close());
+    const sign = async (): Promise<number> => {
+      const csrPem = buildCsr(ID, generateKeyPair());
+      return (await client.sign({ csrPem, ttlSec: TTL_SEC })).length;
+    };
+    writeFileSync(path, authority.rootsPem);
+    assert.equal(await sign(), 2);
+    rmSync(path);
+    client.followRoot();
+    assert.equal(await sign(), 2, 'the old channel');
+    writeFileSync(path, createRoot('other', systemClock).certPem);
+    await assert.rejects(sign(), /certificate/, 'the new root, which does not vouch for this ca');
+    writeFileSync(path, authority.rootsPem);
+    assert.equal(await sign(), 2);
   });
 
   it('asks a ca at an address of either family for the name of its certificate', async () => {
