@@ -11,8 +11,9 @@ import { ADDRESS, SERVICE_VIP, Topology } from './topology.ts';
 import { ensureTools, findEnvoy, run } from './tools.ts';
 import { cpuSeconds, residentMb } from './usage.ts';
 
-const USAGE = `usage: npm run bench -- [--json] [--seconds N] [--rounds N] [--only CASE[,CASE]] [--path across|same_node|waypoint]
-Measures streams, requests, connections and latency: without a proxy, through the mesh, and through Envoy.`;
+const USAGE = `usage: npm run bench -- [--json] [--seconds N] [--rounds N] [--only CASE[,CASE]] [--path across|same_node|waypoint] [--sight]
+Measures streams, requests, connections and latency: without a proxy, through the mesh, and through Envoy.
+With --sight the mesh looks at HTTP on every connection, and its peer is the same mesh that does not.`;
 
 /** One path through the network: across nodes, on one node, or through a waypoint. */
 interface Path {
@@ -66,6 +67,18 @@ const PATHS: readonly Path[] = [
   },
 ];
 
+/** What looking at HTTP costs: the mesh with it, beside the mesh without it. */
+const SIGHT_PATHS: readonly Path[] = (['', '_same_node'] as const).map((suffix): Path => ({
+  suffix,
+  loads: [...STREAM_LOADS, ...HTTP_LOADS],
+  async open(variant, topology, _envoy, root) {
+    const kind = suffix === '' ? 'across' : 'same_node';
+    const target = kind === 'across' ? ADDRESS.server : ADDRESS.near;
+    if (variant === 'direct') return { target, proxies: [] };
+    return { target, proxies: await startMesh(topology, kind, root, variant === 'mesh') };
+  },
+}));
+
 function progress(text: string): void {
   process.stderr.write(`bench: ${text}\n`);
 }
@@ -117,12 +130,12 @@ interface Options {
   readonly seconds: number;
   readonly rounds: number;
   readonly only: ReadonlySet<string>;
+  readonly variants: readonly Variant[];
   readonly envoy: string | undefined;
 }
 
 async function benchPath(path: Path, options: Options): Promise<Record<string, CaseResult>> {
-  const variants: Variant[] =
-    options.envoy === undefined ? ['direct', 'mesh'] : ['direct', 'mesh', 'peer'];
+  const { variants } = options;
   const topologies = new Map<Variant, Topology>();
   const opened = new Map<Variant, Opened>();
   const results: Record<string, CaseResult> = {};
@@ -193,6 +206,7 @@ async function main(): Promise<number> {
       rounds: { type: 'string', default: '3' },
       only: { type: 'string', default: '' },
       path: { type: 'string', default: '' },
+      sight: { type: 'boolean', default: false },
     },
   });
   if (values.help) {
@@ -201,22 +215,23 @@ async function main(): Promise<number> {
   }
   ensureTools();
   const envoy = findEnvoy('.ambient/bench/envoy');
-  if (envoy === undefined)
-    progress('no Envoy binary: the peer is missing, and this run counts as failed');
+  const hasPeer = values.sight || envoy !== undefined;
+  if (!hasPeer) progress('no Envoy binary: the peer is missing, and this run counts as failed');
   const options: Options = {
     seconds: Number(values.seconds),
     rounds: Number(values.rounds),
     only: new Set(values.only.split(',').filter((name) => name !== '')),
+    variants: hasPeer ? ['direct', 'mesh', 'peer'] : ['direct', 'mesh'],
     envoy,
   };
   const results: Record<string, CaseResult> = {};
-  for (const path of PATHS) {
+  for (const path of values.sight ? SIGHT_PATHS : PATHS) {
     const name = path.suffix === '' ? 'across' : path.suffix.slice(1);
     if (values.path !== '' && values.path !== name) continue;
     Object.assign(results, await benchPath(path, options));
   }
   process.stdout.write(`${values.json ? JSON.stringify(results) : formatTable(results)}\n`);
-  return envoy === undefined ? 1 : 0;
+  return hasPeer ? 0 : 1;
 }
 
 process.exitCode = await main();

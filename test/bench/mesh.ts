@@ -24,7 +24,11 @@ const WAYPOINT_VIP = '10.96.99.10';
 const uid = (pod: PodName): string => `Kubernetes//Pod/bench/${pod}`;
 const nodeOf = (pod: PodName): NodeName => (pod === 'client' || pod === 'near' ? 'a' : 'b');
 
-function workload(pod: PodName, services: Readonly<Record<string, unknown>>): object {
+function workload(
+  pod: PodName,
+  services: Readonly<Record<string, unknown>>,
+  isSeen: boolean,
+): object {
   return {
     uid: uid(pod),
     name: pod,
@@ -34,6 +38,7 @@ function workload(pod: PodName, services: Readonly<Record<string, unknown>>): ob
     workloadIps: [ADDRESS[pod]],
     protocol: 'HBONE',
     nodeLocal: true,
+    l7Sight: isSeen,
     node: `node-${nodeOf(pod)}`,
     network: '',
     workloadName: pod,
@@ -46,7 +51,7 @@ function workload(pod: PodName, services: Readonly<Record<string, unknown>>): ob
 }
 
 /** The model both proxies read: four pods, and for the waypoint cases a service bound to the waypoint. */
-function localState(kind: MeshKind): string {
+function localState(kind: MeshKind, isSeen: boolean): string {
   const withWaypoint = kind === 'waypoint';
   const web = withWaypoint ? { [SERVICE]: { [HTTP_PORT]: HTTP_PORT } } : {};
   const service = (name: string, vip: string, port: number, extra: object): object => ({
@@ -61,10 +66,10 @@ function localState(kind: MeshKind): string {
   const waypoint = { waypoint: { destination: WAYPOINT_SERVICE, hboneMtlsPort: 15008 } };
   return stringify({
     workloads: [
-      workload('client', {}),
-      workload('near', {}),
-      workload('server', web),
-      workload('waypoint', withWaypoint ? { [WAYPOINT_SERVICE]: { 15008: 15008 } } : {}),
+      workload('client', {}, isSeen),
+      workload('near', {}, isSeen),
+      workload('server', web, isSeen),
+      workload('waypoint', withWaypoint ? { [WAYPOINT_SERVICE]: { 15008: 15008 } } : {}, false),
     ],
     services: withWaypoint
       ? [
@@ -100,9 +105,14 @@ async function serveZds(
   await send({ kind: 'snapshotSent' }, []);
 }
 
-function proxyEnv(topology: Topology, root: CertFiles, kind: MeshKind): NodeJS.ProcessEnv {
+function proxyEnv(
+  topology: Topology,
+  root: CertFiles,
+  kind: MeshKind,
+  isSeen = false,
+): NodeJS.ProcessEnv {
   const state = join(topology.dir, 'state.yaml');
-  writeFileSync(state, localState(kind));
+  writeFileSync(state, localState(kind, isSeen));
   const testRoot = join(topology.dir, 'test-root.pem');
   writeFileSync(testRoot, readFileSync(root.cert, 'utf8') + readFileSync(root.key, 'utf8'), {
     mode: 0o600,
@@ -140,13 +150,14 @@ async function startZtunnel(
   return child;
 }
 
-/** Starts the node proxies of a path. Returns the processes to account. */
+/** Starts the node proxies of a path, which look at HTTP if `isSeen`. Returns the processes to account. */
 export async function startMesh(
   topology: Topology,
   kind: MeshKind,
   root: CertFiles,
+  isSeen = false,
 ): Promise<ChildProcess[]> {
-  const env = proxyEnv(topology, root, kind);
+  const env = proxyEnv(topology, root, kind, isSeen);
   if (kind === 'same_node') return [await startZtunnel(topology, 'a', ['client', 'near'], env)];
   return [
     await startZtunnel(topology, 'a', ['client'], env),
