@@ -53,6 +53,8 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
     maxHeaderSize: 8192,
   });
   server.maxConnections = MAX_CONNECTIONS;
+  // A client may end its direction after the request, as with Istio's; Node would break a streamed answer off.
+  Object.assign(server, { httpAllowHalfOpen: true });
   server.timeout = ANSWER_TIMEOUT_MS;
   server.on('request', (request, response) => {
     answer(options, request)
@@ -74,7 +76,8 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
 
 async function answer(options: EndpointOptions, request: IncomingMessage): Promise<EndpointAnswer> {
   try {
-    const url = new URL(request.url ?? '/', 'http://localhost');
+    const url = targetOf(request.url ?? '/');
+    if (url === undefined) return { status: 400, body: 'not a path\n' };
     const handler = Object.hasOwn(options.routes, url.pathname)
       ? options.routes[url.pathname]
       : undefined;
@@ -83,6 +86,12 @@ async function answer(options: EndpointOptions, request: IncomingMessage): Promi
   } catch (err) {
     return { status: 500, body: `${errorMessage(err)}\n` };
   }
+}
+
+/** A request's target. `//host/path` is a path as well, and no host; undefined for what is neither path nor URL. */
+function targetOf(text: string): URL | undefined {
+  const url = text.startsWith('/') ? `http://localhost${text}` : text;
+  return URL.canParse(url) ? new URL(url) : undefined;
 }
 
 async function send(

@@ -11,8 +11,11 @@ export interface LevelList {
 }
 
 const CRATE = /^ztunnel(::)?/;
+/** Lists come over HTTP and add up: more scopes than any program has, and longer ones, are refused. */
+const MAX_SCOPES = 100;
+const MAX_SCOPE_CHARS = 100;
 
-/** Parses a list; undefined when a word is not a level. A later word wins. */
+/** Parses a list; undefined when a word is not a level, or a scope is too long. A later word wins. */
 export function parseLevels(text: string): LevelList | undefined {
   let level: LogLevel | undefined;
   const scopes = new Map<string, LogLevel>();
@@ -20,8 +23,8 @@ export function parseLevels(text: string): LevelList | undefined {
     const at = part.indexOf('=');
     const wanted = (at < 0 ? part : part.slice(at + 1)).toLowerCase();
     const word = LOG_LEVELS.find((known) => known === wanted);
-    if (word === undefined) return undefined;
     const scope = at < 0 ? '' : part.slice(0, at).replace(CRATE, '');
+    if (word === undefined || scope.length > MAX_SCOPE_CHARS) return undefined;
     if (scope === '') level = word;
     else scopes.set(scope, word);
   }
@@ -38,17 +41,21 @@ export class LogLevels {
     this.#scopes = new Map(list?.scopes);
   }
 
-  /** Adds a list to what is in force. */
-  apply({ level, scopes }: LevelList): void {
+  /** Adds a list to what is in force; false, and nothing changes, when that would be too many scopes. */
+  apply({ level, scopes }: LevelList): boolean {
+    const added = [...scopes.keys()].filter((scope) => !this.#scopes.has(scope)).length;
+    if (this.#scopes.size + added > MAX_SCOPES) return false;
     this.#level = level ?? this.#level;
     for (const [scope, word] of scopes) this.#scopes.set(scope, word);
+    return true;
   }
 
-  /** Puts a list in the place of what is in force. */
-  replace(list: LevelList): void {
+  /** Puts a list in the place of what is in force; false, and nothing changes, when it has too many scopes. */
+  replace(list: LevelList): boolean {
+    if (list.scopes.size > MAX_SCOPES) return false;
     this.#scopes.clear();
     this.#level = 'info';
-    this.apply(list);
+    return this.apply(list);
   }
 
   /** The rank in {@link LOG_LEVELS} of a scope's level: a line of a lower rank is not written. */

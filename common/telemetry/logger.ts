@@ -25,7 +25,7 @@ export interface Logger {
 export interface LoggerRoot {
   /** The logger of a scope; the same one for the same name. */
   scope(name: string): Logger;
-  /** Adds a level list to what is in force, or with `isReset` replaces it. False when it is not a list. */
+  /** Adds a level list to what is in force, or with `isReset` replaces it. False when it is not a list, or there are too many scopes. */
   setLevels(levels: string, isReset?: boolean): boolean;
   /** `access=off,info`: the scopes that differ, then the default level. */
   describeLevels(): string;
@@ -129,8 +129,8 @@ export function createLoggerRoot(options: LoggerOptions = {}): LoggerRoot {
     setLevels(text, isReset = false) {
       const list = parseLevels(text);
       if (list === undefined) return false;
-      if (isReset) levels.replace(list);
-      else levels.apply(list);
+      const isTaken = isReset ? levels.replace(list) : levels.apply(list);
+      if (!isTaken) return false;
       for (const [name, logger] of loggers) logger.setRank(levels.rankOf(name));
       return true;
     },

@@ -120,7 +120,7 @@ usage: POST /logging?level=<level>       (change the level)
 usage: POST /logging?level=<scope>=<level>,... (change scopes)
 usage: POST /logging?reset[&level=<level>] (reset to the initial levels, then change)
 
-levels: trace|debug|info|warn|error|off; scopes are in the log, such as access or proxy
+levels: trace|debug|info|warn|error|off; scopes are in the log, such as access or proxy (at most 100)
 `;
 
 function adminRoutes(sources: EndpointSources): Record<string, AdminRoute> {

@@ -245,6 +245,25 @@ describe('every endpoint', () => {
   });
 });
 
+describe('a client that ends its direction after the request', () => {
+  const halfClosing = async (port: number, path: string): Promise<string> => {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    socket.end(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+    let text = '';
+    for await (const chunk of socket) text += String(chunk);
+    return text;
+  };
+
+  it('has the whole answer, and then the end', async () => {
+    assert.match(
+      await halfClosing(ports.admin, '/config_dump'),
+      /^HTTP\/1\.1 200 [^]*\r\n0\r\n\r\n$/,
+    );
+    assert.match(await halfClosing(ports.stats, '/metrics'), /# EOF\n\r\n0\r\n\r\n$/);
+    assert.match(await halfClosing(ports.admin, '/'), /<table>/);
+  });
+});
+
 describe('readiness endpoint', () => {
   it('names what is pending', async () => {
     const { status, body } = await ask(ports.readiness, '/healthz/ready');
