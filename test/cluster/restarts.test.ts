@@ -2,7 +2,7 @@
 // is replaced, is upgraded by a second instance and downgraded again, under a load of new connections.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import type { ChildProcess } from 'node:child_process';
 import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
@@ -156,6 +156,19 @@ describe('restarts', () => {
     });
     assert.equal(await count('connections_opened'), counted.opened + 1);
     assert.equal(await count('received_bytes'), counted.received + bytes);
+  });
+
+  it('what replaced proxies counted leaves no file when the one that serves has crashed', async () => {
+    const [, dir = ''] = /\0HOLDER_DIR=([^\0]+)/.exec(
+      readFileSync(`/proc/${mesh.proxyPid('a')}/environ`, 'latin1'),
+    ) ?? ['', ''];
+    const files = (): string[] => readdirSync(dir).filter((name) => name.startsWith('counters-'));
+    // Of the tests before.
+    assert.ok(files().length > 0);
+    const pid = mesh.killProxy('a');
+    await eventually('another proxy serves', () => mesh.proxyPid('a') !== pid);
+    await mesh.whenReady('a');
+    assert.deepEqual(files(), []);
   });
 
   it('what is open at the drain deadline is ended, and its log line says so', async () => {

@@ -1,6 +1,6 @@
 // Counters over replacements of a proxy: totals go on, never down, and what a crash has reset is not told twice.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -18,15 +18,30 @@ const FAMILIES: readonly FamilyDefinition[] = [
 const clock = new FakeClock();
 let dir = '';
 
+const running = new Set<number>();
+let lastPid = 0;
+const isRunning = (pid: number): boolean => running.has(pid);
+const files = (): string[] => readdirSync(dir);
+
 /** One proxy process. */
 class Proxy {
+  readonly #pid: number = ++lastPid;
   readonly #reader = new SeriesReader();
   readonly table = new SeriesTable(FAMILIES, (message) => this.#reader.apply(message));
   readonly handOver: CounterHandOver;
 
   constructor(isReplacement: boolean) {
     const own = [this.#reader];
-    this.handOver = new CounterHandOver({ dir, own, families: FAMILIES, isReplacement, clock });
+    running.add(this.#pid);
+    const processes = { own: this.#pid, isRunning };
+    const families = FAMILIES;
+    this.handOver = new CounterHandOver({ dir, own, families, isReplacement, clock, processes });
+  }
+
+  /** Ends, after its last word if it can say one. */
+  end(isKilled = false): void {
+    if (!isKilled) this.handOver.save();
+    running.delete(this.#pid);
   }
 
   add(labels: string, amount: number, family = 'bytes'): void {
@@ -136,6 +151,110 @@ describe('CounterHandOver', () => {
     first.handOver.save();
     await second.handOver.refresh();
     assert.deepEqual(second.scrape(), ['bytes_total{busy} 6']);
+  });
+
+  it('a process that has ended leaves no file: the one that serves goes on with what it had, and hands that over', async () => {
+    let proxy = new Proxy(false);
+    proxy.add('pod="a"', 1);
+    for (let at = 2; at <= 50; at++) {
+      const next = await replace(proxy);
+      proxy.add('pod="a"', 1000);
+      await clock.advance(1);
+      proxy.end();
+      next.add('pod="a"', 1);
+      next.handOver.sweep();
+      assert.deepEqual(next.scrape(), [`bytes_total{pod="a"} ${1000 * (at - 1) + at}`]);
+      assert.deepEqual(files(), []);
+      proxy = next;
+    }
+  });
+
+  it('one that is replaced twice while the first still drains: nothing is lost or told twice', async () => {
+    const first = new Proxy(false);
+    first.add('', 1);
+    const second = await replace(first);
+    second.add('', 10);
+    await clock.advance(1);
+    const third = new Proxy(true);
+    // The first ends between the start of the third and the hand-over to it.
+    first.add('', 1);
+    first.end();
+    second.handOver.sweep();
+    third.handOver.sweep();
+    assert.deepEqual(files(), []);
+    third.handOver.expectHandOver();
+    second.handOver.save();
+    await third.handOver.refresh();
+    assert.deepEqual(third.scrape(), ['bytes_total 12']);
+    // From now on the third takes over, not the second.
+    second.handOver.sweep();
+    await clock.advance(1);
+    second.add('', 100);
+    second.end();
+    third.handOver.sweep();
+    await third.handOver.refresh();
+    assert.deepEqual([third.scrape(), files()], [['bytes_total 112'], []]);
+  });
+
+  it('a file that two take over at once is told by one of them', async () => {
+    const first = new Proxy(false);
+    first.add('', 1);
+    const second = await replace(first);
+    await clock.advance(1);
+    const third = new Proxy(true);
+    third.handOver.expectHandOver();
+    first.end();
+    // The second is slow to hear of its drain: the third waits no more, and is the faster.
+    await clock.advance(5000);
+    third.handOver.sweep();
+    second.handOver.sweep();
+    second.add('', 10);
+    second.handOver.save();
+    await third.handOver.refresh();
+    assert.deepEqual(third.scrape(), ['bytes_total 11']);
+  });
+
+  it('after a crash nothing of the dead stays: no file, not one that was being written', async () => {
+    const first = new Proxy(false);
+    first.add('', 5);
+    const second = await replace(first);
+    const third = await replace(second);
+    writeFileSync(join(dir, `counters-${lastPid}-7.json.new`), '{"ser');
+    first.end(true);
+    third.end(true);
+    assert.equal(files().length, 3);
+    await clock.advance(1);
+    const fourth = new Proxy(false);
+    // The second still drains.
+    assert.equal(files().length, 1);
+    second.add('', 2);
+    second.end();
+    fourth.handOver.sweep();
+    await fourth.handOver.refresh();
+    assert.deepEqual([fourth.scrape(), files()], [['bytes_total 2'], []]);
+  });
+
+  it('a cut file of a process that has ended is removed, and does not keep others', async () => {
+    const first = new Proxy(false);
+    first.add('', 5);
+    const second = await replace(first);
+    first.end();
+    writeFileSync(join(dir, 'counters-0-0.json'), '{"series":[{');
+    second.handOver.sweep();
+    assert.deepEqual([second.scrape(), files()], [['bytes_total 5'], []]);
+  });
+
+  it('a series that went is not handed over', async () => {
+    const first = new Proxy(false);
+    first.add('pod="a"', 5);
+    first.add('pod="b"', 5);
+    const second = await replace(first);
+    second.add('pod="a"', 1);
+    first.end();
+    second.handOver.sweep();
+    second.table.remove('bytes', 'pod="a"');
+    const third = await replace(second);
+    assert.deepEqual(third.scrape(), ['bytes_total{pod="b"} 5']);
   });
 
   it('a file that is cut or gone costs no scrape', async () => {
