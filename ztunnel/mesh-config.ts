@@ -6,7 +6,8 @@ import type { Env, EnvReader } from '../common/env.ts';
 import { errorMessage } from '../common/errors.ts';
 import { parseYaml } from '../common/workload/yaml-fields.ts';
 
-const DEFAULT_FILE = '/etc/istio/config/mesh';
+/** Istio's `./etc/istio/config/mesh`, whose images run in `/`. */
+export const DEFAULT_MESH_CONFIG_FILE = '/etc/istio/config/mesh';
 const METADATA_PREFIX = 'ISTIO_META_';
 const MAX_PORT = 65_535;
 
@@ -28,7 +29,7 @@ type Values = Readonly<Record<string, string>>;
 export function withMeshConfig(env: Env, problem: EnvReader['problem']): Env {
   const text = env['PROXY_CONFIG'] ?? '';
   return {
-    ...readFile(env['MESH_CONFIG_FILE'] ?? DEFAULT_FILE, problem),
+    ...readFile(env['MESH_CONFIG_FILE'] ?? DEFAULT_MESH_CONFIG_FILE, problem),
     ...(text === ''
       ? {}
       : proxyConfig('PROXY_CONFIG', parsed('PROXY_CONFIG', text, problem), problem)),

@@ -17,6 +17,7 @@ import {
   textOrEmpty,
   whole,
 } from '../common/settings.ts';
+import { DEFAULT_MESH_CONFIG_FILE } from './mesh-config.ts';
 
 const ISTIOD_DEFAULT =
   'istiod.istio-system.svc:15012; without KUBERNETES_SERVICE_HOST localhost:15012';
@@ -160,7 +161,7 @@ export const ISTIO_SETTINGS = {
 export const OWN_SETTINGS = {
   MESH_CONFIG_FILE: text(
     'YAML file with the mesh config, of which defaultConfig is read as PROXY_CONFIG is; it may be missing',
-    '/etc/istio/config/mesh',
+    DEFAULT_MESH_CONFIG_FILE,
   ),
   ADMIN_PORT: port('admin endpoints, on loopback', 15_000),
   STATS_PORT: port('metrics', 15_020),
