@@ -78,7 +78,7 @@ describe('manifest of the node proxy', () => {
       assert.ok(known.has(name) || name.startsWith('ISTIO_META_'), name);
     }
     assert.equal(config.xds?.address, 'istiod.istio-system.svc:15012');
-    assert.equal(config.ca?.address, config.xds?.address);
+    assert.equal(config.ca?.address, config.xds.address);
     assert.deepEqual(config.instanceIps, ['10.0.0.9', 'fd00::9']);
     assert.deepEqual(
       [config.nodeName, config.podName, config.podNamespace, config.serviceAccount],
