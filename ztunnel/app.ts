@@ -90,10 +90,14 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
   const parts = await createParts(config, events);
   const { logger, holder, starter, registry, pods } = parts;
   const ready = { isModelComplete: false };
-  const pending = (): string[] => pendingTasks(config, ready.isModelComplete, pods.isReady);
-  const running: Running = { endpoints: undefined, xds: undefined, isDraining: false };
+  const running: Running = {
+    endpoints: undefined,
+    xds: undefined,
+    isDraining: false,
+    pending: () => pendingTasks(config, ready.isModelComplete, pods.isReady),
+  };
   const open = async (): Promise<void> => {
-    running.endpoints = await openOwnEndpoints(parts, running, pending, events);
+    running.endpoints = await openOwnEndpoints(parts, running, events);
   };
   if (holder?.welcome.isReplacement !== true) await open();
   const onSynced = (): void => {
@@ -106,7 +110,7 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
   running.xds = await feedModel(parts, onSynced);
   logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
   const announce = async (): Promise<void> => {
-    while (pending().length > 0) await sleep(systemClock, READY_CHECK_MS);
+    while (running.pending().length > 0) await sleep(systemClock, READY_CHECK_MS);
     // A probe that came to a successor that is not ready would say that of the one that serves.
     if (running.endpoints === undefined) await open();
     parts.handOver?.expectHandOver();
@@ -192,7 +196,6 @@ function createDns(config: Config, dns: DnsConfig, { model, table, loggers }: Dn
 async function openOwnEndpoints(
   parts: Parts,
   running: Running,
-  pending: () => string[],
   events: AppEvents,
 ): Promise<Endpoints> {
   const { config, logger, readers, holder, handOver } = parts;
@@ -204,7 +207,7 @@ async function openOwnEndpoints(
       ...(handOver === undefined ? [] : [handOver.reader]),
     ],
     sockets: holder && (await openEndpointSockets(holder, config)),
-    pending,
+    pending: () => running.pending(),
     isDraining: () => running.isDraining,
     quit: () => {
       if (holder === undefined) events.onQuit(false);
@@ -218,6 +221,8 @@ interface Running {
   endpoints: Endpoints | undefined;
   xds: DeltaClient | undefined;
   isDraining: boolean;
+  /** What readiness waits for. */
+  pending: () => readonly string[];
 }
 
 async function drainParts(parts: Parts, running: Running, isReplaced: boolean): Promise<void> {
@@ -227,11 +232,14 @@ async function drainParts(parts: Parts, running: Running, isReplaced: boolean): 
   logger.info({ deadlineMs: config.terminationDeadlineMs, isReplaced }, 'draining');
   if (!isReplaced && parts.holder !== undefined) await serveWhileAlone(parts, endMs);
   const deadlineMs = Math.max(0, endMs - systemClock.elapsed());
+  // Draining makes nobody unready, although the node agent's session ends with it (ztunnel-spec 8.4).
+  const pending = running.pending();
+  running.pending = () => pending;
   pods.close();
   if (isReplaced) {
     saveCounters(parts);
     await running.endpoints?.close();
-  }
+  } else running.endpoints?.stopReadiness();
   const stopReports = reportDraining(parts, isReplaced);
   await Promise.all([data.request({ kind: 'drain', deadlineMs, isReplaced }), dns?.drain()]);
   stopReports();

@@ -34,6 +34,8 @@ export interface EndpointOptions {
 /** A listening endpoint. */
 export interface Endpoint {
   readonly port: number;
+  /** Accepts no more; requests that have begun are answered. */
+  stop(): void;
   close(): Promise<void>;
 }
 
@@ -66,6 +68,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   const address = server.address() as AddressInfo;
   return {
     port: address.port,
+    stop: () => void server.close(),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

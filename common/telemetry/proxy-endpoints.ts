@@ -56,6 +56,8 @@ export interface AdminRoute {
 
 /** The open endpoints. */
 export interface Endpoints {
+  /** The readiness port accepts no more, as Istio's while it drains (ztunnel-spec 8.4); the others go on. */
+  stopReadiness(): void;
   close(): Promise<void>;
 }
 
@@ -64,35 +66,33 @@ export async function openEndpoints(sources: EndpointSources): Promise<Endpoints
   const { config, host, sockets } = sources;
   const metrics = metricsHandler(sources);
   const routes = withIndex(sources.program, { ...adminRoutes(sources), ...sources.routes });
-  const opened: Endpoint[] = [];
   const admin = await openEndpoint({
     host: '127.0.0.1',
     port: config.adminPort,
     fd: sockets?.admin,
     routes,
   });
-  opened.push(
-    admin,
-    await openEndpoint({
-      host,
-      port: config.statsPort,
-      fd: sockets?.stats,
-      routes: { '/metrics': metrics, '/stats/prometheus': metrics },
-      isCompressing: true,
-    }),
-    await openEndpoint({
-      host,
-      port: config.readinessPort,
-      fd: sockets?.readiness,
-      routes: { '/healthz/ready': (request) => readiness(sources, request) },
-    }),
-  );
+  const stats = await openEndpoint({
+    host,
+    port: config.statsPort,
+    fd: sockets?.stats,
+    routes: { '/metrics': metrics, '/stats/prometheus': metrics },
+    isCompressing: true,
+  });
+  const ready = await openEndpoint({
+    host,
+    port: config.readinessPort,
+    fd: sockets?.readiness,
+    routes: { '/healthz/ready': (request) => readiness(sources, request) },
+  });
+  const opened: Endpoint[] = [admin, stats, ready];
   // `localhost` may mean ::1. A machine without IPv6 has only the other.
   await openEndpoint({ host: '::1', port: admin.port, routes }).then(
     (endpoint) => opened.push(endpoint),
     () => undefined,
   );
   return {
+    stopReadiness: () => ready.stop(),
     close: async () => {
       await Promise.all(opened.map((endpoint) => endpoint.close()));
     },

@@ -336,6 +336,41 @@ describe('ztunnel', () => {
     assert.equal(await ended, 0);
   });
 
+  it('draining makes it not unready, but the readiness port accepts no more; admin and metrics go on', async () => {
+    await mesh.startProxy('a');
+    const { host, port } = mesh.readinessAddress('a');
+    const running = mesh.client('client', '10.77.0.3', 8080);
+    running.stdin?.write('one\n');
+    await nextOutput(running);
+    const logged = mesh.log('a').length;
+    // Has begun to ask when the drain begins.
+    const probe = connect({ host, port });
+    await once(probe, 'connect');
+    probe.write('GET /healthz/ready HTTP/1.1\r\n');
+    const ended = mesh.endProxy('a', 'SIGTERM');
+    await eventually('draining has begun', () =>
+      mesh.log('a').slice(logged).includes('"draining"'),
+    );
+    await eventually('the port accepts no more', async () => {
+      const late = connect({ host, port });
+      const isOpen = await once(late, 'connect').then(
+        () => true,
+        () => false,
+      );
+      late.destroy();
+      return !isOpen;
+    });
+    probe.end('Host: a\r\n\r\n');
+    let answer = '';
+    for await (const part of probe) answer += String(part);
+    assert.match(answer, /^HTTP\/1\.1 200 OK\r\n[^]*\r\nready\n/);
+    assert.equal((await mesh.admin('a', '/config_dump')).status, 200);
+    assert.ok((await mesh.metric('a', 'istio_tcp_connections_opened_total')) > 0);
+    running.stdin?.end('two\n');
+    await once(running, 'close');
+    assert.equal(await ended, 0);
+  });
+
   it('a second SIGINT ends the drain at once, with 0', async () => {
     await mesh.startProxy('a');
     const running = mesh.client('client', '10.77.0.3', 8080);

@@ -631,7 +631,13 @@ export class NetnsMesh {
 
   /** What the node's proxy says of its readiness. */
   readiness(name: string): Promise<Response> {
-    return fetch(`http://127.0.0.1:${this.#node(name).ports.readiness}/healthz/ready`);
+    const { host, port } = this.readinessAddress(name);
+    return fetch(`http://${host}:${port}/healthz/ready`);
+  }
+
+  /** Where it says that. */
+  readinessAddress(name: string): { readonly host: string; readonly port: number } {
+    return { host: '127.0.0.1', port: this.#node(name).ports.readiness };
   }
 
   /** Waits until the node's proxy says that it is ready. */
