@@ -135,6 +135,7 @@ export class NearZtunnel {
   async request(
     authority: string,
     method = 'CONNECT',
+    traceparent = TRACE,
   ): Promise<{ readonly headers: IncomingHttpHeaders; readonly stream: ClientHttp2Stream }> {
     if (this.#session === undefined) throw new Error('not open');
     const stream = this.#session.request(
@@ -144,7 +145,7 @@ export class NearZtunnel {
         ...(method === 'CONNECT' ? {} : { ':path': '/', ':scheme': 'https' }),
         baggage: 'k8s.cluster.name=east,k8s.namespace.name=default,k8s.deployment.name=server',
         forwarded: 'for="127.0.0.2:41000"',
-        traceparent: TRACE,
+        traceparent,
       },
       { endStream: false },
     );

@@ -103,6 +103,18 @@ function checkedHeaders(headers: IncomingHttpHeaders): Record<string, unknown> {
   return Object.fromEntries(Object.entries(rest));
 }
 
+/** The part of `traceparent` that is logged. */
+const traceIdIn = (headers: IncomingHttpHeaders): string =>
+  String(headers['traceparent']).slice(3, 35);
+
+/** How many lines of the access log have the trace id as their last field. */
+function accessLines(direction: 'inbound' | 'outbound', traceId: string): number {
+  const lines = proxy.log
+    .split('\n')
+    .filter((line) => line.endsWith(`"trace_id":"${traceId}","message":"connection complete"}`));
+  return lines.filter((line) => line.includes(`"direction":"${direction}"`)).length;
+}
+
 describe('the token', () => {
   it('is read again for each stream: a renewed one is shown by the next', async () => {
     const before = istiod.streams.length;
@@ -161,6 +173,15 @@ describe('Istio’s ztunnel as a server of tunnels', () => {
     assert.equal(far.cipher, 'TLS_AES_256_GCM_SHA384');
     assert.ok(!far.servername, String(far.servername));
     assert.equal(far.peerNames, `URI:${idOf('client')}`);
+  });
+
+  it('sees the trace id that is in our log, another for each connection of an application', async () => {
+    const socket = await dial('10.96.0.1', 80);
+    socket.end('again');
+    assert.equal(await textOf(socket), 'again');
+    const ids = far.tunnels.slice(0, 2).map(({ headers }) => traceIdIn(headers));
+    assert.notEqual(ids[0], ids[1]);
+    for (const id of ids) await eventually('the line', () => accessLines('outbound', id) === 1);
   });
 
   it('sees the application’s half-close, and answers after it', async () => {
@@ -232,6 +253,9 @@ describe('Istio’s ztunnel as a server of tunnels', () => {
       ...wanted,
       'x-forwarded-network': 'here',
     });
+    const ids = [gateway, remote].map(({ tunnels }) => traceIdIn(tunnels[0]?.headers ?? {}));
+    assert.equal(ids[0], ids[1]);
+    await eventually('the line', () => accessLines('outbound', ids[0] ?? '') === 1);
     assert.equal(remote.peerNames, `URI:${idOf('client')}`);
   });
 });
@@ -272,6 +296,15 @@ describe('Istio’s ztunnel as a client of tunnels', () => {
     assert.deepEqual(Object.keys(headers).sort(), [':status', 'baggage']);
     stream.end('hello');
     assert.equal(await textOf(stream), 'hello and the end');
+  });
+
+  it('finds the trace id that it sent in our log', async () => {
+    const sent = `00-${'0123456789ABCDEF'.repeat(2)}-b7ad6b7169203331-01`;
+    const { stream } = await near.request('127.0.0.9:9090', 'CONNECT', sent);
+    stream.end('hello');
+    await textOf(stream);
+    const id = '0123456789abcdef'.repeat(2);
+    await eventually('the line', () => accessLines('inbound', id) === 1);
   });
 
   const REFUSALS: readonly (readonly [string, number, string, string?])[] = [

@@ -1,6 +1,7 @@
 // The fields of the access line, with Istio's names and in its order (ztunnel-spec 8.2), then ours.
 import { REASON_FLAGS } from './reasons.ts';
 import type { FailureReason } from './reasons.ts';
+import { traceIdOf } from './traceparent.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
 
 /** Addresses of a connection, for the access line. */
@@ -9,6 +10,8 @@ export interface ConnectionAddresses {
   readonly dst: string;
   /** Authority of the tunnel. */
   readonly hboneAddr?: string | undefined;
+  /** Of the request for the tunnel. */
+  readonly traceparent?: string | undefined;
 }
 
 /** An application's reset is none; a connection that we cut is, though its flag says nothing. */
@@ -35,4 +38,9 @@ export function baseFields(parties: ConnectionParties, addresses: ConnectionAddr
     direction: parties.direction,
     ...(parties.isNodeLocal === true ? { path: 'node_local' } : {}),
   };
+}
+
+/** The last field, ours: the same at both ends of a tunnel. Istio's ztunnel has it as the id of its spans, which access lines lack. */
+export function traceFields({ traceparent }: ConnectionAddresses): object {
+  return traceparent === undefined ? {} : { trace_id: traceIdOf(traceparent) };
 }

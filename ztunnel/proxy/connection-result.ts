@@ -7,7 +7,7 @@ import { renderLabels } from '../../common/telemetry/series-table.ts';
 import type { SeriesTable } from '../../common/telemetry/series-table.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import type { RelayCounters } from '../../engine/reactor/duplex.ts';
-import { baseFields, isOurFailure } from './access-line.ts';
+import { baseFields, isOurFailure, traceFields } from './access-line.ts';
 import type { ConnectionAddresses } from './access-line.ts';
 import { REASON_FLAGS } from './reasons.ts';
 import type { FailureReason } from './reasons.ts';
@@ -62,7 +62,8 @@ export class ConnectionRecorder {
     this.#table.add(this.#socketsOpen[parties.direction], 1);
     group.openCount++;
     if (this.#logger.isLevelEnabled('debug')) {
-      this.#logger.debug(baseFields(parties, addresses), 'connection opened');
+      const fields = { ...baseFields(parties, addresses), ...traceFields(addresses) };
+      this.#logger.debug(fields, 'connection opened');
     }
     const fields = { parties, addresses, startedMs };
     return new OpenConnection(this.#table, group, fields, this.#onFinish);
@@ -87,7 +88,8 @@ export class ConnectionRecorder {
   ): void {
     this.#countReason(parties.direction, reason);
     if (!this.#logger.isLevelEnabled('warn')) return;
-    const fields = { ...baseFields(parties, addresses), error: detail, reason };
+    const base = baseFields(parties, addresses);
+    const fields = { ...base, error: detail, reason, ...traceFields(addresses) };
     this.#logger.warn(fields, 'connection failed');
   }
 
@@ -161,6 +163,7 @@ export class ConnectionRecorder {
         ? {}
         : { error: outcome.detail, reason, response_flags: REASON_FLAGS[reason] }),
       ...(outcome.policy === undefined ? {} : { policy: outcome.policy, rule: outcome.rule }),
+      ...traceFields(addresses),
     };
     this.#logger[level](fields, 'connection complete');
   }

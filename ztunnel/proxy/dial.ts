@@ -43,6 +43,8 @@ export interface DialRequest {
   /** Baggage of the source, made once. */
   readonly baggage: string;
   readonly client: { readonly ip: string; readonly port: number };
+  /** The same at each attempt; made when it is asked for. */
+  readonly traceparent: string;
   readonly destination: OriginalDst;
   readonly netns: Netns | undefined;
   readonly tunnels: TunnelOpener;
@@ -189,11 +191,12 @@ async function dialMesh(
 
 function tunnelTarget(
   context: ProxyContext,
-  { source, client, baggage, early }: DialRequest,
+  request: DialRequest,
   decision: Extract<ConnectDecision, { kind: 'hbone' | 'double_hbone' }>,
 ): TunnelTarget {
+  const { source, client, baggage, early, traceparent } = request;
   const { address, port, authority, expectedIdentities } = decision;
-  const headers = buildTunnelHeaders(baggage, client, decision.service?.hostname);
+  const headers = buildTunnelHeaders(baggage, client, decision.service?.hostname, traceparent);
   const target = { address, port, authority, headers, expectedIdentities };
   const sourceIdentity = workloadIdentity(source);
   if (decision.kind === 'hbone') {

@@ -17,6 +17,7 @@ import { buildInboundRequest } from './inbound-request.ts';
 import type { InboundDecision } from './inbound-request.ts';
 import type { ProxyContext } from './proxy-context.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
+import { readTraceparent } from './traceparent.ts';
 import { FORWARDED_NETWORK, buildBaggage } from './tunnel-headers.ts';
 
 function isJoining(request: InboundRequest): request is JoiningRequest {
@@ -42,6 +43,7 @@ export async function serveInbound(
     src: joinHostPort(request.peerAddress, request.peerPort),
     dst: joinHostPort(request.localAddress, request.localPort),
     hboneAddr: request.authority,
+    traceparent: readTraceparent(request.headers),
   };
   if (workload === undefined) {
     const detail = `no workload for ${pod.local.pod.namespace}/${pod.local.pod.name}`;

@@ -21,6 +21,7 @@ export interface NodeLocalRequest {
   readonly source: Workload;
   readonly baggage: string;
   readonly client: { readonly ip: string; readonly port: number };
+  readonly traceparent: string;
 }
 
 /** The connected application and the destination's record, which the source's relay feeds. */
@@ -53,7 +54,12 @@ export function dialNodeLocal(
   return new Promise((resolve, reject) => {
     const joining: JoiningRequest = {
       authority: decision.authority,
-      headers: buildTunnelHeaders(request.baggage, request.client, decision.service?.hostname),
+      headers: buildTunnelHeaders(
+        request.baggage,
+        request.client,
+        decision.service?.hostname,
+        request.traceparent,
+      ),
       peerIdentity: workloadIdentity(request.source),
       peerAddress: request.client.ip,
       peerPort: request.client.port,

@@ -22,6 +22,7 @@ import type { WorkloadPort } from './l7-sight.ts';
 import type { ConnectDecision, OriginalDst, RequestDecision } from './request.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { ConnectionParties } from './traffic-labels.ts';
+import { newTraceparent } from './traceparent.ts';
 import { buildBaggage } from './tunnel-headers.ts';
 
 /** The pod's parts that outbound needs. */
@@ -111,6 +112,8 @@ class OutboundDial implements DialRequest {
   readonly source: Workload;
   readonly accepted: OutboundConnection;
   #early: ApplicationBytes | undefined;
+  /** What it is known by at both ends, once a tunnel was asked for. */
+  tracedAs: string | undefined;
 
   constructor(pod: OutboundPod, source: Workload, accepted: OutboundConnection) {
     this.#pod = pod;
@@ -120,6 +123,11 @@ class OutboundDial implements DialRequest {
 
   get baggage(): string {
     return buildBaggage(this.source);
+  }
+
+  get traceparent(): string {
+    this.tracedAs ??= newTraceparent();
+    return this.tracedAs;
   }
 
   get client(): OriginalDst {
@@ -179,17 +187,21 @@ function joinUpstream(
   const { source, accepted } = dial;
   const { stream, startedMs } = accepted;
   const early = dial.bytesRead;
-  const addresses = addressesOf(accepted);
+  const addresses = addressesOf(accepted, dial.tracedAs);
   const parts = { stream, upstream, source, addresses, startedMs, early };
   if (dial.isAbandoned()) abandon(context, parts);
   else relayOutbound(context, pod, parts);
 }
 
 /** As text, when it is needed: a dial lasts, and its record is written at its end. */
-function addressesOf({ client, destination }: OutboundConnection): ConnectionAddresses {
+function addressesOf(
+  { client, destination }: OutboundConnection,
+  traceparent?: string,
+): ConnectionAddresses {
   return {
     src: joinHostPort(client.ip, client.port),
     dst: joinHostPort(destination.ip, destination.port),
+    traceparent,
   };
 }
 
@@ -314,10 +326,10 @@ function connectedAddresses(
 
 function recordFailedDial(
   context: ProxyContext,
-  { source, accepted }: OutboundDial,
+  { source, accepted, tracedAs }: OutboundDial,
   err: unknown,
 ): void {
-  const addresses = addressesOf(accepted);
+  const addresses = addressesOf(accepted, tracedAs);
   const failure = err instanceof DialError ? err.failure : describeTunnelFailure(err);
   const decision = err instanceof DialError ? err.decision : undefined;
   const parties = partiesOf(source, decision, undefined);

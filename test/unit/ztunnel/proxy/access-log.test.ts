@@ -142,6 +142,16 @@ describe('access log', () => {
     });
   }
 
+  it('ends with the trace id of the tunnel, whatever came before', () => {
+    const addresses = { ...ADDRESSES, traceparent: `00-${'0Af7'.repeat(8)}-b7ad6b7169203331-00` };
+    const { recorder: made, lines } = recorder('plain', 'access=debug');
+    made.open(MUTUAL, addresses, NOW_MS).finish({});
+    made.open(MUTUAL, addresses, NOW_MS).finish({ reason: 'drained', detail: 'x' });
+    made.refuse(MUTUAL, addresses, 'recursive_call', 'to itself');
+    assert.equal(lines().length, 5);
+    for (const line of lines()) assert.match(line, / trace_id="(0af7){8}"$/);
+  });
+
   it('says at debug that a connection was opened', () => {
     const { recorder: made, lines } = recorder('plain', 'access=debug');
     made.open(MUTUAL, ADDRESSES, NOW_MS);
