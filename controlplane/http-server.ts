@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { errorMessage } from '../common/errors.ts';
+import { requestTarget } from '../common/telemetry/http-endpoint.ts';
 
 /** Answers a request, or says that it is not its own. */
 export type Handler = (request: IncomingMessage, response: ServerResponse) => boolean;
@@ -76,7 +77,12 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://localhost');
+  const url = requestTarget(request.url ?? '/');
+  if (url === undefined) {
+    response.writeHead(400, { 'content-type': 'text/plain' });
+    response.end('not a path\n');
+    return;
+  }
   const page = Object.hasOwn(options.pages, url.pathname) ? options.pages[url.pathname] : undefined;
   if (page !== undefined) {
     const { status = 200, type, body } = await page(url);

@@ -2,6 +2,7 @@
 import { get } from 'node:http';
 import { parseSamples, type Sample } from '../common/telemetry/samples.ts';
 import { KINDS } from '../common/kube/resource.ts';
+import { joinHostPort } from '../common/workload/ip.ts';
 import type { ClusterApi, Pod } from './cluster-api.ts';
 
 const TIMEOUT_MS = 2000;
@@ -42,7 +43,9 @@ const isZtunnel = (pod: Pod): boolean =>
 async function scrapePods(pods: readonly Pod[]): Promise<Sample[]> {
   const addresses = pods.flatMap(({ status }) => (status?.podIP ? [status.podIP] : []));
   const texts = await Promise.all(
-    addresses.map((ip) => fetchText(`http://${ip}:15020/stats/prometheus`).catch(() => '')),
+    addresses.map((ip) =>
+      fetchText(`http://${joinHostPort(ip, 15_020)}/stats/prometheus`).catch(() => ''),
+    ),
   );
   return texts.flatMap(parseSamples);
 }

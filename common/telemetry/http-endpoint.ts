@@ -79,7 +79,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
 
 async function answer(options: EndpointOptions, request: IncomingMessage): Promise<EndpointAnswer> {
   try {
-    const url = targetOf(request.url ?? '/');
+    const url = requestTarget(request.url ?? '/');
     if (url === undefined) return { status: 400, body: 'not a path\n' };
     const handler = Object.hasOwn(options.routes, url.pathname)
       ? options.routes[url.pathname]
@@ -92,7 +92,7 @@ async function answer(options: EndpointOptions, request: IncomingMessage): Promi
 }
 
 /** A request's target. `//host/path` is a path as well, and no host; undefined for what is neither path nor URL. */
-function targetOf(text: string): URL | undefined {
+export function requestTarget(text: string): URL | undefined {
   const url = text.startsWith('/') ? `http://localhost${text}` : text;
   return URL.canParse(url) ? new URL(url) : undefined;
 }

@@ -9,6 +9,7 @@ import { hasLine } from './access-log.ts';
 import { require, type Bench } from './bench.ts';
 import {
   expectPlain,
+  type Lab,
   LAB,
   openLab,
   REDIRECTION,
@@ -34,12 +35,20 @@ const SIX_POD = {
     nodeName: 'ambient-a',
     serviceAccountName: 'client',
     terminationGracePeriodSeconds: 0,
-    containers: [{ name: SIX, image: 'curlimages/curl', command: ['/bin/sleep', 'infinity'] }],
+    containers: [
+      { name: SIX, image: 'curlimages/curl', command: ['/bin/sleep', 'infinity'] },
+      // Ready by a probe over IPv6, which must find its way into an enrolled pod.
+      {
+        name: 'web',
+        image: 'ambient-mesh/httpbin',
+        readinessProbe: { httpGet: { path: '/get', port: 8080 }, periodSeconds: 1 },
+      },
+    ],
   },
 } as KubeObject;
 
-/** The pod with IPv6 alone reaches the server by its name, by DNS of the cluster and through the mesh. */
-async function checkSix(bench: Bench): Promise<void> {
+/** The pod with IPv6 alone is probed, reaches the server by its name, and is reached, through the mesh. */
+async function checkSix(bench: Bench, lab: Lab): Promise<void> {
   await bench.api.apply([SIX_POD], bench.signal);
   const six = await bench.until('the pod with IPv6 alone', async () => {
     const pod = await bench.pod(LAB, SIX);
@@ -51,6 +60,8 @@ async function checkSix(bench: Bench): Promise<void> {
     const { status } = await bench.get(six, `${SERVER_URL}/get`);
     return status === 200 ? true : undefined;
   });
+  const { status } = await bench.get(lab.client, `http://[${podIP}]:8080/get`);
+  require(status === 200, `${SIX} answered ${status}`);
   const ztunnels = await bench.api.pods('istio-system', 'app=ztunnel');
   await bench.until('its tunnel in the access log', () => {
     const lines = ztunnels.flatMap((proxy) => bench.log(proxy).split('\n'));
@@ -90,7 +101,7 @@ export const dualStack: Statement = {
     const byName = ['curl', '-6', '-s', '-o', '/dev/null', '-w', '%{http_code}', '-m', '5'];
     const { stdout } = await bench.exec(lab.client, [...byName, 'http://server.check:8000/get']);
     require(stdout === '200', `by name over IPv6: status ${stdout}`);
-    await checkSix(bench);
+    await checkSix(bench, lab);
     return `${url} and the name answer, to a pod with IPv6 alone too, through the mesh; plaintext seen outside it, not inside`;
   },
 };

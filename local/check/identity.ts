@@ -5,6 +5,7 @@ import { connect } from 'node:tls';
 import { CaClient } from '../../common/grpc/ca-client.ts';
 import { buildCsr, generateKeyPair } from '../../common/identity/csr.ts';
 import { KINDS } from '../../common/kube/resource.ts';
+import { joinHostPort } from '../../common/workload/ip.ts';
 import type { Pod } from '../cluster-api.ts';
 import { hasLine } from './access-log.ts';
 import { fail, require, type Bench } from './bench.ts';
@@ -103,7 +104,7 @@ export const identity: Statement = {
     await setEnrolled(bench, true);
     const root = await readRoot(bench);
     const istiod = await bench.pod('istio-system', 'istiod');
-    const address = `https://${istiod.status?.podIP ?? ''}:15012`;
+    const address = `https://${joinHostPort(istiod.status?.podIP ?? '', 15_012)}`;
     const forged = `${Buffer.from('{"alg":"RS256"}').toString('base64url')}.e30.AAAA`;
     require(await isRefused(
       sign(address, root, forged),

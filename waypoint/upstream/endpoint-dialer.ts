@@ -137,7 +137,7 @@ function tunnelError({ code, detail, status }: TunnelFailure, address: string): 
   if (code === 'timeout') {
     return new DialError(
       'timeout',
-      `connect to ${address}:${HBONE_PORT} timed out; a NetworkPolicy may block HBONE`,
+      `connect to ${joinHostPort(address, HBONE_PORT)} timed out; a NetworkPolicy may block HBONE`,
     );
   }
   return new DialError('connect', status === undefined ? detail : `tunnel answered ${status}`);
