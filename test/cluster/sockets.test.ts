@@ -19,6 +19,7 @@ import {
 } from '../../engine/native/libc.ts';
 import { Netns } from '../../engine/reactor/netns.ts';
 import { readConfig } from '../../ztunnel/config.ts';
+import { closeDnsSockets, openDnsSockets } from '../../ztunnel/dns/dns-sockets.ts';
 import { closePodSockets, openPodSockets } from '../../ztunnel/inpod/pod-sockets.ts';
 import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 import { socketOption } from '../support/socket-option.ts';
@@ -143,6 +144,24 @@ describe('sockets of the node proxy in a pod', () => {
         [15080, 0],
       ],
     );
+  });
+
+  it('DNS listeners, UDP and TCP, IPv4 and IPv6: marked, SO_REUSEPORT as configured', () => {
+    for (const isPortReuse of [true, false]) {
+      const netns = Netns.open(mesh.netnsPath('empty'));
+      const addresses = ['127.0.0.1', '::1'];
+      const sockets = openDnsSockets(netns, { addresses, port: 15_053, mark: MARK, isPortReuse });
+      const found = sockets.map(({ transport, family, fd }) => [
+        `${transport}${family}`,
+        socketOption(fd, SOL_SOCKET, SO_MARK),
+        socketOption(fd, SOL_SOCKET, SO_REUSEPORT),
+      ]);
+      closeDnsSockets(sockets);
+      netns.close();
+      const reuse = isPortReuse ? 1 : 0;
+      const all = ['udp4', 'tcp4', 'udp6', 'tcp6'].map((name) => [name, MARK, reuse]);
+      assert.deepEqual(found, all);
+    }
   });
 
   it('1,024 connections wait for each listener: those of a restart', async () => {
