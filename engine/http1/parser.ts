@@ -31,7 +31,7 @@ import {
   resumeParser,
   stopAddress,
 } from '../native/llhttp.ts';
-import type { NativeParser } from '../native/llhttp.ts';
+import type { NativeParser, ParserDetail } from '../native/llhttp.ts';
 
 /** A message's start line and headers as they came; names in lower case. */
 export interface Http1Head {
@@ -91,8 +91,14 @@ export class Http1Parser {
   #isClosed = false;
   #isAtUpgrade = false;
 
-  constructor(kind: 'request' | 'response', limits: Http1Limits, events: Http1ParserEvents) {
-    this.#native = createParser(kind, limits.maxHeadBytes, limits.maxHeaders);
+  /** An `outline` has neither targets nor headers nor bodies, and its limits are its owner's to keep. */
+  constructor(
+    kind: 'request' | 'response',
+    limits: Http1Limits,
+    events: Http1ParserEvents,
+    detail: ParserDetail = 'whole',
+  ) {
+    this.#native = createParser(kind, limits.maxHeadBytes, limits.maxHeaders, detail);
     this.#events = events;
   }
 

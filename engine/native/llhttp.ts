@@ -110,7 +110,8 @@ const idle: NativeParser = emptyParser();
 let running: NativeParser = idle;
 let base = 0;
 let spans = new SpanList();
-const settings = createSettings();
+const whole = createSettings();
+const settings = { whole, outline: outlineOf(whole) };
 
 function bind(): Llhttp {
   const lib = koffi.load(null);
@@ -142,6 +143,16 @@ function emptyParser(): NativeParser {
   };
 }
 
+/** The same without what tells of fields and bodies. */
+function outlineOf(full: Buffer): Buffer {
+  const memory = Buffer.allocUnsafeSlow(SETTINGS_BYTES);
+  memory.fill(0);
+  for (const slot of [CALLBACK_HEADERS_COMPLETE, CALLBACK_MESSAGE_COMPLETE]) {
+    full.copy(memory, slot * 8, slot * 8, slot * 8 + 8);
+  }
+  return memory;
+}
+
 function createSettings(): Buffer {
   const memory = Buffer.allocUnsafeSlow(SETTINGS_BYTES);
   bound.initSettings(memory);
@@ -159,6 +170,8 @@ function createSettings(): Buffer {
   };
   const data = (slot: number, fn: (at: number, length: number) => number): void =>
     set(slot, (_parser, at, length) => fn(at, length), true);
+  set(CALLBACK_HEADERS_COMPLETE, onHeadersComplete, false);
+  set(CALLBACK_MESSAGE_COMPLETE, onMessageComplete, false);
   data(CALLBACK_URL, (at, length) => recordHead(SPAN_URL, at, length));
   data(CALLBACK_FIELD, (at, length) => recordHead(SPAN_FIELD, at, length));
   data(CALLBACK_VALUE, (at, length) => recordHead(SPAN_VALUE, at, length));
@@ -168,8 +181,6 @@ function createSettings(): Buffer {
     spans.push(SPAN_BODY, at - base, length);
     return 0;
   });
-  set(CALLBACK_HEADERS_COMPLETE, onHeadersComplete, false);
-  set(CALLBACK_MESSAGE_COMPLETE, onMessageComplete, false);
   return memory;
 }
 
@@ -218,11 +229,15 @@ function newSlab(): Slab {
   return { memory, address: Number(koffi.address(memory)), free };
 }
 
+/** What a parser tells: all, or only where heads and messages end, with method and status. Then it keeps no limits. */
+export type ParserDetail = 'whole' | 'outline';
+
 /** Takes a parser's memory; give it back with {@link freeParser}. */
 export function createParser(
   kind: 'request' | 'response',
   maxHeadBytes: number,
   maxHeaders: number,
+  detail: ParserDetail = 'whole',
 ): NativeParser {
   let slab = slabs.find(({ free }) => free.length > 0);
   if (slab === undefined) {
@@ -232,15 +247,15 @@ export function createParser(
   const index = slab.free.pop() ?? 0;
   const address = slab.address + index * PARSER_BYTES;
   const type = kind === 'request' ? TYPE_REQUEST : TYPE_RESPONSE;
-  bound.init(address, type, settingsAddress());
+  bound.init(address, type, settingsAddress(detail));
   return { ...emptyParser(), slab, index, address, maxHeadBytes, maxHeaders };
 }
 
-let knownSettingsAddress = 0;
+const knownSettingsAddresses = { whole: 0, outline: 0 };
 
-function settingsAddress(): number {
-  if (knownSettingsAddress === 0) knownSettingsAddress = Number(koffi.address(settings));
-  return knownSettingsAddress;
+function settingsAddress(detail: ParserDetail): number {
+  knownSettingsAddresses[detail] ||= Number(koffi.address(settings[detail]));
+  return knownSettingsAddresses[detail];
 }
 
 /** Gives the memory back. The parser must not be running and not be used again. */

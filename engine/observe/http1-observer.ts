@@ -10,8 +10,9 @@ import {
   type ProtocolObserver,
 } from './types.ts';
 
-const LIMITS = { maxHeadBytes: MAX_HEAD_BYTES, maxHeaders: 200 };
-// A piece at a time: what the parser notes of it (a span for each chunk of a body) stays small.
+// Not kept by the parser, which is told of no fields: `Direction` does.
+const LIMITS = { maxHeadBytes: MAX_HEAD_BYTES, maxHeaders: 0 };
+// A piece at a time: a pause at the end of each message must not cost much.
 const PIECE_BYTES = 16 * 1024;
 
 interface Waiting {
@@ -19,28 +20,66 @@ interface Waiting {
   readonly startedMs: number;
 }
 
+/** One direction: its parser, and how much of a head has passed that is not complete. */
+class Direction {
+  readonly parser: Http1Parser;
+  isInBody = false;
+  #headBytes = 0;
+
+  constructor(
+    kind: 'request' | 'response',
+    onHead: (head: Http1Head) => void,
+    onComplete: () => void,
+  ) {
+    const events = {
+      onHead: (head: Http1Head) => {
+        this.isInBody = true;
+        onHead(head);
+      },
+      onBody: () => undefined,
+      onComplete: () => {
+        this.isInBody = false;
+        onComplete();
+      },
+    };
+    this.parser = new Http1Parser(kind, LIMITS, events, 'outline');
+  }
+
+  /** Parses a piece. */
+  feed(address: number, length: number): ParseOutcome {
+    const outcome = this.parser.feed(address, length);
+    const isInHead = outcome.kind === 'more' && !this.isInBody;
+    this.#headBytes = isInHead ? this.#headBytes + outcome.consumed : 0;
+    return outcome;
+  }
+
+  get isOverLimit(): boolean {
+    return this.#headBytes > MAX_HEAD_BYTES;
+  }
+}
+
 /** Follows one connection. */
 export class Http1Observer implements ProtocolObserver {
   readonly #sink: ExchangeSink;
   readonly #waiting: Waiting[] = [];
-  readonly #requests: Http1Parser;
-  readonly #responses: Http1Parser;
+  readonly #requests: Direction;
+  readonly #responses: Direction;
   /** Status of the final answer that is under way. */
   #status = 0;
   #end: ObserveEnd | undefined;
 
   constructor(sink: ExchangeSink) {
     this.#sink = sink;
-    this.#requests = new Http1Parser('request', LIMITS, {
-      onHead: (head) => this.#onRequest(head),
-      onBody: () => undefined,
-      onComplete: () => undefined,
-    });
-    this.#responses = new Http1Parser('response', LIMITS, {
-      onHead: (head) => this.#onResponse(head),
-      onBody: () => undefined,
-      onComplete: () => this.#onAnswered(),
-    });
+    this.#requests = new Direction(
+      'request',
+      (head) => this.#onRequest(head),
+      () => undefined,
+    );
+    this.#responses = new Direction(
+      'response',
+      (head) => this.#onResponse(head),
+      () => this.#onAnswered(),
+    );
   }
 
   sawForward(address: number, length: number): ObserveEnd | undefined {
@@ -53,18 +92,19 @@ export class Http1Observer implements ProtocolObserver {
 
   /** Completes an answer that lasts until the end. */
   sawBackwardEnd(): ObserveEnd | undefined {
-    if (this.#status !== 0) this.#responses.finish();
+    if (this.#status !== 0) this.#responses.parser.finish();
     return this.#end;
   }
 
-  #feed(parser: Http1Parser, address: number, length: number): ObserveEnd | undefined {
+  #feed(side: Direction, address: number, length: number): ObserveEnd | undefined {
+    const { parser } = side;
     for (let at = 0; at < length && this.#end === undefined;) {
-      if (parser === this.#responses && this.#status === 0) {
+      if (side === this.#responses && this.#status === 0) {
         parser.skipsBody = this.#waiting[0]?.method === 'HEAD';
       }
-      const outcome = parser.feed(address + at, Math.min(length - at, PIECE_BYTES));
+      const outcome = side.feed(address + at, Math.min(length - at, PIECE_BYTES));
       at += outcome.consumed;
-      this.#end ??= endOf(outcome);
+      this.#end ??= side.isOverLimit ? 'limit' : endOf(outcome);
       if (outcome.kind === 'paused') parser.next();
     }
     return this.#end;
@@ -110,13 +150,12 @@ export class Http1Observer implements ProtocolObserver {
   }
 
   close(): void {
-    this.#requests.close();
-    this.#responses.close();
+    this.#requests.parser.close();
+    this.#responses.parser.close();
   }
 }
 
 function endOf({ kind }: ParseOutcome): ObserveEnd | undefined {
-  if (kind === 'limit') return 'limit';
   if (kind === 'upgraded') return 'upgraded';
   return kind === 'invalid' ? 'parse_error' : undefined;
 }

@@ -47,14 +47,15 @@ const LABELS = new Set([
   'destination_workload_namespace',
   'connection_security_policy',
 ]);
-const METHODS = new Set(
-  'GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH'.split(' '), // RFC 9110, RFC 5789
-);
+// RFC 9110, RFC 5789.
+const METHODS = 'GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH'.split(' ');
+const METHOD_AT: ReadonlyMap<string, number> = new Map(METHODS.map((method, at) => [method, at]));
 
 /** Label sets with requests; beyond, requests are counted without their peer's names. */
 const MAX_SERIES = 2000;
 
 interface Cells {
+  readonly labels: string;
   readonly requests: number;
   readonly duration: number;
 }
@@ -64,7 +65,7 @@ export class L7Group {
   readonly labels: string;
   /** Workloads (uid) it names. */
   readonly uids: readonly string[];
-  readonly #cells = new Map<string, Cells>();
+  readonly #cells = new Map<number | string, Cells>();
   readonly #table: SeriesTable;
   readonly #total: { series: number };
   openCount = 0;
@@ -84,22 +85,25 @@ export class L7Group {
   }
 
   count(exchange: HttpExchange): void {
-    const labels = `${this.labels},${renderLabels(exchangeLabels(exchange))}`;
-    let cells = this.#cells.get(labels);
-    if (cells === undefined) {
-      const [requests = 0, duration = 0] = this.#table.cells([REQUESTS, DURATION], labels);
-      cells = { requests, duration };
-      this.#cells.set(labels, cells);
-      this.#total.series++;
-    }
+    const key = keyOf(exchange);
+    const cells = this.#cells.get(key) ?? this.#open(key, exchange);
     this.#table.add(cells.requests, 1);
     this.#table.observe(cells.duration, BUCKETS, exchange.durationMs);
+  }
+
+  #open(key: number | string, exchange: HttpExchange): Cells {
+    const labels = `${this.labels},${renderLabels(exchangeLabels(exchange))}`;
+    const [requests = 0, duration = 0] = this.#table.cells([REQUESTS, DURATION], labels);
+    const cells = { labels, requests, duration };
+    this.#cells.set(key, cells);
+    this.#total.series++;
+    return cells;
   }
 
   /** Forgets its series. */
   remove(): void {
     this.#total.series -= this.#cells.size;
-    for (const labels of this.#cells.keys()) {
+    for (const { labels } of this.#cells.values()) {
       this.#table.remove(REQUESTS, labels);
       this.#table.remove(DURATION, labels);
     }
@@ -169,21 +173,30 @@ export class L7Series {
 
 /** What tells requests of a pair apart. Bounded: what a peer writes is one of few words, or `other`. */
 export function exchangeLabels(exchange: HttpExchange): (readonly [string, string])[] {
-  const { method, status, isGrpc } = exchange;
+  const { method, status, isGrpc, grpcStatus } = exchange;
   return [
     ['request_protocol', isGrpc ? 'grpc' : 'http'],
-    ['request_method', METHODS.has(method) ? method : 'other'],
-    ['response_code_class', codeClass(status)],
-    ['grpc_response_status', isGrpc ? grpcStatus(exchange.grpcStatus) : ''],
+    ['request_method', METHOD_AT.has(method) ? method : 'other'],
+    ['response_code_class', CODE_CLASSES[codeClass(status)] ?? 'other'],
+    ['grpc_response_status', isGrpc ? grpcStatusOf(grpcStatus) : ''],
   ];
 }
 
-function codeClass(status: number): string {
-  if (status === 0) return 'none';
-  return status >= 100 && status < 600 ? `${Math.floor(status / 100)}xx` : 'other';
+/** Tells the same apart as {@link exchangeLabels}, without their text, which would be made for each request. */
+function keyOf({ method, status, isGrpc, grpcStatus }: HttpExchange): number | string {
+  const key = (METHOD_AT.get(method) ?? METHODS.length) * CODE_CLASSES.length + codeClass(status);
+  return isGrpc ? `${key} ${grpcStatusOf(grpcStatus)}` : key;
 }
 
-function grpcStatus(text: string | undefined): string {
+const CODE_CLASSES = ['other', '1xx', '2xx', '3xx', '4xx', '5xx', 'none'];
+
+/** Index of its class in {@link CODE_CLASSES}. */
+function codeClass(status: number): number {
+  if (status === 0) return 6;
+  return status >= 100 && status < 600 ? Math.floor(status / 100) : 0;
+}
+
+function grpcStatusOf(text: string | undefined): string {
   if (text === undefined) return 'none';
   return /^(?:\d|1[0-6])$/.test(text) ? text : 'other';
 }

@@ -4,11 +4,19 @@ import { describe, it } from 'node:test';
 import { renderSeries } from '../../../../common/telemetry/exposition.ts';
 import { serviceKey } from '../../../../common/workload/model.ts';
 import type { Service, Workload } from '../../../../common/workload/model.ts';
-import { SeriesReader, SeriesTable } from '../../../../common/telemetry/series-table.ts';
+import {
+  SeriesReader,
+  SeriesTable,
+  renderLabels,
+} from '../../../../common/telemetry/series-table.ts';
 import { addressOfBuffer } from '../../../../engine/native/llhttp.ts';
 import type { HttpExchange } from '../../../../engine/observe/types.ts';
 import type { RelayObserver } from '../../../../engine/reactor/duplex.ts';
-import { L7_SIGHT_FAMILIES, exchangeLabels } from '../../../../ztunnel/proxy/l7-series.ts';
+import {
+  L7Series,
+  L7_SIGHT_FAMILIES,
+  exchangeLabels,
+} from '../../../../ztunnel/proxy/l7-series.ts';
 import { L7Sight, isDeclaredOpaque, isReported } from '../../../../ztunnel/proxy/l7-sight.ts';
 import type { ConnectionParties } from '../../../../ztunnel/proxy/traffic-labels.ts';
 import { makeService, makeWorkload } from '../../../support/mesh-builders.ts';
@@ -178,6 +186,47 @@ describe('label values', () => {
       assert.equal(labels.map(([, value]) => value).join(' '), expected);
     });
   }
+});
+
+describe('the series of requests', () => {
+  it('are apart where their labels are, and only there', () => {
+    const reader = new SeriesReader();
+    const table = new SeriesTable(L7_SIGHT_FAMILIES, (message) => reader.apply(message));
+    const group = new L7Series(table).open(inbound);
+    const seen = new Map<string, number>();
+    const methods = ['GET', 'HEAD', 'PATCH', 'CONNECT', 'BREW', 'get'];
+    const statuses = [0, 99, 100, 101, 200, 299, 304, 404, 500, 599, 600, 700];
+    const grpc = [undefined, '0', '1', '16', '17', 'x'];
+    for (const method of methods) {
+      for (const status of statuses) {
+        for (const isGrpc of [false, true]) {
+          for (const grpcStatus of grpc) {
+            const one = {
+              protocol: 'http2',
+              method,
+              status,
+              isGrpc,
+              grpcStatus,
+              durationMs: 1,
+            } as const;
+            group.count(one);
+            const labels = renderLabels(exchangeLabels(one));
+            seen.set(labels, (seen.get(labels) ?? 0) + 1);
+          }
+        }
+      }
+    }
+    const counted = renderSeries([reader])
+      .split('\n')
+      .filter((line) => line.startsWith('ambient_mesh_l7_requests_total'));
+    assert.equal(counted.length, seen.size);
+    for (const [labels, count] of seen) {
+      assert.ok(
+        counted.some((line) => line.endsWith(`,${labels}} ${count}`)),
+        labels,
+      );
+    }
+  });
 });
 
 describe('L7 sight', () => {
