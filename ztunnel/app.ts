@@ -37,7 +37,7 @@ import { ZdsClient } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
 import { answerCertificate, startWorkloadSecrets } from './identity/workload-secrets.ts';
 import { STALE_SERIES_MS } from './proxy/series-groups.ts';
-import { localState } from './state/local-state.ts';
+import { followLocalState } from './state/local-state.ts';
 import { MeshModel } from './state/model.ts';
 import { xdsNode } from './state/xds-node.ts';
 
@@ -92,7 +92,7 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
   const ready = { isModelComplete: false };
   const running: Running = {
     endpoints: undefined,
-    xds: undefined,
+    stopFeed: undefined,
     isDraining: false,
     pending: () => pendingTasks(config, ready.isModelComplete, pods.isReady),
   };
@@ -107,7 +107,7 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
     const restored = starter.restore(registry);
     restored.then(() => pods.run()).catch(events.onFatal);
   };
-  running.xds = await feedModel(parts, onSynced);
+  running.stopFeed = await feedModel(parts, onSynced);
   logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
   const announce = async (): Promise<void> => {
     while (running.pending().length > 0) await sleep(systemClock, READY_CHECK_MS);
@@ -219,7 +219,7 @@ async function openOwnEndpoints(
 
 interface Running {
   endpoints: Endpoints | undefined;
-  xds: DeltaClient | undefined;
+  stopFeed: (() => void) | undefined;
   isDraining: boolean;
   /** What readiness waits for. */
   pending: () => readonly string[];
@@ -244,7 +244,7 @@ async function drainParts(parts: Parts, running: Running, isReplaced: boolean): 
   await Promise.all([data.request({ kind: 'drain', deadlineMs, isReplaced }), dns?.drain()]);
   stopReports();
   if (isReplaced) saveCounters(parts);
-  running.xds?.close();
+  running.stopFeed?.();
   identities.close();
   if (!isReplaced) await running.endpoints?.close();
   await data.terminate();
@@ -431,16 +431,15 @@ function localTo({ nodeName, dedicatedPod: pod }: Config): (workload: Workload) 
     namespace === pod.namespace && name === pod.name && serviceAccount === pod.serviceAccount;
 }
 
-/** Loads the local file and starts xDS; either or both. */
+/** Loads the local file and starts xDS; either or both. What ends them. */
 async function feedModel(
   { config, loggers, model, metrics }: Parts,
   onSynced: () => void,
-): Promise<DeltaClient | undefined> {
-  const local = localState(config);
-  if (local !== undefined) await model.applyLocal(local);
+): Promise<() => void> {
+  const stopLocal = await followLocalState(config, model, loggers.scope('state'));
   if (config.xds === undefined) {
     onSynced();
-    return undefined;
+    return stopLocal;
   }
   const xds = new DeltaClient({
     ...xdsNode(config),
@@ -454,7 +453,10 @@ async function feedModel(
   });
   model.askThrough((added, dropped) => xds.changeNames(ADDRESS_TYPE_URL, added, dropped));
   xds.start();
-  return xds;
+  return () => {
+    stopLocal();
+    xds.close();
+  };
 }
 
 function reportFailure(logger: Logger, work: Promise<unknown> | undefined): void {

@@ -68,7 +68,9 @@ export const ISTIO_SETTINGS = {
   ),
   SECRET_TTL: duration('life asked for certificates', '24h'),
   FAKE_CA: flag('tests: sign certificates in this process with FAKE_CA_ROOT', false),
-  LOCAL_XDS_PATH: optionalText('YAML file of workloads, services and policies'),
+  LOCAL_XDS_PATH: optionalText(
+    'YAML file of workloads, services and policies; followed when it changes',
+  ),
   LOCAL_XDS: optionalText('the same as YAML text; not both'),
   PREFERED_SERVICE_NAMESPACE: optionalText(
     'of several services with the name a pod asked for, in other namespaces: the one in this namespace',

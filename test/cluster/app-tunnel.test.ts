@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, it } from 'node:test';
 import { ApplicationTunnel_Protocol } from '../../common/workload/gen/workload_pb.ts';
+import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
 import { NetnsMesh } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
@@ -11,6 +12,7 @@ const IDENTITY = 'spiffe://cluster.local/ns/default/sa/client';
 before(async () => {
   await mesh.start();
   mesh.addPod({ name: 'client', ip: '10.77.0.1', node: 'a' });
+  mesh.addPod({ name: 'outside', ip: '10.77.0.5', node: 'none' });
   mesh.addPod({ name: 'tunnel', ip: '10.77.0.3', node: 'b' });
   const application = mesh.script('tunnel', ['test/support/proxy-protocol-server.ts', 9000]);
   assert.ok(application.stdout);
@@ -37,4 +39,18 @@ it('an application tunnel is dialled on loopback and told client, target and ide
   assert.equal(body.readUInt16BE(10), 8080);
   assert.equal(body.subarray(12, 15).toString('hex'), `d000${IDENTITY.length.toString(16)}`);
   assert.equal(body.subarray(15).toString(), IDENTITY);
+});
+
+it('policy sees the port of the application tunnel, not the one that was asked for', async () => {
+  const deny = (port: number): Promise<void> =>
+    mesh.putPolicy('default/port', {
+      ...{ name: 'port', namespace: 'default', scope: Scope.NAMESPACE, action: Action.DENY },
+      rules: [{ clauses: [{ matches: [{ destinationPorts: [port] }] }] }],
+    });
+  const knock = (): Promise<string> =>
+    mesh.knock('outside', '10.77.0.3', IDENTITY, '10.77.0.3:8080');
+  await deny(8080);
+  assert.equal(await knock(), '200');
+  await deny(9000);
+  assert.equal(await knock(), '401');
 });

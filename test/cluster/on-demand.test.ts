@@ -3,13 +3,18 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { ADDRESS_TYPE_URL } from '../../common/workload/decode.ts';
-import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
+import {
+  ApplicationTunnel_Protocol,
+  TunnelProtocol,
+} from '../../common/workload/gen/workload_pb.ts';
 import type { DeltaDiscoveryRequest } from '../../common/xds/gen/discovery_pb.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
 const WEB = 'default/web.default.svc.cluster.local';
 const VIP = '10.96.0.1';
+const GATE = '10.77.0.5';
+const bytesOf = (ip: string): Uint8Array => Uint8Array.from(ip.split('.').map(Number));
 const uidOf = (name: string): string => `Kubernetes//Pod/default/${name}`;
 
 /** A pod under the name that istiod gives it. */
@@ -19,7 +24,7 @@ function publish(name: string, ip: string, node: string, more: object = {}): Pro
     name,
     namespace: 'default',
     serviceAccount: name,
-    addresses: [Uint8Array.from(ip.split('.').map(Number))],
+    addresses: [bytesOf(ip)],
     tunnelProtocol: TunnelProtocol.HBONE,
     node,
     workloadName: name,
@@ -35,9 +40,10 @@ before(async () => {
   mesh.addPod({ name: 'client', ip: '10.77.0.1', node: 'a' });
   mesh.addPod({ name: 'server', ip: '10.77.0.3', node: 'b' });
   mesh.addPod({ name: 'late', ip: '10.77.0.4', node: 'b' });
+  mesh.addPod({ name: 'gate', ip: '10.77.0.5', node: 'b' });
   mesh.addPod({ name: 'other', ip: '10.77.0.6', node: 'none' });
   mesh.addPod({ name: 'third', ip: '10.77.0.7', node: 'none' });
-  for (const name of ['server', 'late', 'other', 'third']) await mesh.serve(name);
+  for (const name of ['server', 'late', 'gate', 'other', 'third']) await mesh.serve(name);
   await mesh.startNode('a');
   await mesh.startNode('b');
   await mesh.putPods(50);
@@ -51,13 +57,15 @@ before(async () => {
         name: 'web',
         namespace: 'default',
         hostname: 'web.default.svc.cluster.local',
-        addresses: [{ network: '', address: Uint8Array.from(VIP.split('.').map(Number)) }],
+        addresses: [{ network: '', address: bytesOf(VIP) }],
         ports,
       },
     },
   });
   await mesh.enrol('client');
   await mesh.enrol('server');
+  await publish('gate', GATE, 'b');
+  await mesh.enrol('gate');
 });
 
 after(() => mesh.close());
@@ -96,6 +104,20 @@ describe('XDS_ON_DEMAND', () => {
     await mesh.enrol('late');
     assert.equal((await mesh.ask('client', '10.77.0.4')).stdout, 'late saw 10.77.0.1: hello\n');
     await eventually('through a tunnel', async () => (await isTunnelled('late')) === 1);
+  });
+
+  it('a waypoint that is asked for an address nobody knows here asks once whether it is behind it', async () => {
+    const waypoint = {
+      destination: { case: 'address', value: { address: bytesOf(GATE) } },
+      hboneMtlsPort: 15008,
+    };
+    await publish('behind', '10.77.0.98', 'none', { waypoint });
+    const knock = (ip: string): Promise<string> =>
+      mesh.knock('third', GATE, 'spiffe://cluster.local/ns/default/sa/third', `${ip}:8080`);
+    assert.equal(await knock('10.77.0.98'), '200');
+    assert.equal(await knock('10.77.0.99'), '400');
+    assert.equal(await knock('10.77.0.99'), '400');
+    for (const ip of ['10.77.0.98', '10.77.0.99']) assert.equal(asked(`/${ip}`).length, 1, ip);
   });
 
   it('refuses with the reason when the control plane does not answer; what is known goes on', async () => {

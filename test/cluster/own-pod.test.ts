@@ -101,6 +101,12 @@ describe('the node proxy’s own pod', () => {
     });
   });
 
+  it('its applications see the pod itself: the source is never kept', async () => {
+    await mesh.serve('ztunnel');
+    const { stdout } = await mesh.ask('client', IP);
+    assert.equal(stdout, `ztunnel saw ${IP}: hello\n`);
+  });
+
   it('is no pod of the dump, and its connections are not those of pods', async () => {
     const dump = JSON.parse(await fetchIn('ztunnel', 'http://127.0.0.1:15000/config_dump')) as {
       workloadState: object;

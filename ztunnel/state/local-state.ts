@@ -1,12 +1,60 @@
-// What LOCAL_XDS_PATH or LOCAL_XDS gives: loaded at the start, shown again by config_dump.
+// What LOCAL_XDS_PATH or LOCAL_XDS gives: loaded at the start, and a file again whenever it changes (Istio's is read once);
+// shown by config_dump.
+import { errorMessage } from '../../common/errors.ts';
+import { watchFile } from '../../common/identity/watch-file.ts';
+import type { Logger } from '../../common/telemetry/logger.ts';
 import { parseLocalState, readLocalState } from '../../common/workload/local-file.ts';
 import type { LocalState } from '../../common/workload/local-file.ts';
+import { serviceKey } from '../../common/workload/model.ts';
 import type { Config } from '../config.ts';
 
+/** Takes it; what `before` had and it has not goes. */
+export interface LocalStateTaker {
+  applyLocal(state: LocalState, before?: LocalState): Promise<void>;
+}
+
+type LocalConfig = Pick<Config, 'localXdsPath' | 'localXds'>;
+
 /** Reads it; undefined where there is none. Throws `bad_local_state`. */
-export function localState(
-  config: Pick<Config, 'localXdsPath' | 'localXds'>,
-): LocalState | undefined {
+export function localState(config: LocalConfig): LocalState | undefined {
   if (config.localXdsPath !== undefined) return readLocalState(config.localXdsPath);
   return config.localXds === undefined ? undefined : parseLocalState(config.localXds);
+}
+
+/**
+ * Loads it into the model and follows its file: what a file does not name any more is removed; one that cannot be read
+ * is logged with object and field, and changes nothing. Rejects with `bad_local_state` at the start. Returns what ends it.
+ */
+export async function followLocalState(
+  config: LocalConfig,
+  model: LocalStateTaker,
+  logger: Logger,
+): Promise<() => void> {
+  let known = localState(config);
+  if (known === undefined) return () => undefined;
+  await model.applyLocal(known);
+  const path = config.localXdsPath;
+  if (path === undefined) return () => undefined;
+  let applied = Promise.resolve();
+  const reload = async (): Promise<void> => {
+    const next = readLocalState(path);
+    await model.applyLocal(next, known);
+    known = next;
+    logger.info({ path }, 'local state has changed');
+  };
+  return watchFile(path, () => {
+    applied = applied.then(reload).catch((err: unknown) => {
+      logger.error({ err: errorMessage(err) }, 'local state stays as it was');
+    });
+  });
+}
+
+/** Names of workloads and services that are no longer there. */
+export function goneAddresses(before: LocalState, now: LocalState): string[] {
+  const names = ({ workloads, services }: LocalState): string[] => [
+    ...workloads.map(({ uid }) => uid),
+    ...services.map(serviceKey),
+  ];
+  const kept = new Set(names(now));
+  return names(before).filter((name) => !kept.has(name));
 }

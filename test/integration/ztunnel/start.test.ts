@@ -101,6 +101,38 @@ describe('ztunnel process', () => {
     }
   });
 
+  it('follows the file of LOCAL_XDS_PATH; one that cannot be read changes nothing and is named', async () => {
+    const path = join(dir, 'state.yaml');
+    const write = (...names: string[]): void =>
+      writeFileSync(
+        path,
+        `workloads: [${names.map((name) => `{uid: ${name}, name: ${name}, namespace: shop}`).join(', ')}]`,
+      );
+    write('one', 'two');
+    const proxy = start({ LOCAL_XDS_PATH: path });
+    const until = async (what: string, check: () => boolean | Promise<boolean>): Promise<void> => {
+      const deadline = Date.now() + 20_000;
+      while (!(await check())) {
+        if (Date.now() > deadline) assert.fail(`${what}: ${proxy.log()}`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    };
+    const names = async (): Promise<string> =>
+      (await dumpOf(proxy)).workloads.map(({ name }) => name).join();
+    try {
+      assert.equal(await names(), 'one,two');
+      writeFileSync(path, 'workloads: [{uid: x, name: x, namespace: y, nod: z}]');
+      await until('it is refused', () => proxy.log().includes('local state stays as it was'));
+      assert.match(proxy.log(), /state\.yaml: workload 0: .*nod/);
+      assert.equal(await names(), 'one,two');
+      write('two', 'three');
+      await until('it has changed', async () => (await names()) === 'three,two');
+    } finally {
+      proxy.child.kill('SIGKILL');
+      await once(proxy.child, 'exit');
+    }
+  });
+
   it('says how it is used, and its version; another word is an error', () => {
     const run = (word: string): [number | null, string] => {
       const env = { PATH: process.env['PATH'], ISTIO_META_ISTIO_VERSION: '1.2.3' };

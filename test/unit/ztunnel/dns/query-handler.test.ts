@@ -18,8 +18,10 @@ let series: SeriesReader;
 let handler: QueryHandler;
 let forward: (query: Buffer) => Promise<Buffer>;
 let logger: ReturnType<typeof quietLogger>;
+let random = (): number => 0;
 
 beforeEach(() => {
+  random = () => 0;
   clock = new FakeClock();
   store = new WorkloadStore();
   store.upsertService(makeService('web', '10.96.0.1'));
@@ -36,7 +38,7 @@ beforeEach(() => {
       metrics: new DnsMetrics(new SeriesTable(DNS_FAMILIES, (message) => series.apply(message))),
       clock,
       logger,
-      random: () => 0,
+      random: () => random(),
     },
     CLIENT,
     { netns: undefined, mark: undefined },
@@ -73,6 +75,28 @@ describe('query handler', () => {
       result: 'api.example.com',
       endpoints: '240.0.0.1',
     });
+  });
+
+  it('gives the addresses in any order, each as often as another', async () => {
+    store.upsertService(
+      makeService('many', '10.96.1.1', {
+        vips: ['10.96.1.1', '10.96.1.2', '10.96.1.3'].map((ip) => ({ network: '', ip })),
+      }),
+    );
+    const orders = new Map<string, number>();
+    const steps = [0, 0.4, 0.8];
+    for (const first of steps) {
+      for (const second of [0, 0.6]) {
+        const draws = [first, second];
+        random = () => draws.shift() ?? 0;
+        const answer = await handler.answer(query('many'), 'udp');
+        const order = (answer ? (decode(answer).answers ?? []) : [])
+          .map((record) => ('data' in record ? String(record.data).at(-1) : ''))
+          .join('');
+        orders.set(order, (orders.get(order) ?? 0) + 1);
+      }
+    }
+    assert.deepEqual([...orders.keys()].sort(), ['123', '132', '213', '231', '312', '321']);
   });
 
   it('waits for a pod that the control plane has not told of, then answers', async () => {

@@ -546,6 +546,22 @@ describe('buildRequest', () => {
     });
   }
 
+  it('of the addresses of a name one is picked at random, all of the dialled family', () => {
+    const store = new WorkloadStore();
+    for (const workload of [source, external]) store.upsertWorkload(workload);
+    store.upsertService(makeService('web', '10.96.0.1'));
+    const picked = [0, 0.34, 0.67, 0.999].map((at) =>
+      buildRequest({
+        ...{ store, source, destination: { ip: '10.96.0.1', port: 80 }, random: () => at },
+        addressesOf: () => ['192.0.2.1', '2001:db8::1', '192.0.2.2', '192.0.2.3'],
+      }),
+    );
+    assert.deepEqual(
+      picked.map((decision) => 'address' in decision && decision.address),
+      ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.3'],
+    );
+  });
+
   it('samples weighted waypoints by weight', () => {
     const store = new WorkloadStore();
     const other = makeWorkload('other', '10.0.0.8');
