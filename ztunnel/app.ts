@@ -3,15 +3,12 @@ import { flushCompileCache } from 'node:module';
 import tls from 'node:tls';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { sleep, systemClock } from '../common/clock.ts';
-import { deltaStreamOpener } from '../common/grpc/delta-stream.ts';
 import type { ProxySecrets } from '../common/identity/proxy-secrets.ts';
 import { AsyncSink } from '../common/telemetry/log-output.ts';
 import { createLoggerRoot, type Logger, type LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
-import { ADDRESS_TYPE_URL } from '../common/workload/decode.ts';
 import type { Workload } from '../common/workload/model.ts';
-import { DeltaClient } from '../common/xds/delta-client.ts';
 import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { canBeTransparent } from '../engine/reactor/socket-options.ts';
 import { releaseProgramPages } from '../engine/reactor/program-pages.ts';
@@ -37,9 +34,8 @@ import { ZdsClient } from './inpod/zds-client.ts';
 import { PodRegistry } from './inpod/zds-session.ts';
 import { answerCertificate, startWorkloadSecrets } from './identity/workload-secrets.ts';
 import { STALE_SERIES_MS } from './proxy/series-groups.ts';
-import { followLocalState } from './state/local-state.ts';
+import { startFeed } from './state/feed.ts';
 import { MeshModel } from './state/model.ts';
-import { xdsNode } from './state/xds-node.ts';
 
 /** A running proxy. */
 export interface App {
@@ -107,7 +103,7 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
     const restored = starter.restore(registry);
     restored.then(() => pods.run()).catch(events.onFatal);
   };
-  running.stopFeed = await feedModel(parts, onSynced);
+  running.stopFeed = await startFeed(parts, onSynced);
   logger.info({ node: config.nodeName, version: config.version }, 'ztunnel started');
   const announce = async (): Promise<void> => {
     while (running.pending().length > 0) await sleep(systemClock, READY_CHECK_MS);
@@ -429,34 +425,6 @@ function localTo({ nodeName, dedicatedPod: pod }: Config): (workload: Workload) 
   if (pod === undefined) return ({ node }) => nodeName === '' || node === nodeName;
   return ({ namespace, name, serviceAccount }) =>
     namespace === pod.namespace && name === pod.name && serviceAccount === pod.serviceAccount;
-}
-
-/** Loads the local file and starts xDS; either or both. What ends them. */
-async function feedModel(
-  { config, loggers, model, metrics }: Parts,
-  onSynced: () => void,
-): Promise<() => void> {
-  const stopLocal = await followLocalState(config, model, loggers.scope('state'));
-  if (config.xds === undefined) {
-    onSynced();
-    return stopLocal;
-  }
-  const xds = new DeltaClient({
-    ...xdsNode(config),
-    subscriptions: model.subscriptions(),
-    openStream: deltaStreamOpener(config.xds),
-    clock: systemClock,
-    logger: loggers.scope('xds'),
-    onSynced,
-    onStreamEnd: (end) => metrics.countStreamEnd(end.reason),
-    onMessage: (url, bytes) => metrics.countMessage(url, bytes),
-  });
-  model.askThrough((added, dropped) => xds.changeNames(ADDRESS_TYPE_URL, added, dropped));
-  xds.start();
-  return () => {
-    stopLocal();
-    xds.close();
-  };
 }
 
 function reportFailure(logger: Logger, work: Promise<unknown> | undefined): void {

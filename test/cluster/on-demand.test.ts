@@ -3,10 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { ADDRESS_TYPE_URL } from '../../common/workload/decode.ts';
-import {
-  ApplicationTunnel_Protocol,
-  TunnelProtocol,
-} from '../../common/workload/gen/workload_pb.ts';
+import { TunnelProtocol } from '../../common/workload/gen/workload_pb.ts';
 import type { DeltaDiscoveryRequest } from '../../common/xds/gen/discovery_pb.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 

@@ -91,7 +91,7 @@ describe('query handler', () => {
         random = () => draws.shift() ?? 0;
         const answer = await handler.answer(query('many'), 'udp');
         const order = (answer ? (decode(answer).answers ?? []) : [])
-          .map((record) => ('data' in record ? String(record.data).at(-1) : ''))
+          .map((record) => (record.type === 'A' ? record.data.at(-1) : ''))
           .join('');
         orders.set(order, (orders.get(order) ?? 0) + 1);
       }
