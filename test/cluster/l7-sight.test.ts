@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { AppProtocol } from '../../common/workload/gen/workload_pb.ts';
-import { L7_SIGHT_EXTENSION, NODE_LOCAL_EXTENSION } from '../../common/workload/extensions.ts';
+import { l7SightExtension, nodeLocalExtension } from '../../common/workload/extensions.ts';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
@@ -21,10 +21,7 @@ const CONNECTIONS = 'ambient_mesh_l7_connections_total';
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
 async function publish(isSeen: boolean): Promise<void> {
-  const extensions = [
-    { name: NODE_LOCAL_EXTENSION },
-    ...(isSeen ? [{ name: L7_SIGHT_EXTENSION }] : []),
-  ];
+  const extensions = [nodeLocalExtension(), ...(isSeen ? [l7SightExtension(100)] : [])];
   for (const { name } of PODS) await mesh.putPod(name, { extensions });
 }
 
@@ -136,7 +133,7 @@ describe('L7 sight', () => {
   }
 
   it('does not look at a port that its service declares to be no HTTP', async () => {
-    const extensions = [{ name: NODE_LOCAL_EXTENSION }, { name: L7_SIGHT_EXTENSION }];
+    const extensions = [nodeLocalExtension(), l7SightExtension(100)];
     const ports = (appProtocol: AppProtocol): object => ({
       services: { 'default/svc': { ports: [{ servicePort: 80, targetPort: 8080, appProtocol }] } },
     });
@@ -157,6 +154,19 @@ describe('L7 sight', () => {
       await curl(`http://${ip}:8080/200`);
       await counts(node, seen + 1, REQUESTS, to, '"destination"');
     }
+    await publish(true);
+  });
+
+  it('looks at as few connections as the namespace asks for, each end by its own', async () => {
+    const extensions = [nodeLocalExtension(), l7SightExtension(0.001)];
+    await mesh.putPod('client', { extensions });
+    const sent = await mesh.metric('a', REQUESTS, '"source"');
+    const served = await mesh.metric('b', REQUESTS, '"destination"');
+    const before = await mesh.metric('a', CONNECTIONS, '"not_sampled"', '"source"');
+    for (let at = 0; at < 5; at++) await curl('http://10.77.0.3:8080/200');
+    await counts('a', before + 5, CONNECTIONS, '"not_sampled"', '"source"');
+    await counts('b', served + 5, REQUESTS, '"destination"');
+    assert.equal(await mesh.metric('a', REQUESTS, '"source"'), sent);
     await publish(true);
   });
 
