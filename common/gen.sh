@@ -1,6 +1,17 @@
 #!/bin/sh
 # Generates TypeScript from the .proto files beside it; the result is committed. Needs protoc (Debian: protobuf-compiler).
 set -eu
+case "${1-}" in
+'') ;;
+--help)
+  echo "usage: npm run gen: TypeScript from common/*/proto/*.proto, into gen/ beside each"
+  exit 0
+  ;;
+*)
+  echo "npm run gen: takes no \"$1\" (see --help)" >&2
+  exit 2
+  ;;
+esac
 cd "$(dirname "$0")/.."
 for dir in common/*/proto; do
   out="$(dirname "$dir")/gen"

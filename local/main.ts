@@ -2,6 +2,7 @@
 // API server and the kubelet; everything else runs as pods from manifests/.
 import { createHash } from 'node:crypto';
 import { createServer, Socket, type Server } from 'node:net';
+import { runCommand } from '../common/command-line.ts';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { runChecks } from './check/run.ts';
 import { Cluster } from './cluster.ts';
@@ -147,13 +148,18 @@ async function run(options: StartOptions): Promise<number> {
   }
 }
 
-try {
+await runCommand('npm start', async () => {
   const options = parseOptions(process.argv.slice(2), process.getuid?.() ?? 0);
-  if (options === undefined) process.stdout.write(HELP + '\n');
-  else process.exitCode = await run(options);
-} catch (err) {
-  process.stderr.write(`npm start: ${errorMessage(err)}\n`);
-  process.exitCode = 1;
-}
+  if (options === undefined) {
+    process.stdout.write(HELP + '\n');
+    return 0;
+  }
+  try {
+    return await run(options);
+  } catch (err) {
+    process.stderr.write(`npm start: ${errorMessage(err)}\n`);
+    return 1;
+  }
+});
 // Inherited listeners and the lock would keep the process alive.
 process.exit();

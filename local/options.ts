@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { usageError } from '../common/command-line.ts';
 import { errorMessage, MeshError } from '../common/errors.ts';
 import { stateDirOf } from '../common/kube/local-state.ts';
 
@@ -35,7 +36,7 @@ export interface StartOptions {
 function parsePort(name: string, text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
   if (!(port >= 0 && port <= 65_535)) {
-    throw new MeshError('invalid_config', `--${name} must be a port, not "${text}"`);
+    throw usageError(`--${name} must be a port, not "${text}"`);
   }
   return port;
 }
@@ -76,7 +77,7 @@ export function parseOptions(args: readonly string[], uid: number): StartOptions
   });
   if (values.help) return undefined;
   if (values.empty && values.check) {
-    throw new MeshError('invalid_config', '--check needs the sample: leave --empty out');
+    throw usageError('--check needs the sample: leave --empty out');
   }
   return {
     isEmpty: values.empty,

@@ -2,6 +2,8 @@
 // `npm test` runs everything the repository can test by itself; other suites: --suite interop|kube|fuzz|conformance.
 import { spawn } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { oneOf, runCommand, usageError } from '../common/command-line.ts';
 
 const SUITES: Readonly<Record<string, readonly string[]>> = {
   unit: ['test/unit/**/*.test.ts'],
@@ -15,12 +17,12 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
 const DEFAULT_SUITES = ['unit', 'integration', 'fuzz', 'conformance', 'cluster'];
 /** The real ports are used there: in a network namespace of their own, which any user can make. */
 const OWN_NETWORK = ['unshare', '-rn', 'sh', '-c', 'ip link set lo up && exec "$0" "$@"'];
-const USAGE = `usage: npm test -- [--suite ${Object.keys(SUITES).join('|')}] [name part ...]`;
+const USAGE = `usage: npm test -- [--suite SUITE] [name part ...]
 
-function fail(message: string): never {
-  process.stderr.write(`${message}\n${USAGE}\n`);
-  process.exit(2);
-}
+  --suite SUITE  one of ${Object.keys(SUITES).join(', ')}
+                 (default: ${DEFAULT_SUITES.join(', ')}; cluster only as root)
+  name part      only the test files whose path has one of these in it (default: all)
+  --help`;
 
 /** A test has this long, and a whole file, its hooks and what it leaves running included. */
 const TEST_LIMIT_MS = 180_000;
@@ -88,20 +90,25 @@ function runNodeTest(
   });
 }
 
-async function main(args: string[]): Promise<void> {
-  if (args.includes('--help')) {
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { suite: { type: 'string' }, help: { type: 'boolean', default: false } },
+  });
+  if (values.help) {
     process.stdout.write(`${USAGE}\n`);
-    return;
+    return 0;
   }
-  const at = args.indexOf('--suite');
-  const named = at >= 0 ? args.splice(at, 2)[1] : undefined;
-  if (named !== undefined && SUITES[named] === undefined) fail(`unknown suite: ${named}`);
-  const suites = named === undefined ? DEFAULT_SUITES : [named];
+  const named = values.suite;
+  const suites =
+    named === undefined ? DEFAULT_SUITES : [oneOf('suite', named, Object.keys(SUITES))];
+  const plan = suites
+    .map((suite) => ({ suite, files: filesOf(suite, positionals) }))
+    .filter(({ files }) => files.length > 0);
+  if (plan.length === 0)
+    throw usageError(`no test file of ${suites.join(', ')} is called ${positionals.join(' or ')}`);
   let exitCode = 0;
-  for (const suite of suites) {
-    let files = globSync([...(SUITES[suite] ?? [])]).sort();
-    if (args.length > 0) files = files.filter((file) => args.some((part) => file.includes(part)));
-    if (files.length === 0) continue;
+  for (const { suite, files } of plan) {
     if (suite === 'cluster' && process.getuid?.() !== 0) {
       process.stdout.write(`# skipped ${files.length} cluster test files: they need root\n`);
       continue;
@@ -112,7 +119,13 @@ async function main(args: string[]): Promise<void> {
     const code = await runNodeTest(files, concurrency, suite === 'conformance' ? OWN_NETWORK : []);
     if (code !== 0) exitCode = code;
   }
-  process.exitCode = exitCode;
+  return exitCode;
 }
 
-await main(process.argv.slice(2));
+function filesOf(suite: string, parts: readonly string[]): string[] {
+  return globSync([...(SUITES[suite] ?? [])])
+    .filter((file) => parts.length === 0 || parts.some((part) => file.includes(part)))
+    .sort();
+}
+
+await runCommand('npm test', main);

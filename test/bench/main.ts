@@ -2,6 +2,7 @@
 // Prints a table, or one JSON object with --json. Never asserts a time: machines are shared and noisy.
 import type { ChildProcess } from 'node:child_process';
 import { parseArgs } from 'node:util';
+import { oneOf, runCommand, wholeNumber } from '../../common/command-line.ts';
 import { startEnvoyPair, startEnvoyWaypoint } from './envoy.ts';
 import { HTTP_LOADS, STREAM_LOADS, type CaseName, type Load } from './load.ts';
 import { startMesh, startMeshWaypoint } from './mesh.ts';
@@ -11,13 +12,27 @@ import { ADDRESS, SERVICE_VIP, Topology } from './topology.ts';
 import { ensureTools, findEnvoy, run } from './tools.ts';
 import { cpuSeconds, residentMb } from './usage.ts';
 
-const USAGE = `usage: npm run bench -- [--json] [--seconds N] [--rounds N] [--only CASE[,CASE]] [--path across|same_node|waypoint] [--sight]
-Measures streams, requests, connections and latency: without a proxy, through the mesh, and through Envoy.
-With --sight the mesh looks at HTTP on every connection, and its peer is the same mesh that does not.`;
+const PATH_NAMES = ['across', 'same_node', 'waypoint'] as const;
+type PathName = (typeof PATH_NAMES)[number];
+
+const CASES: readonly CaseName[] = [...STREAM_LOADS, ...HTTP_LOADS].flatMap(({ cases }) => cases);
+
+const USAGE = `usage: npm run bench -- [options]
+Measures streams, requests, connections and latency in alternation: without a proxy, through the mesh, through Envoy. Needs root.
+
+  --path PATH     one of ${PATH_NAMES.join(', ')} (default: all; waypoint has no streams)
+  --only A,B      only these cases (default: all): ${CASES.join(', ')}
+  --seconds N     each run of a load (default 4)
+  --rounds N      alternations that count, after one that does not (default 3)
+  --sight         the mesh looks at HTTP on every connection, and its peer is the same mesh that does not
+  --json          one JSON object instead of a table
+  --help`;
 
 /** One path through the network: across nodes, on one node, or through a waypoint. */
 interface Path {
-  readonly suffix: '' | '_same_node' | '_waypoint';
+  readonly name: PathName;
+  /** Of the names of its cases. */
+  readonly suffix: '' | `_${PathName}`;
   readonly loads: readonly Load[];
   /** Builds a variant; returns what to dial and the proxies to account. */
   open(variant: Variant, topology: Topology, envoy: string, root: CertFiles): Promise<Opened>;
@@ -30,6 +45,7 @@ interface Opened {
 
 const PATHS: readonly Path[] = [
   {
+    name: 'across',
     suffix: '',
     loads: [...STREAM_LOADS, ...HTTP_LOADS],
     async open(variant, topology, envoy, root) {
@@ -41,6 +57,7 @@ const PATHS: readonly Path[] = [
     },
   },
   {
+    name: 'same_node',
     suffix: '_same_node',
     loads: [...STREAM_LOADS, ...HTTP_LOADS],
     async open(variant, topology, envoy, root) {
@@ -52,6 +69,7 @@ const PATHS: readonly Path[] = [
     },
   },
   {
+    name: 'waypoint',
     suffix: '_waypoint',
     loads: HTTP_LOADS,
     async open(variant, topology, envoy, root) {
@@ -68,14 +86,14 @@ const PATHS: readonly Path[] = [
 ];
 
 /** What looking at HTTP costs: the mesh with it, beside the mesh without it. */
-const SIGHT_PATHS: readonly Path[] = (['', '_same_node'] as const).map((suffix): Path => ({
-  suffix,
+const SIGHT_PATHS: readonly Path[] = (['across', 'same_node'] as const).map((name): Path => ({
+  name,
+  suffix: name === 'across' ? '' : `_${name}`,
   loads: [...STREAM_LOADS, ...HTTP_LOADS],
   async open(variant, topology, _envoy, root) {
-    const kind = suffix === '' ? 'across' : 'same_node';
-    const target = kind === 'across' ? ADDRESS.server : ADDRESS.near;
+    const target = name === 'across' ? ADDRESS.server : ADDRESS.near;
     if (variant === 'direct') return { target, proxies: [] };
-    return { target, proxies: await startMesh(topology, kind, root, variant === 'mesh') };
+    return { target, proxies: await startMesh(topology, name, root, variant === 'mesh') };
   },
 }));
 
@@ -204,8 +222,8 @@ async function main(): Promise<number> {
       help: { type: 'boolean', default: false },
       seconds: { type: 'string', default: '4' },
       rounds: { type: 'string', default: '3' },
-      only: { type: 'string', default: '' },
-      path: { type: 'string', default: '' },
+      only: { type: 'string' },
+      path: { type: 'string' },
       sight: { type: 'boolean', default: false },
     },
   });
@@ -213,25 +231,23 @@ async function main(): Promise<number> {
     process.stdout.write(`${USAGE}\n`);
     return 0;
   }
+  const paths = values.path === undefined ? PATH_NAMES : [oneOf('path', values.path, PATH_NAMES)];
+  const only = values.only?.split(',').map((name) => oneOf('only', name, CASES));
+  const seconds = wholeNumber('seconds', values.seconds);
+  const rounds = wholeNumber('rounds', values.rounds);
   ensureTools();
   const envoy = findEnvoy('.ambient/bench/envoy');
   const hasPeer = values.sight || envoy !== undefined;
   if (!hasPeer) progress('no Envoy binary: the peer is missing, and this run counts as failed');
-  const options: Options = {
-    seconds: Number(values.seconds),
-    rounds: Number(values.rounds),
-    only: new Set(values.only.split(',').filter((name) => name !== '')),
-    variants: hasPeer ? ['direct', 'mesh', 'peer'] : ['direct', 'mesh'],
-    envoy,
-  };
+  const variants: readonly Variant[] = hasPeer ? ['direct', 'mesh', 'peer'] : ['direct', 'mesh'];
+  const options: Options = { seconds, rounds, only: new Set(only), variants, envoy };
   const results: Record<string, CaseResult> = {};
-  for (const path of values.sight ? SIGHT_PATHS : PATHS) {
-    const name = path.suffix === '' ? 'across' : path.suffix.slice(1);
-    if (values.path !== '' && values.path !== name) continue;
+  for (const path of (values.sight ? SIGHT_PATHS : PATHS).filter(({ name }) =>
+    paths.includes(name),
+  ))
     Object.assign(results, await benchPath(path, options));
-  }
   process.stdout.write(`${values.json ? JSON.stringify(results) : formatTable(results)}\n`);
   return hasPeer ? 0 : 1;
 }
 
-process.exitCode = await main();
+await runCommand('npm run bench', main);
