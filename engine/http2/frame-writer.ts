@@ -20,6 +20,7 @@ import {
   nghttp2_submit_trailer,
 } from '../native/nghttp2.ts';
 import type { Duplex } from '../reactor/duplex.ts';
+import type { JoinTap } from '../reactor/relay.ts';
 import { READ_END, READ_WAIT, type TcpStream } from '../reactor/tcp-stream.ts';
 import {
   DATA_FRAME,
@@ -323,6 +324,7 @@ export class FrameWriter {
           ? Math.min(MAX_PIECES, stream.sourceSegments * 8)
           : Math.ceil(length / PIECE_BYTES);
       stream.countSource(length);
+      if (stream.tap !== undefined) this.#show(stream.tap, length);
       this.#frameInPlace(stream, source, length);
     } else if (length === READ_END) {
       source.finishRead();
@@ -331,6 +333,13 @@ export class FrameWriter {
       return false;
     }
     return source.canReadNow();
+  }
+
+  /** What was read into place, before the end that may come with it. */
+  #show(tap: JoinTap, length: number): void {
+    let at = this.#block.address + this.#used + HEADER_BYTES;
+    for (let left = length; left > 0; left -= PIECE_BYTES, at += FRAME_BYTES)
+      tap.sent(at, Math.min(left, PIECE_BYTES));
   }
 
   /** Frames bytes that were read into place. If they were the socket's last, the end goes with them. */

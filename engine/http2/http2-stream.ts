@@ -4,7 +4,7 @@
 import { ByteQueue } from '../native/memory.ts';
 import { IGNORE_STREAM, type CloseReason, type DuplexHandler } from '../reactor/duplex.ts';
 import type { Reactor } from '../reactor/reactor.ts';
-import type { SocketJoiner } from '../reactor/relay.ts';
+import type { JoinTap, SocketJoiner } from '../reactor/relay.ts';
 import type { TcpStream } from '../reactor/tcp-stream.ts';
 import { CANCEL } from './error-codes.ts';
 import type { HeaderList, Http2Session, Http2Stream, Http2StreamEvents } from './types.ts';
@@ -40,6 +40,7 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
   sourceSegments = 1;
   sink: TcpStream | undefined;
   countSink: (bytes: number) => void = () => undefined;
+  tap: JoinTap | undefined;
   trailers: HeaderList | undefined;
   isEnding = false;
   /** END_STREAM went out, or is in the frame being built. */
@@ -194,6 +195,7 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
     }
     this.countSink(length);
     if (!this.sink.write(address, length)) this.pause();
+    this.tap?.received(address, length);
   }
 
   /** Bytes from the peer. True if they were taken, so that the session may consume them. */
@@ -266,6 +268,7 @@ export class OwnedStream implements Http2Stream, SocketJoiner {
     this.source?.setPuller(undefined);
     this.source = undefined;
     this.sink = undefined;
+    this.tap = undefined;
     this.out.clear();
     // The connection's window would shrink for good by what nobody will read.
     const left = this.#held.length + this.#unconsumed;

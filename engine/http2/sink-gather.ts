@@ -1,6 +1,7 @@
 // DATA on its way to sockets: pointers into the decrypted batch, gathered into one writev(2) for each stream and
 // batch. Must be flushed before the batch's memory is given back and before any handler runs.
 import { reserve, scratch, setUint64 } from '../native/memory.ts';
+import type { JoinTap } from '../reactor/relay.ts';
 import type { OwnedStream } from './http2-stream.ts';
 
 const MAX_PIECES = 64;
@@ -40,11 +41,20 @@ export class SinkGather {
     const { address } = scratch;
     const isLast = stream === ending;
     stream.noteSunk(total, sink.writeGathered(address + iovOffset, count, total, isLast));
+    if (stream.tap !== undefined) showPieces(stream.tap, count);
   }
 
   clear(): void {
     this.#stream = undefined;
     this.#count = this.#total = 0;
+  }
+}
+
+/** What was gathered last, piece by piece, as long as somebody looks. */
+function showPieces(tap: JoinTap, count: number): void {
+  for (let at = iovOffset; at < iovOffset + count * 16; at += 16) {
+    const address = Number(scratch.view.getBigUint64(at, true));
+    tap.received(address, Number(scratch.view.getBigUint64(at + 8, true)));
   }
 }
 

@@ -111,8 +111,8 @@ export interface Relay {
 
 /**
  * Joins two streams until both directions have ended; takes over both handlers. Implemented in
- * `engine/reactor/relay.ts` with a path without copies for socket and HTTP/2 stream, which an observed relay takes only
- * when its observer has seen enough.
+ * `engine/reactor/relay.ts` with a path without copies for socket and HTTP/2 stream, and one by the kernel for two sockets, which
+ * are copied while they are observed.
  */
 export type StartRelay = (
   a: Duplex,

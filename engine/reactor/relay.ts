@@ -1,6 +1,6 @@
 // Joins two streams until both directions have ended. Half-close passes through, a failure of one side resets
-// the other. An HTTP/2 stream and a socket are joined without copies (`attachSource`, `attachSink`), unless what passes is
-// observed.
+// the other. An HTTP/2 stream and a socket are joined without copies (`attachSource`, `attachSink`), two sockets by the kernel,
+// unless what passes is observed.
 import type {
   CloseReason,
   Duplex,
@@ -15,16 +15,30 @@ import { SplicePump } from './splice-pump.ts';
 import { CLOSED_OK } from './stream-error.ts';
 import { TcpStream } from './tcp-stream.ts';
 
+/** Sees what a joined stream takes from its source and gives to its sink. The bytes are valid only during the call. */
+export interface JoinTap {
+  sent(address: number, length: number): void;
+  received(address: number, length: number): void;
+}
+
 /** A stream that can read from and write to a socket itself, in batches (engine/http2). */
 export interface SocketJoiner extends Duplex {
   /** Sends what `source` receives, its end included; `onBytes` counts. */
   attachSource(source: TcpStream, onBytes: (bytes: number) => void): void;
   /** Writes what arrives to `sink`; the end still comes to the handler. `onBytes` counts. */
   attachSink(sink: TcpStream, onBytes: (bytes: number) => void): void;
+  /** While somebody looks. */
+  tap: JoinTap | undefined;
 }
 
 function isJoiner(stream: Duplex): stream is SocketJoiner {
   return 'attachSource' in stream;
+}
+
+/** The one of the two that the other, a socket, can be joined to. */
+function joinerOf(a: Duplex, b: Duplex): SocketJoiner | undefined {
+  if (a instanceof TcpStream && isJoiner(b)) return b;
+  return b instanceof TcpStream && isJoiner(a) ? a : undefined;
 }
 
 type Side = 'a' | 'b';
@@ -93,7 +107,7 @@ class StreamRelay implements Relay {
     };
   }
 
-  /** Lets the bytes pass without this relay, where the two streams can. Not while they are looked at. */
+  /** Lets the bytes pass without this relay, where the two streams can. */
   #join(addForward: (bytes: number) => void, addBackward: (bytes: number) => void): void {
     const a = this.#a;
     const b = this.#b;
@@ -109,36 +123,50 @@ class StreamRelay implements Relay {
     }
   }
 
-  /** Shows the observer what has been handed on; joins the streams when it has seen enough. */
+  /** Shows the observer what passes; two sockets are joined when it has seen enough. */
   #watch(observer: RelayObserver, join: () => void): void {
     const a = this.#a;
     const b = this.#b;
     const plainA = a.handler;
     const plainB = b.handler;
+    const joiner = joinerOf(a, b);
     const stop = (): void => {
       this.#observer = undefined;
       a.handler = plainA;
       b.handler = plainB;
-      if (!a.isClosed && !b.isClosed) join();
+      if (joiner !== undefined) joiner.tap = undefined;
+      else if (!a.isClosed && !b.isClosed) join();
+    };
+    const sawForward = (address: number, length: number): void => {
+      if (!observer.sawForward(address, length)) stop();
+    };
+    const sawBackward = (address: number, length: number): void => {
+      if (!observer.sawBackward(address, length)) stop();
     };
     a.handler = {
       ...plainA,
       onData: (address, length) => {
         plainA.onData(address, length);
-        if (!observer.sawForward(address, length)) stop();
+        sawForward(address, length);
       },
     };
     b.handler = {
       ...plainB,
       onData: (address, length) => {
         plainB.onData(address, length);
-        if (!observer.sawBackward(address, length)) stop();
+        sawBackward(address, length);
       },
       onEnd: () => {
         plainB.onEnd();
         if (!observer.sawBackwardEnd()) stop();
       },
     };
+    if (joiner === undefined) return;
+    joiner.tap =
+      joiner === b
+        ? { sent: sawForward, received: sawBackward }
+        : { sent: sawBackward, received: sawForward };
+    join();
   }
 
   #sideClosed(side: Side, reason: CloseReason): void {
