@@ -40,7 +40,8 @@ before(async () => {
   mesh.addPod({ name: 'gate', ip: '10.77.0.5', node: 'b' });
   mesh.addPod({ name: 'other', ip: '10.77.0.6', node: 'none' });
   mesh.addPod({ name: 'third', ip: '10.77.0.7', node: 'none' });
-  for (const name of ['server', 'late', 'gate', 'other', 'third']) await mesh.serve(name);
+  mesh.addPod({ name: 'fourth', ip: '10.77.0.9', node: 'none' });
+  for (const name of ['server', 'late', 'gate', 'other', 'third', 'fourth']) await mesh.serve(name);
   await mesh.startNode('a');
   await mesh.startNode('b');
   await mesh.putPods(50);
@@ -101,6 +102,19 @@ describe('XDS_ON_DEMAND', () => {
     await mesh.enrol('late');
     assert.equal((await mesh.ask('client', '10.77.0.4')).stdout, 'late saw 10.77.0.1: hello\n');
     await eventually('through a tunnel', async () => (await isTunnelled('late')) === 1);
+  });
+
+  it('asks again for an address that a pod has left', async () => {
+    const plain = { tunnelProtocol: TunnelProtocol.NONE };
+    await publish('roaming', '10.77.0.9', 'none', plain);
+    assert.equal((await mesh.ask('client', '10.77.0.9')).stdout, 'fourth saw 10.77.0.1: hello\n');
+    assert.ok((await known()).includes('roaming'));
+    await publish('roaming', '10.77.0.10', 'none', plain);
+    await eventually('it is let go', () =>
+      mesh.requests.some(({ resourceNamesUnsubscribe: names }) => names.includes('/10.77.0.9')),
+    );
+    assert.equal((await mesh.ask('client', '10.77.0.9')).stdout, 'fourth saw 10.77.0.1: hello\n');
+    assert.equal(asked('/10.77.0.9').length, 2);
   });
 
   it('a waypoint that is asked for an address nobody knows here asks once whether it is behind it', async () => {

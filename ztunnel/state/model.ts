@@ -42,6 +42,8 @@ export class MeshModel {
   /** Names that the push being applied has brought and taken. */
   #present: string[] = [];
   #absent: string[] = [];
+  /** Names that resources had before it. */
+  #left: string[] = [];
   #changeNames: ChangeNames = () => undefined;
 
   constructor(options: MeshModelOptions) {
@@ -97,15 +99,23 @@ export class MeshModel {
   async #applyPush({ upserts, removed, isLast }: DeltaUpdate<AddressResource>): Promise<void> {
     const resources = upserts.map(({ resource }) => resource);
     if (this.#demand === undefined) return this.applyAddresses(resources, removed);
-    for (const { resource, aliases } of upserts) this.#present.push(...namesOf(resource, aliases));
+    for (const { resource, aliases } of upserts) {
+      const names = namesOf(resource, aliases);
+      const old = this.store.find(names[0] ?? '');
+      this.#present.push(...names);
+      if (old !== undefined) this.#left.push(...namesOf(old, []).filter((n) => !names.includes(n)));
+    }
     for (const name of removed) {
       const gone = this.store.find(name);
-      this.#absent.push(name, ...(gone === undefined ? [] : namesOf(gone, [])));
+      this.#absent.push(name);
+      if (gone !== undefined) this.#left.push(...namesOf(gone, []).filter((n) => n !== name));
     }
     await this.applyAddresses(resources, removed);
     for (const resource of resources) this.#askForServices(resource);
     if (!isLast) return;
-    this.#demand.applied(this.#present.splice(0), this.#absent.splice(0));
+    const present = new Set(this.#present.splice(0));
+    this.#demand.applied(present, this.#absent.splice(0));
+    this.#demand.left(this.#left.splice(0).filter((name) => !present.has(name)));
   }
 
   /** What comes to a pod of ours is told by its services. */

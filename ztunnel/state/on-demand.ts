@@ -1,6 +1,8 @@
 // XDS_ON_DEMAND (ztunnel-spec 5.1): addresses are asked for when a connection needs them, and stay subscribed to. Who
-// asks waits at most some seconds. What does not exist is remembered within a bound: a pod may scan a whole network.
-import type { Clock } from '../../common/clock.ts';
+// asks waits at most some seconds. What does not exist is remembered within a bound (a pod may scan a whole network) and
+// for some seconds only: istiod tells of changes by the names of resources, not of who comes to an address.
+import { isIP } from 'node:net';
+import type { Clock, Timer } from '../../common/clock.ts';
 import { serviceKey } from '../../common/workload/model.ts';
 import type { AddressResource, GatewayAddress } from '../../common/workload/model.ts';
 import type { WorkloadStore } from '../../common/workload/store.ts';
@@ -8,6 +10,8 @@ import type { WantedNames } from '../../common/xds/delta-client.ts';
 
 /** As long as for a pod's own record. */
 export const ANSWER_WAIT_MS = 5000;
+/** For how long nobody is believed to have an address. */
+export const ABSENT_MS = 10_000;
 const MAX_ABSENT = 4096;
 const MAX_UNANSWERED = 4096;
 /** A waypoint behind a service behind an address is two; what leads further is a loop. */
@@ -32,8 +36,9 @@ type Answer = 'present' | 'absent';
 export class OnDemand implements WantedNames {
   readonly #options: OnDemandOptions;
   readonly #answers = new Map<string, Answer>();
-  /** In the order of their answers. */
-  readonly #absent = new Set<string>();
+  /** When it was said, by {@link Clock.elapsed}; in that order. */
+  readonly #absent = new Map<string, number>();
+  #sweep: Timer | undefined;
   /** Asked for and not answered, each with those who wait. */
   readonly #waiters = new Map<string, Set<() => void>>();
   /** To be asked for with the next message. */
@@ -88,7 +93,27 @@ export class OnDemand implements WantedNames {
     for (const name of absent) this.#answer(name, 'absent');
     for (const name of present) this.#answer(name, 'present');
     const excess = this.#absent.size - (this.#options.maxAbsent ?? MAX_ABSENT);
-    if (excess > 0) this.#forget([...this.#absent].slice(0, excess));
+    if (excess > 0) this.#forget([...this.#absent.keys()].slice(0, excess));
+    if (this.#sweep === undefined) this.#armSweep();
+  }
+
+  /** Resources have left these names, and others may come there unannounced: who needs one asks again. */
+  left(names: readonly string[]): void {
+    this.#forget(names.filter((name) => this.#answers.get(name) === 'present'));
+  }
+
+  /** To the end of the oldest absence of an address. */
+  #armSweep(): void {
+    const { clock } = this.#options;
+    const oldest = [...this.#absent].find(([name]) => isAddress(name));
+    if (oldest === undefined) return;
+    this.#sweep = clock.after(oldest[1] + ABSENT_MS - clock.elapsed(), () => {
+      this.#sweep = undefined;
+      const saidMs = clock.elapsed() - ABSENT_MS;
+      const old = [...this.#absent].filter(([name, atMs]) => atMs <= saidMs && isAddress(name));
+      this.#forget(old.map(([name]) => name));
+      this.#armSweep();
+    });
   }
 
   /** Undefined: there is no room. */
@@ -115,12 +140,13 @@ export class OnDemand implements WantedNames {
     if (waiters === undefined && !this.#answers.has(name)) return;
     this.#waiters.delete(name);
     this.#answers.set(name, answer);
-    if (answer === 'absent') this.#absent.add(name);
-    else this.#absent.delete(name);
+    this.#absent.delete(name);
+    if (answer === 'absent') this.#absent.set(name, this.#options.clock.elapsed());
     for (const onAnswer of waiters ?? []) onAnswer();
   }
 
   #forget(names: readonly string[]): void {
+    if (names.length === 0) return;
     for (const name of names) {
       this.#answers.delete(name);
       this.#absent.delete(name);
@@ -133,6 +159,11 @@ export class OnDemand implements WantedNames {
   #unanswered(names: readonly string[]): string[] {
     return names.filter((name) => !this.#answers.has(name));
   }
+}
+
+/** `network/ip`, of which nobody tells unasked; a resource is told by its own name when it comes to be. */
+function isAddress(name: string): boolean {
+  return isIP(name.slice(name.lastIndexOf('/') + 1)) !== 0;
 }
 
 /** All names that a resource answers to: its own, its addresses, and what the control plane says. */

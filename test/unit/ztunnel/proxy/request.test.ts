@@ -145,6 +145,22 @@ const rows: readonly Row[] = [
     },
   },
   {
+    name: 'a service for all hosts below a name goes to its waypoint, which resolves',
+    workloads: [waypointPod],
+    services: [
+      makeService('wild', '240.240.0.7', { hostname: '*.example.com', waypoint: waypointHost }),
+      waypointService,
+    ],
+    destination: ['240.240.0.7', 80],
+    wanted: { kind: 'hbone', address: '10.0.0.9', authority: '240.240.0.7:80', hop: 'waypoint' },
+  },
+  {
+    name: 'a service for all hosts below a name has nobody behind it without its waypoint',
+    services: [makeService('wild', '240.240.0.7', { hostname: '*.example.com' })],
+    destination: ['240.240.0.7', 80],
+    wanted: { kind: 'refuse', reason: 'no_healthy_upstream' },
+  },
+  {
     name: 'an unknown waypoint is never bypassed',
     workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') })],
     services: [makeService('web', '10.96.0.1', { waypoint: waypointHost })],

@@ -14,6 +14,7 @@ import { SecretManager } from '../../../../common/identity/secret-manager.ts';
 import type { DataCommand } from '../../../../ztunnel/messages.ts';
 import { MeshModel } from '../../../../ztunnel/state/model.ts';
 import {
+  ABSENT_MS,
   ANSWER_WAIT_MS,
   namesOf,
   OnDemand,
@@ -98,6 +99,22 @@ describe('OnDemand', () => {
     demand.applied([], ['/1']);
     await settle();
     assert.deepEqual(forgotten, ['/2']);
+  });
+
+  it('believes for some seconds that nobody has an address; a name is told of when it comes to be', async () => {
+    const { demand, clock, sent, forgotten } = setUp();
+    for (const name of ['n/10.0.0.1', 'n/fd00::1', 'c1//Pod/shop/web']) void demand.fetch(name);
+    await settle();
+    demand.applied([], ['n/10.0.0.1', 'c1//Pod/shop/web']);
+    await clock.advance(ABSENT_MS / 2);
+    demand.applied([], ['n/fd00::1']);
+    await clock.advance(ABSENT_MS / 2);
+    assert.deepEqual(forgotten, ['n/10.0.0.1']);
+    assert.deepEqual(sent.at(-1), ['-n/10.0.0.1']);
+    await clock.advance(ABSENT_MS);
+    assert.deepEqual(forgotten, ['n/10.0.0.1', 'n/fd00::1']);
+    assert.deepEqual([...demand.answered], ['c1//Pod/shop/web']);
+    assert.deepEqual(clock.delaysMs, []);
   });
 
   it('refuses at once when too many are waited for, and drops those nobody waits for', async () => {
@@ -228,6 +245,27 @@ describe('the model on demand, against a server that answers as istiod', () => {
     const seen = states();
     assert.deepEqual(seen.flatMap(({ answers }) => answers).sort(), ['n/10.0.0.7', 'n/10.0.0.8']);
     assert.equal(seen.flatMap(({ upserts }) => upserts).length, 1);
+  });
+
+  it('asks again for an address that a pod of the same name has left', async () => {
+    asked();
+    const value = { uid: 'u7', name: 'p', network: 'n', addresses: [Uint8Array.of(10, 0, 0, 17)] };
+    await answer({ u7: { type: { case: 'workload', value } } });
+    assert.deepEqual(
+      sent.flatMap((request) => [...request.resourceNamesUnsubscribe]),
+      ['n/10.0.0.7'],
+    );
+    assert.deepEqual(
+      states().flatMap(({ forgotten }) => forgotten),
+      ['n/10.0.0.7'],
+    );
+    const lookup = model.answerLookup('n/10.0.0.7');
+    await settle();
+    assert.deepEqual(asked(), ['n/10.0.0.7']);
+    await answer({}, ['n/10.0.0.7']);
+    await lookup;
+    const [last] = states();
+    assert.deepEqual([last?.answers, last?.upserts], [['n/10.0.0.7'], []]);
   });
 
   it('says that there was no answer', async () => {
