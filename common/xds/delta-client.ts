@@ -72,11 +72,15 @@ export function subscribeWith<T>(
     async apply(resources, removed) {
       const rejected: RejectedResource[] = [];
       let upserts: DeltaResource<T>[] = [];
-      for (const { name, version, aliases, value } of resources) {
+      for (const { name, version, aliases, value, otherType } of resources) {
         if (upserts.length === SLICE_RESOURCES) {
           await apply({ upserts, removed: [], isLast: false });
           upserts = [];
           await nextTurn();
+        }
+        if (otherType !== undefined) {
+          rejected.push({ name, reason: `is of another type: ${otherType}` });
+          continue;
         }
         try {
           upserts.push({ name, version, aliases, resource: decode(value, name) });

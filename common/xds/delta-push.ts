@@ -10,6 +10,8 @@ export interface RawResource {
   /** Other names; only clients that ask on demand are told. */
   readonly aliases: readonly string[];
   readonly value: Uint8Array;
+  /** Set where it is not the push's type: what the value is then. */
+  readonly otherType?: string;
 }
 
 /** A push. Reading the resources throws `MeshError('bad_push')` where they cannot be understood. */
@@ -22,7 +24,7 @@ export interface DeltaPush {
 
 const RESPONSE = { resources: 2, typeUrl: 4, nonce: 5, removedResources: 6 } as const;
 const RESOURCE = { version: 1, resource: 2, name: 3, aliases: 4 } as const;
-const ANY_VALUE = 2;
+const ANY = { typeUrl: 1, value: 2 } as const;
 const NO_NAMES: readonly string[] = [];
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 
@@ -46,39 +48,40 @@ export function readDeltaPush(bytes: Uint8Array): DeltaPush {
   return {
     ...texts,
     removedResources,
-    resources: { [Symbol.iterator]: () => read(bytes, places) },
+    resources: { [Symbol.iterator]: () => read(bytes, places, texts.typeUrl) },
   };
 }
 
-function* read(bytes: Uint8Array, places: readonly number[]): Generator<RawResource> {
+function* read(
+  bytes: Uint8Array,
+  places: readonly number[],
+  typeUrl: string,
+): Generator<RawResource> {
   for (let at = 0; at < places.length; at += 2) {
     const start = places[at] ?? 0;
-    yield readResource(bytes.subarray(start, start + (places[at + 1] ?? 0)));
+    yield readResource(bytes.subarray(start, start + (places[at + 1] ?? 0)), typeUrl);
   }
 }
 
-function readResource(bytes: Uint8Array): RawResource {
+function readResource(bytes: Uint8Array, typeUrl: string): RawResource {
   const resource = { name: '', version: '', aliases: NO_NAMES, value: NO_BYTES };
+  let type = '';
   readFields(bytes, (reader, field) => {
     if (field === RESOURCE.name) resource.name = reader.string();
     else if (field === RESOURCE.version) resource.version = reader.string();
     else if (field === RESOURCE.aliases) {
       resource.aliases = [...resource.aliases, reader.string()];
-    } else if (field === RESOURCE.resource) resource.value = readAny(reader.bytes());
-    else return false;
+    } else if (field === RESOURCE.resource) {
+      readFields(reader.bytes(), (any, part) => {
+        if (part === ANY.typeUrl) type = any.string();
+        else if (part === ANY.value) resource.value = any.bytes();
+        else return false;
+        return true;
+      });
+    } else return false;
     return true;
   });
-  return resource;
-}
-
-function readAny(bytes: Uint8Array): Uint8Array {
-  let value: Uint8Array = NO_BYTES;
-  readFields(bytes, (reader, field) => {
-    if (field !== ANY_VALUE) return false;
-    value = reader.bytes();
-    return true;
-  });
-  return value;
+  return type === '' || type === typeUrl ? resource : { ...resource, otherType: type };
 }
 
 /** Calls `take` at each field that has a length; false passes over it, as over all others. */

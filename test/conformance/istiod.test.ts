@@ -57,6 +57,9 @@ describe('istiod', () => {
   it('is told which resource is bad and why; the good ones of the push are taken', () =>
     play('one bad resource', istiod, proxy));
 
+  it('is told that a resource is of another type than its push', () =>
+    play('a resource of another type', istiod, proxy));
+
   it('hears each time whether a resource is taken; what was known stays when its next version is refused', () =>
     play('a refused resource comes right, and wrong again', istiod, proxy));
 

@@ -31,6 +31,8 @@ export interface Resource {
   readonly name: string;
   readonly version: string;
   readonly message: Message;
+  /** Else the push's. */
+  readonly type?: string;
 }
 
 /** A DeltaDiscoveryResponse. */
@@ -182,9 +184,9 @@ export class Istiod {
 
   push({ type, nonce, resources = [], removed = [] }: Push): void {
     const payload = encodeMessage({
-      2: resources.map(({ name, version, message }) => ({
+      2: resources.map(({ name, version, message, type: own = type }) => ({
         1: version,
-        2: { 1: type, 2: message },
+        2: { 1: own, 2: message },
         3: name,
       })),
       4: type,

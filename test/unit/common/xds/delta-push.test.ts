@@ -10,7 +10,7 @@ import { MeshError } from '../../../../common/errors.ts';
 const TYPE = 'type.example/T';
 
 function encode(
-  resources: readonly { name: string; version: string; value: Uint8Array }[],
+  resources: readonly { name: string; version: string; value: Uint8Array; type?: string }[],
 ): Uint8Array {
   return toBinary(
     DeltaDiscoveryResponseSchema,
@@ -19,9 +19,9 @@ function encode(
       typeUrl: TYPE,
       nonce: 'n',
       removedResources: ['gone'],
-      resources: resources.map(({ name, version, value }) => ({
+      resources: resources.map(({ name, version, value, type = TYPE }) => ({
         ...{ name, version, aliases: ['other'], ttl: { seconds: 5n } },
-        resource: { typeUrl: TYPE, value },
+        resource: { typeUrl: type, value },
       })),
     }),
   );
@@ -42,6 +42,16 @@ describe('readDeltaPush', () => {
         assert.deepEqual([...push.resources], found, 'readable again');
       }),
     );
+  });
+
+  it('says which resources are of another type; one without a type is of the push’s', () => {
+    const value = Uint8Array.of(1);
+    const types = [TYPE, 'type.example/U', ''];
+    const push = readDeltaPush(
+      encode(types.map((type) => ({ name: 'a', version: '1', value, type }))),
+    );
+    const found = [...push.resources].map(({ otherType }) => otherType);
+    assert.deepEqual(found, [undefined, 'type.example/U', undefined]);
   });
 
   it('refuses what it cannot read, with nothing but a MeshError', () => {
