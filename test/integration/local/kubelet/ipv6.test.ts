@@ -1,6 +1,7 @@
 // A node's own servers and probes over IPv6: the cluster DNS answers on both families and both transports, and each
 // kind of probe reaches a program that listens on IPv6 only.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
@@ -106,4 +107,20 @@ describe('probes of an IPv6 address', () => {
     }
     assert.deepEqual(hosts, [`[::1]:${http}`, `[::1]:${grpc}`]);
   });
+});
+
+it('a port-forward reaches a program that listens on either loopback address alone', async () => {
+  for (const host of ['127.0.0.1', '::1']) {
+    const server = createServer((socket) => socket.end('hello')).listen({ port: 0, host });
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const dial = spawn(process.execPath, ['local/kubelet/dial-main.ts', String(port)]);
+    dial.stdin.end();
+    let said = '';
+    dial.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    dial.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    await once(dial, 'close');
+    server.close();
+    assert.equal(said, 'hello', host);
+  }
 });
