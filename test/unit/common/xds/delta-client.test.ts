@@ -201,6 +201,27 @@ describe('DeltaClient', () => {
     client.close();
   });
 
+  it('waits twice as long each time until a stream has brought something', async () => {
+    const { client, clock, streams } = setUp();
+    client.start();
+    const waitAfter = async (reason: StreamEnd['reason'], hasAnswered = false): Promise<number> => {
+      if (hasAnswered) streams.at(-1)?.onResponse(push('1', { a: '1' }));
+      await settle();
+      streams.at(-1)?.onEnd({ reason, detail: '' });
+      const [delayMs = 0] = clock.delaysMs;
+      await clock.advance(delayMs);
+      return delayMs;
+    };
+    assert.equal(await waitAfter('ConnectionError'), 20);
+    assert.equal(await waitAfter('ConnectionError'), 40);
+    assert.equal(await waitAfter('Error'), 80);
+    assert.equal(await waitAfter('Reconnect'), 160, 'ended again without a word');
+    assert.equal(await waitAfter('Reconnect', true), 20);
+    assert.equal(await waitAfter('Error', true), 20);
+    assert.equal(await waitAfter('Complete'), 40);
+    client.close();
+  });
+
   it('backs off while the server ends every stream at once', async () => {
     const { client, clock, streams } = setUp();
     client.start();
