@@ -55,6 +55,30 @@ export function mapLowMemory(length: number): Address {
   return address + length < 0x8000_0000 ? address : 0;
 }
 
+const M_TRIM_THRESHOLD = -1;
+const M_MMAP_THRESHOLD = -3;
+const LARGE_BYTES = 256 * 1024;
+const KEPT_BYTES = 1024 * 1024;
+
+/**
+ * Lets glibc take memory of more than 256 KiB as pages of its own, for the whole process: what a slow reader held is given
+ * back when it is freed, and grows without being copied. Left alone, glibc puts such pieces among the small ones once it
+ * has seen one freed, and they lie there between what is still in use (mallopt(3), `M_MMAP_THRESHOLD`). Other libcs keep
+ * their ways.
+ */
+export function giveBackLargeMemory(): void {
+  try {
+    const mallopt: (parameter: number, value: number) => number = lib.func('mallopt', 'int', [
+      'int',
+      'int',
+    ]);
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+  } catch {
+    // musl has no such function, and no such habit.
+  }
+}
+
 export const MADV_DONTNEED = 4;
 export const madvise: (address: Address, length: number, advice: number) => number = lib.func(
   'madvise',

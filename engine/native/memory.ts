@@ -2,7 +2,15 @@
 // C sees addresses. The arena has fixed parts: scratch for system calls, and 128 KiB blocks that are taken and
 // given back as a stack, so that the working set stays in cache while handlers nest.
 import koffi from 'koffi';
-import { free, malloc, mapLowMemory, memcpy, memmove, realloc } from './libc.ts';
+import {
+  free,
+  giveBackLargeMemory,
+  malloc,
+  mapLowMemory,
+  memcpy,
+  memmove,
+  realloc,
+} from './libc.ts';
 
 /** Size of a block: one batch of reading, framing or encrypting. */
 export const BLOCK_BYTES = 128 * 1024;
@@ -16,6 +24,8 @@ export interface Slab {
   readonly view: DataView;
   readonly address: number;
 }
+
+giveBackLargeMemory();
 
 // Slabs are never freed: their addresses may be held by C for the life of the thread.
 const slabs: Slab[] = [];
