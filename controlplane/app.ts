@@ -18,6 +18,7 @@ import { AuthoritySource } from './ca/authority-source.ts';
 import { CertificateWatch } from './ca/certificate-watch.ts';
 import { ConfigMapDistributor, REVOCATIONS, ROOTS } from './ca/config-map-distributor.ts';
 import type { Distributed } from './ca/config-map-distributor.ts';
+import { ProxyCertificates } from './ca/proxy-certificates.ts';
 import { keepServerCertificate, serverNames } from './ca/server-certificate.ts';
 import type { KeptCertificate } from './ca/server-certificate.ts';
 import type { Config } from './config.ts';
@@ -80,6 +81,7 @@ class ControlPlane implements App {
   readonly #allocator: AddressAllocator;
   #hasNewEntries = true;
   readonly #certificates: CertificateWatch;
+  readonly #proxyCertificates: ProxyCertificates;
   #authority: AuthoritySource | undefined;
   #roots: ConfigMapDistributor | undefined;
   #revocations: ConfigMapDistributor | undefined;
@@ -137,6 +139,12 @@ class ControlPlane implements App {
       pods: () => watch.objects('pods'),
       record: (event) => events.record(event),
     });
+    this.#proxyCertificates = new ProxyCertificates({
+      clock,
+      rootNamespace: config.mesh.rootNamespace,
+      pods: () => watch.objects('pods'),
+      watch: this.#certificates,
+    });
     this.#allocator = new AddressAllocator({ client, clock, watch, logger });
   }
 
@@ -182,6 +190,7 @@ class ControlPlane implements App {
     this.#statusWriter.close();
     this.#allocator.close();
     this.#certificates.close();
+    this.#proxyCertificates.close();
     this.#certificate?.close();
     await Promise.all(this.#servers.map((server) => server.close()));
     await this.#http?.close();

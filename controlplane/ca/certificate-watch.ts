@@ -1,6 +1,6 @@
 // Certificates that are not renewed and proxies that are refused, as Events on pods, long before a connection fails for
 // it. The control plane writes them because it alone may write Events and sees every request: what it issued to whom is
-// kept in memory, so one that has just started knows only of what it issues from then on.
+// kept in memory, and proxy-certificates.ts finds what was issued before its start.
 import type { Clock, Timer } from '../../common/clock.ts';
 import { certificateCondition } from '../../common/identity/certificate-health.ts';
 import type { CertificateCondition } from '../../common/identity/certificate-health.ts';
@@ -60,9 +60,12 @@ export class CertificateWatch {
     const key = keyOf(caller);
     if (key === undefined) return;
     this.#refusals.delete(key);
-    const place = `${key}|${issued.identity}`;
-    if (this.#holdings.size >= MAX_HOLDINGS && !this.#holdings.has(place)) return;
-    this.#holdings.set(place, { ...issued, caller: key, condition: 'ok' });
+    this.#hold(key, issued);
+  }
+
+  /** A proxy, `namespace/name` of its pod, says that it has one; what was issued here is known better. */
+  found(caller: string, issued: Issued): void {
+    if (!this.#holdings.has(placeOf(caller, issued))) this.#hold(caller, issued);
   }
 
   /** A proxy was refused; several times in a row are an Event on its pod. `reason` is one of a closed set. */
@@ -101,6 +104,12 @@ export class CertificateWatch {
     this.#timer?.cancel();
   }
 
+  #hold(caller: string, issued: Issued): void {
+    const place = placeOf(caller, issued);
+    if (this.#holdings.size >= MAX_HOLDINGS && !this.#holdings.has(place)) return;
+    this.#holdings.set(place, { ...issued, caller, condition: 'ok' });
+  }
+
   #checkLater(): void {
     this.#timer = this.#options.clock.after(CHECK_MS, () => {
       this.check();
@@ -121,6 +130,8 @@ export class CertificateWatch {
   }
 }
 
+const placeOf = (caller: string, { identity }: Issued): string => `${caller}|${identity}`;
+
 function keyOf({ namespace, podName }: TokenIdentity): string | undefined {
   return podName === undefined ? undefined : `${namespace}/${podName}`;
 }
@@ -131,16 +142,22 @@ function usersOf(
   pods: ReturnType<CertificateWatchOptions['pods']>,
 ): (PlacedPod & KubeObject)[] {
   const asking = pods.get(caller);
-  const id = parseSpiffeId(identity);
-  if (asking === undefined || id === undefined) return [];
-  const isOf = ({ metadata, spec }: PlacedPod): boolean =>
-    metadata?.namespace === id.namespace &&
-    (spec?.serviceAccountName ?? 'default') === id.serviceAccount;
-  if (isOf(asking)) return [asking];
+  if (asking === undefined) return [];
+  if (hasIdentity(asking, identity)) return [asking];
   return [...pods.values()].filter(
     (pod) =>
-      isOf(pod) &&
+      hasIdentity(pod, identity) &&
       pod.spec?.nodeName === asking.spec?.nodeName &&
       pod.metadata?.annotations?.[REDIRECTION] === 'enabled',
+  );
+}
+
+/** Whether the namespace and the account of an identity are the pod's. */
+export function hasIdentity({ metadata, spec }: PlacedPod, identity: string): boolean {
+  const id = parseSpiffeId(identity);
+  return (
+    id !== undefined &&
+    metadata?.namespace === id.namespace &&
+    (spec?.serviceAccountName ?? 'default') === id.serviceAccount
   );
 }
