@@ -52,6 +52,11 @@ export class ReceiveWindow {
       stream.isUpdateDue = true;
       this.#due.push(stream);
     }
+    return this.isDue;
+  }
+
+  /** There are updates to send. Bytes that nobody takes may bring it about too: they are what the peer has less. */
+  get isDue(): boolean {
     return this.#due.length > 0 || this.#isConnectionDue();
   }
 

@@ -67,9 +67,10 @@ export class SessionInput implements FrameUser {
   }
 
   begin(stream: OwnedStream, length: number): void {
-    if (!this.#parts.window.begin(stream, length)) {
+    const { window } = this.#parts;
+    if (!window.begin(stream, length))
       this.#break('peer sent more than its window', FLOW_CONTROL_ERROR);
-    }
+    else if (window.isDue) this.#owner.markDirty(false);
   }
 
   data(stream: OwnedStream, address: number, length: number): void {

@@ -179,6 +179,19 @@ describe('receiving', () => {
     assert.equal(pair.tunnel(0).collected.bytes, 0);
   });
 
+  it('what was taken is given back when nobody reads what comes after it', async () => {
+    await pair.open(NO_SETTINGS, 2);
+    pair.tunnel(0).stream.pause();
+    // Not as much as the peer has left: nothing is due yet.
+    const taken = 3 * PIECE.length;
+    for (let i = 0; i < 3; i++) pair.send(frame(DATA, 0, 3, PIECE));
+    await until(() => pair.tunnel(1).collected.bytes === taken, 'all came');
+    assert.equal(pair.opened(0), 0);
+    for (let i = 0; i < 6; i++) pair.send(frame(DATA, 0, 1, PIECE));
+    await until(() => pair.opened(0) === taken, 'the connection opens');
+    assert.equal(pair.tunnel(0).collected.bytes, 0);
+  });
+
   it('more than the window of a stream ends the session', async () => {
     pair.isPaused = true;
     await pair.open(NO_SETTINGS);
