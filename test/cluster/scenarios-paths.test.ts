@@ -208,4 +208,17 @@ describe('a waypoint', () => {
       await isThrough(IP.shielded);
     });
   }
+
+  it('service_waypoint_workload_hostname: that of a pod, known by a name of its own and no service', async () => {
+    const hostname = 'waypoint.example.com';
+    const destination = { case: 'hostname', value: { namespace: 'default', hostname } } as const;
+    await mesh.putPod('shielded', {
+      network: 'here',
+      waypoint: { destination, hboneMtlsPort: 15008 },
+    });
+    // It is waited for: a waypoint may come a moment after what names it.
+    const asked = isThrough(IP.shielded);
+    await mesh.putPod('waypoint', { network: 'here', hostname });
+    await asked;
+  });
 });

@@ -114,6 +114,8 @@ export class StatePublisher {
     return (
       this.#isLocal(workload) ||
       this.#sent.has(workload.uid) ||
+      // A waypoint or gateway may be known by a name of its own, without a service.
+      this.#gateways.has(`${workload.namespace}/${workload.hostname}`) ||
       workload.ips.some((ip) => this.#addresses.has(`${workload.network}/${ip}`)) ||
       Object.keys(workload.services).some((key) => this.#expanded.has(key))
     );

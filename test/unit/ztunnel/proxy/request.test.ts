@@ -211,6 +211,20 @@ const rows: readonly Row[] = [
     wanted: { kind: 'hbone', address: '10.0.0.9', hop: 'waypoint' },
   },
   {
+    name: 'a waypoint by the name of a workload is found',
+    workloads: [
+      makeWorkload('server', '10.0.0.2', {
+        waypoint: {
+          ...{ kind: 'hostname', namespace: 'default', port: 15008 },
+          hostname: 'waypoint.example.com',
+        },
+      }),
+      { ...waypointPod, hostname: 'waypoint.example.com' },
+    ],
+    destination: ['10.0.0.2', 8080],
+    wanted: { kind: 'hbone', address: '10.0.0.9', authority: '10.0.0.2:8080', hop: 'waypoint' },
+  },
+  {
     name: 'a source waypoint is never used',
     workloads: [makeWorkload('server', '10.0.0.2'), waypointPod],
     services: [waypointService],

@@ -93,6 +93,27 @@ describe('StatePublisher', () => {
     assert.deepEqual(namesOf(put(web)), ['gate-pod', 'service gate', 'service web']);
   });
 
+  it('pushes a waypoint that is known by a name of its own, here or later, and the one that replaces it', () => {
+    const hostname = 'gate.default.svc.cluster.local';
+    const first = makeWorkload('gate-1', '10.0.0.8', { hostname });
+    const second = makeWorkload('gate-2', '10.0.0.9', { hostname });
+    const elsewhere = makeWorkload('gate-3', '10.0.0.6', { hostname, namespace: 'elsewhere' });
+    const known = setUp();
+    known.put(web, backend, first);
+    assert.deepEqual(namesOf(known.publisher.lookup('/10.96.0.1')), [
+      'backend',
+      'gate-1',
+      'service web',
+    ]);
+    const { publisher, put, remove } = setUp();
+    put(web, backend);
+    publisher.lookup('/10.96.0.1');
+    assert.deepEqual(namesOf(put(first)), ['gate-1']);
+    assert.deepEqual(remove(first.uid)?.removed, [first.uid]);
+    assert.deepEqual(namesOf(put(second)), ['gate-2']);
+    assert.equal(put(elsewhere), undefined);
+  });
+
   it('starts over when too many addresses were asked for', () => {
     const { publisher, put } = setUp(2);
     put(local, web, backend);
