@@ -3,17 +3,26 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
+import { parseIp } from '../../common/workload/ip.ts';
 import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
 const PODS = [
   { name: 'client', ip: '10.77.0.1', node: 'a' },
   { name: 'server', ip: '10.77.0.3', node: 'b' },
+  { name: 'outside', ip: '10.77.0.5', node: 'none' },
 ];
+const CAPTURED = ['client', 'server'];
 const SERVER = '10.77.0.3';
 type Rules = NonNullable<NonNullable<Parameters<NetnsMesh['putPolicy']>[1]>['rules']>;
 const port = (value: number): Rules[number] => ({
   clauses: [{ matches: [{ destinationPorts: [value] }] }],
+});
+
+const to = (ip: string): Rules[number] => ({
+  clauses: [
+    { matches: [{ destinationIps: [{ address: parseIp(ip) ?? new Uint8Array(), length: 32 }] }] },
+  ],
 });
 
 const publish = (name: string, authorizationPolicies: string[] = []): Promise<void> =>
@@ -34,7 +43,7 @@ before(async () => {
   await mesh.serve('server');
   await mesh.startNode('a');
   await mesh.startNode('b');
-  for (const { name } of PODS) {
+  for (const name of CAPTURED) {
     await publish(name);
     await mesh.enrol(name);
   }
@@ -56,6 +65,38 @@ describe('policies at a node proxy', () => {
     assert.partialDeepStrictEqual(lines('"policy_denied"')[0], { policy: 'default/deny', rule: 1 });
     assert.equal(await mesh.metric('b', 'ambient_connections_refused_total', 'default/deny'), 0);
     await mesh.putPolicy('default/deny', undefined);
+  });
+
+  it('a connection to a virtual address is judged by the pod’s address and port, not by those it dialled', async () => {
+    const vip = '10.96.0.1';
+    const bytesOf = (ip: string): Uint8Array => parseIp(ip) ?? new Uint8Array();
+    const ports = [{ servicePort: 80, targetPort: 8080 }];
+    const hostname = 'web.default.svc.cluster.local';
+    const addresses = [{ network: '', address: bytesOf(vip) }];
+    await mesh.putAddress(`default/${hostname}`, {
+      type: {
+        case: 'service',
+        value: { name: 'web', namespace: 'default', hostname, addresses, ports },
+      },
+    });
+    await mesh.putPod('server', { services: { [`default/${hostname}`]: { ports } } });
+    const rows = [
+      [port(80), 0],
+      [port(8080), 3],
+      [port(15008), 0],
+      [to(vip), 0],
+      [to(SERVER), 3],
+    ] as const;
+    for (const [rule, wanted] of rows) {
+      await mesh.putPolicy('default/vip', {
+        ...{ name: 'vip', namespace: 'default', scope: Scope.NAMESPACE, action: Action.DENY },
+        rules: [rule],
+      });
+      const { status } = await mesh.ask('client', vip, 80);
+      assert.equal(status, wanted, JSON.stringify(rule));
+    }
+    await mesh.putPolicy('default/vip', undefined);
+    await publish('server');
   });
 
   it('a dry run denies nothing, and is counted and logged', async () => {
@@ -247,4 +288,17 @@ describe('policies at a node proxy', () => {
       for (const key of ['default/live', 'default/else']) await mesh.putPolicy(key, undefined);
     });
   }
+
+  it('a policy that denies it ends a running plaintext connection too, as the destination', async () => {
+    const running = mesh.client('outside', SERVER, 8080);
+    running.stdin?.write('one\n');
+    await nextOutput(running);
+    await mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [port(8080)] });
+    await once(running, 'close');
+    await eventually('it is counted', async () => {
+      const labels = ['response_flags="DENY"', 'connection_security_policy="unknown"'];
+      return (await mesh.metric('b', 'istio_tcp_connections_failed_total', ...labels)) === 1;
+    });
+    await mesh.putPolicy('default/live', undefined);
+  });
 });

@@ -192,6 +192,23 @@ describe('ztunnel', () => {
     }
   });
 
+  it('a connect that fails was opened before it was dialled, and is closed and failed', async () => {
+    const unknown = ['reporter="source"', 'destination_workload="unknown"'];
+    const counts = async (): Promise<number[]> => [
+      await mesh.metric('a', 'istio_tcp_connections_opened_total', ...unknown),
+      await mesh.metric('a', 'istio_tcp_connections_closed_total', ...unknown),
+      await mesh.metric(
+        ...(['a', 'istio_tcp_connections_failed_total', 'response_flags="CONNECT"'] as const),
+        ...unknown,
+      ),
+    ];
+    const before = await counts();
+    assert.equal((await mesh.ask('client', '10.77.0.5', 9)).status, 3);
+    const wanted = before.map((count) => count + 1).join();
+    await eventually('each is counted once', async () => (await counts()).join() === wanted);
+    assert.equal(await mesh.metric('a', 'istio_tcp_sockets_open', 'reporter="source"'), 0);
+  });
+
   it('plaintext to our own ports is refused: no loop', async () => {
     const label = 'reason="recursive_call"';
     const count = (): Promise<number> =>

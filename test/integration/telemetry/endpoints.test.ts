@@ -119,6 +119,7 @@ describe('metrics endpoint', () => {
       assert.match(body.toString(), /\n# EOF\n$/);
       assert.equal(body.toString().match(/# EOF/g)?.length, 1);
       assert.doesNotMatch(body.toString(), /unused/);
+      assert.match(body.toString(), /^# HELP istio_tcp_received_bytes Bytes\.$/m);
       assert.match(body.toString(), /^# TYPE istio_tcp_received_bytes counter$/m);
       assert.match(body.toString(), /^process_open_fds \d+$/m);
       assert.match(body.toString(), /^process_max_fds \d+$/m);
@@ -273,5 +274,12 @@ describe('readiness endpoint', () => {
     assert.deepEqual([ready.status, ready.body.toString()], [200, 'ready\n']);
     assert.equal((await ask(ports.readiness, '/healthz/ready', { method: 'POST' })).status, 405);
     assert.equal((await ask(ports.readiness, '/metrics')).status, 404);
+  });
+
+  it('names all that is pending', async () => {
+    state.pending = ['state manager', 'workload proxy manager'];
+    const { status, body } = await ask(ports.readiness, '/healthz/ready');
+    const words = 'not ready, pending: state manager, workload proxy manager\n';
+    assert.deepEqual([status, body.toString()], [500, words]);
   });
 });

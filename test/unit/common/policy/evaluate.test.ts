@@ -62,6 +62,12 @@ describe('policy matches', () => {
       plain: false,
     },
     {
+      name: 'namespace in another case',
+      match: { namespaces: [{ kind: 'exact', value: 'From' }] },
+      tls: false,
+      plain: false,
+    },
+    {
       name: 'not namespace',
       match: { notNamespaces: [{ kind: 'exact', value: 'from' }] },
       tls: false,
@@ -71,6 +77,24 @@ describe('policy matches', () => {
       name: 'principal',
       match: { principals: [{ kind: 'exact', value: 'td/ns/from/sa/account' }] },
       tls: true,
+      plain: false,
+    },
+    {
+      name: 'principal prefix',
+      match: { principals: [{ kind: 'prefix', value: 'td/ns/from/' }] },
+      tls: true,
+      plain: false,
+    },
+    {
+      name: 'principal suffix',
+      match: { principals: [{ kind: 'suffix', value: '/sa/account' }] },
+      tls: true,
+      plain: false,
+    },
+    {
+      name: 'principal with its scheme',
+      match: { principals: [{ kind: 'exact', value: 'spiffe://td/ns/from/sa/account' }] },
+      tls: false,
       plain: false,
     },
     {
@@ -89,6 +113,12 @@ describe('policy matches', () => {
       name: 'service account',
       match: { serviceAccounts: [{ namespace: 'from', serviceAccount: 'account' }] },
       tls: true,
+      plain: false,
+    },
+    {
+      name: 'service account of another namespace',
+      match: { serviceAccounts: [{ namespace: 'other', serviceAccount: 'account' }] },
+      tls: false,
       plain: false,
     },
     {
@@ -113,6 +143,21 @@ describe('policy matches', () => {
     {
       name: 'destination range',
       match: { destinationIps: [cidr('10.0.0.2', 32)] },
+      tls: true,
+      plain: true,
+    },
+    {
+      name: 'not destination range',
+      match: { notDestinationIps: [cidr('10.0.0.0', 24)] },
+      tls: false,
+      plain: false,
+    },
+    {
+      name: 'any of a list, and none of the other',
+      match: {
+        sourceIps: [cidr('10.9.0.0', 16), cidr('10.0.0.0', 24)],
+        notSourceIps: [cidr('10.0.0.9', 32)],
+      },
       tls: true,
       plain: true,
     },
@@ -145,6 +190,26 @@ describe('policy matches', () => {
       assert.equal(isAllowed([allow(match)], plaintext), plain);
     });
   }
+});
+
+describe('the trust domain of a client', () => {
+  const foreign: ConnectionFacts = { ...facts, sourceIdentity: 'spiffe://far/ns/from/sa/account' };
+
+  it('is no part of a service account or a namespace', () => {
+    const account = { namespace: 'from', serviceAccount: 'account' };
+    assert.equal(isAllowed([allow({ serviceAccounts: [account] })], foreign), true);
+    assert.equal(isAllowed([allow({ notServiceAccounts: [account] })], foreign), false);
+    assert.equal(
+      isAllowed([allow({ namespaces: [{ kind: 'exact', value: 'from' }] })], foreign),
+      true,
+    );
+  });
+
+  it('is part of a principal', () => {
+    const principals = [{ kind: 'exact' as const, value: 'td/ns/from/sa/account' }];
+    assert.equal(isAllowed([allow({ principals })], foreign), false);
+    assert.equal(isAllowed([allow({ principals })]), true);
+  });
 });
 
 describe('policy nesting', () => {

@@ -51,6 +51,55 @@ describe('several services on one address', () => {
   }
 });
 
+describe('ranges of addresses', () => {
+  const range = (name: string, ip: string, length: number, more: Partial<Service> = {}): Service =>
+    makeService(name, '', { cidrVips: [{ network: '', ip, length }], ...more });
+  const exact = makeService('exact', '10.100.1.1');
+  const wide = range('wide', '10.100.0.0', 16);
+  const narrow = range('narrow', '10.100.1.0', 24);
+  const theirs = { namespace: 'theirs' };
+  const hidden: Partial<Service> = { ...theirs, visibility: 'NAMESPACE' };
+  const rows: readonly [claim: string, services: readonly Service[], found: string | undefined][] =
+    [
+      ['an address itself before a range', [narrow, exact], 'exact'],
+      ['the longest range', [wide, narrow], 'narrow'],
+      ['one of the client before a longer one', [wide, { ...narrow, ...theirs }], 'wide'],
+      [
+        'of equal ones the canonical',
+        [narrow, range('own', '10.100.1.0', 24, { isCanonical: true })],
+        'own',
+      ],
+      [
+        'an address that is not visible leaves it to a range',
+        [{ ...exact, ...hidden }, wide],
+        'wide',
+      ],
+      ['a range that is not visible is none', [{ ...narrow, ...hidden }, wide], 'wide'],
+      [
+        'nor is one in another network',
+        [{ ...narrow, cidrVips: [{ network: 'far', ip: '10.100.1.0', length: 24 }] }],
+        undefined,
+      ],
+      ['nor one beside it', [range('beside', '10.100.2.0', 24)], undefined],
+    ];
+  for (const [claim, services, found] of rows) {
+    it(claim, () => {
+      const store = new WorkloadStore();
+      for (const one of services) store.upsertService(one);
+      assert.equal(store.findServiceByVip('', '10.100.1.1', 'default')?.name, found);
+      for (const { namespace, hostname } of services) store.remove(`${namespace}/${hostname}`);
+      assert.equal(store.findServiceByVip('', '10.100.1.1', 'default'), undefined);
+    });
+  }
+
+  it('nobody’s namespace sees everything', () => {
+    const store = new WorkloadStore();
+    store.upsertService({ ...narrow, ...hidden });
+    assert.equal(store.findServiceByVip('', '10.100.1.1')?.name, 'narrow');
+    assert.equal(store.findServiceByVip('', '10.100.1.1', 'default'), undefined);
+  });
+});
+
 describe('endpoints before their service', () => {
   it('are there when it comes, and again when it comes back', () => {
     const store = new WorkloadStore();
