@@ -30,13 +30,16 @@ const HOLES: readonly Hole[] = [
     claim: 'a server outside the mesh',
     host: '10.77.0.5',
     port: 8080,
-    says: ['"reason":"connect_timeout"', 'connect to 10.77.0.5 port 8080: timed out'],
+    says: ['"response_flags":"CONNECT"', 'connect to 10.77.0.5 port 8080: timed out'],
   },
   {
     claim: 'a pod whose port for tunnels is blocked',
     host: '10.77.0.4',
     port: 8080,
-    says: ['"reason":"connect_timeout"', 'maybe a NetworkPolicy is blocking HBONE port 15008'],
+    says: [
+      '"response_flags":"NETWORK_POLICY"',
+      'maybe a NetworkPolicy is blocking HBONE port 15008',
+    ],
   },
   {
     claim: 'an application behind a tunnel',

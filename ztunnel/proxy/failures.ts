@@ -31,7 +31,7 @@ export interface DialFailure {
 
 const TUNNEL_REASONS: Readonly<Record<TunnelFailure['code'], FailureReason>> = {
   connect: 'connect_failed',
-  timeout: 'connect_timeout',
+  timeout: 'tunnel_timeout',
   tls: 'tls_failure',
   identity: 'identity_mismatch',
   h2: 'h2_failure',

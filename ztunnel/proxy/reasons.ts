@@ -8,6 +8,7 @@ export type ResponseFlag =
   | 'CONNECT'
   | 'TLS_FAILURE'
   | 'H2_HANDSHAKE_FAILURE'
+  | 'NETWORK_POLICY'
   | 'IDENTITY_ERROR'
   | 'CERT_REVOKED';
 
@@ -41,6 +42,8 @@ export const REASON_FLAGS = {
   // Connecting and copying.
   connect_failed: 'CONNECT',
   connect_timeout: 'CONNECT',
+  // No answer at port 15008, which a NetworkPolicy may block.
+  tunnel_timeout: 'NETWORK_POLICY',
   tunnel_refused: 'CONNECT',
   tunnel_failed: 'CONNECT',
   limit_exceeded: 'CONNECT',

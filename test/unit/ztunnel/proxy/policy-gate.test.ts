@@ -85,4 +85,20 @@ describe('policy gate', () => {
     gate.changed();
     assert.equal(gate.check(naming, facts).isAllowed, true);
   });
+
+  it('a policy that changes its scope is that of other workloads from then on', () => {
+    const { gate, policies } = setUp({ ...deny, scope: 'NAMESPACE' });
+    const elsewhere = { ...plain, namespace: 'elsewhere' };
+    const denied = (): boolean[] =>
+      [plain, naming, elsewhere].map((workload) => !gate.check(workload, facts).isAllowed);
+    assert.deepEqual(denied(), [true, true, false]);
+    const put = (scope: Policy['scope']): boolean[] => {
+      policies.set(deny.key, { ...deny, scope });
+      gate.changed();
+      return denied();
+    };
+    assert.deepEqual(put('WORKLOAD_SELECTOR'), [false, true, false]);
+    assert.deepEqual(put('GLOBAL'), [true, true, true]);
+    assert.deepEqual(put('NAMESPACE'), [true, true, false]);
+  });
 });

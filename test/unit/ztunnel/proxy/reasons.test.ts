@@ -2,7 +2,14 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { it } from 'node:test';
-import { REJECTION_REASONS, rejectionReason } from '../../../../common/hbone/rejection.ts';
+import {
+  REJECTION_REASONS,
+  REVOKED_DETAIL,
+  rejectionReason,
+} from '../../../../common/hbone/rejection.ts';
+import type { TunnelFailure } from '../../../../common/hbone/types.ts';
+import { StreamError } from '../../../../engine/reactor/stream-error.ts';
+import { describeTunnelFailure, TunnelError } from '../../../../ztunnel/proxy/failures.ts';
 import { REASON_FLAGS } from '../../../../ztunnel/proxy/reasons.ts';
 
 /** The table rows under a heading of docs/errors.md. */
@@ -35,4 +42,24 @@ it('tells a peer refused for its names from a failed handshake', () => {
     ['reset', 'handshake: connection ended without close_notify', 'io_error'],
   ] as const;
   for (const [code, detail, word] of rows) assert.equal(rejectionReason({ code, detail }), word);
+});
+
+it('a failed dial has Istio’s flag, by its kind', () => {
+  const tunnel = (code: TunnelFailure['code'], detail = ''): Error =>
+    new TunnelError({ code, detail, ...(code === 'status' ? { status: 503 } : {}) });
+  const rows: readonly [err: Error, flag: string][] = [
+    [tunnel('connect'), 'CONNECT'],
+    [tunnel('status'), 'CONNECT'],
+    [tunnel('timeout'), 'NETWORK_POLICY'],
+    [tunnel('tls'), 'TLS_FAILURE'],
+    [tunnel('h2'), 'H2_HANDSHAKE_FAILURE'],
+    [tunnel('identity'), 'IDENTITY_ERROR'],
+    [tunnel('certificate'), 'IDENTITY_ERROR'],
+    [tunnel('tls', REVOKED_DETAIL), 'CERT_REVOKED'],
+    [new StreamError('timeout', ''), 'CONNECT'],
+    [new StreamError('refused', ''), 'CONNECT'],
+    [new Error('anything else'), 'CONNECT'],
+  ];
+  for (const [err, flag] of rows)
+    assert.equal(REASON_FLAGS[describeTunnelFailure(err).reason], flag, err.message);
 });
