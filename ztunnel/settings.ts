@@ -86,7 +86,10 @@ export const ISTIO_SETTINGS = {
     'true, if the process may',
   ),
   LOCALHOST_APP_TUNNEL: flag('connect to PROXY application tunnels on loopback', true),
-  ENABLE_RESPONSE_BAGGAGE: flag('tell clients which workload answered (baggage on 200)', true),
+  ENABLE_RESPONSE_BAGGAGE: flag(
+    'baggage on 200 says which workload answered; off: none is read either',
+    true,
+  ),
   IPV6_ENABLED: flag('false: listen on IPv4 only', true),
   UNSTABLE_ENABLE_SOCKS5: flag('SOCKS5 on 127.0.0.1:15080 in every pod', false),
   KEEPALIVE_ENABLED: flag('TCP keepalive on every connection', true),

@@ -87,6 +87,21 @@ describe('revocation lists', () => {
     assert.equal((await mesh.ask('client', SERVER)).status, 0);
   });
 
+  it('an established connection ends when its client is revoked: the server’s proxy ends it', async () => {
+    const running = mesh.client('client', SERVER, 8080);
+    running.stdin?.write('one\n');
+    await nextOutput(running);
+    const ended = once(running, 'close');
+    await revoke(await leafOf('a', 'client'));
+    await ended;
+    const line =
+      /"direction":"inbound"[^\n]*"error":"peer certificate revoked by CRL"[^\n]*"response_flags":"CERT_REVOKED"/;
+    await eventually('the destination says why', () => line.test(mesh.log('b')));
+    assert.equal((await mesh.ask('client', SERVER)).status, 3);
+    await revoke();
+    assert.equal((await mesh.ask('client', SERVER)).status, 0);
+  });
+
   it('an established connection ends when its peer is revoked, and new ones are refused', async () => {
     const running = mesh.client('client', SERVER, 8080);
     running.stdin?.write('one\n');

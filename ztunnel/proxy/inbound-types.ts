@@ -31,3 +31,8 @@ export interface JoiningRequest extends Omit<TunnelRequest, 'accept'> {
 
 /** A CONNECT, or its like from this node. */
 export type InboundRequest = TunnelRequest | JoiningRequest;
+
+/** Whether it joins two pods of this node, without a tunnel. */
+export function isJoining(request: InboundRequest): request is JoiningRequest {
+  return 'join' in request;
+}

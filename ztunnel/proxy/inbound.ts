@@ -1,28 +1,24 @@
 // Inbound HBONE of a pod (15008): each CONNECT is checked against the pod, its policies decide with the peer's proven
 // identity, the application is dialled from the client's address, 200, relay, one result.
 import type { ConnectionFacts } from '../../common/policy/evaluate.ts';
-import { decodeBaggage, decodeForwardedHost } from '../../common/hbone/baggage.ts';
+import { decodeForwardedHost } from '../../common/hbone/baggage.ts';
 import { encodeProxyHeader } from '../../common/hbone/proxy-protocol.ts';
 import { joinHostPort, normalizeIp, parseIp, splitHostPort } from '../../common/workload/ip.ts';
-import { workloadIdentity } from '../../common/workload/model.ts';
-import type { Service, Workload } from '../../common/workload/model.ts';
+import type { Workload } from '../../common/workload/model.ts';
 import type { RelayResult } from '../../engine/reactor/duplex.ts';
 import { startRelay } from '../../engine/reactor/relay.ts';
 import { connectTcp } from '../../engine/reactor/tcp-connect.ts';
 import type { TcpStream } from '../../engine/reactor/tcp-stream.ts';
 import type { OpenConnection } from './connection-result.ts';
 import { describeTunnelFailure, relayOutcome } from './failures.ts';
+import { forwardedService, inboundParties } from './inbound-parties.ts';
+import { isJoining } from './inbound-types.ts';
 import type { InboundPod, InboundRequest, JoiningRequest } from './inbound-types.ts';
 import { buildInboundRequest } from './inbound-request.ts';
 import type { InboundDecision } from './inbound-request.ts';
 import type { ProxyContext } from './proxy-context.ts';
-import type { ConnectionParties } from './traffic-labels.ts';
 import { readTraceparent } from './traceparent.ts';
-import { FORWARDED_NETWORK, buildBaggage } from './tunnel-headers.ts';
-
-function isJoining(request: InboundRequest): request is JoiningRequest {
-  return 'join' in request;
-}
+import { buildBaggage } from './tunnel-headers.ts';
 
 const NO_IP = new Uint8Array(0);
 
@@ -47,7 +43,7 @@ export async function serveInbound(
   };
   if (workload === undefined) {
     const detail = `no workload for ${pod.local.pod.namespace}/${pod.local.pod.name}`;
-    const parties = partiesOf(context, request, undefined, undefined);
+    const parties = inboundParties(context, request, undefined, undefined);
     context.recorder.refuse(parties, addresses, 'unknown_destination', detail);
     if (!isGone()) request.refuse(503);
     return;
@@ -56,13 +52,13 @@ export async function serveInbound(
   if (pending !== undefined) await pending;
   const decision = await decide(context, request, workload);
   if (decision.kind === 'refuse') {
-    const parties = partiesOf(context, request, workload, undefined);
+    const parties = inboundParties(context, request, workload, undefined);
     context.recorder.refuse(parties, addresses, decision.reason, decision.detail);
     if (!isGone()) request.refuse(decision.status);
     return;
   }
-  const service = forwardedService(context, request, workload) ?? decision.service;
-  const parties = partiesOf(context, request, workload, service);
+  const service = forwardedService(context.store, request, workload) ?? decision.service;
+  const parties = inboundParties(context, request, workload, service);
   if (!context.gate.isComplete(workload)) {
     const missing = await context.gate.missing(() => pod.local.current);
     if (missing.length > 0) {
@@ -244,58 +240,4 @@ class InboundConnection {
       ...(isSpoofed ? { sourceAddress: peerAddress } : {}),
     });
   }
-}
-
-/** The workload's service that the client says it addressed; only for labels. */
-function forwardedService(
-  context: ProxyContext,
-  request: InboundRequest,
-  workload: Workload,
-): Service | undefined {
-  const host = decodeForwardedHost(request.headers);
-  if (host === undefined) return undefined;
-  for (const key of Object.keys(workload.services)) {
-    if (!key.endsWith(`/${host}`)) continue;
-    const service = context.store.service(key);
-    if (service !== undefined) return service;
-  }
-  return undefined;
-}
-
-function partiesOf(
-  context: ProxyContext,
-  request: InboundRequest,
-  workload: Workload | undefined,
-  service: Service | undefined,
-): ConnectionParties {
-  const source = sourceOf(context, request, workload);
-  return {
-    direction: 'inbound',
-    source,
-    sourceBaggage: source === undefined ? decodeBaggage(request.headers) : undefined,
-    sourceIdentity: request.peerIdentity,
-    destination: workload,
-    destinationIdentity: workload && workloadIdentity(workload),
-    service,
-    isNodeLocal: isJoining(request),
-  };
-}
-
-/** Best effort by address; a record whose identity is not the proven one is somebody else's. */
-function sourceOf(
-  context: ProxyContext,
-  request: InboundRequest,
-  workload: Workload | undefined,
-): Workload | undefined {
-  if (workload === undefined || isFromGateway(context, request)) return undefined;
-  const found = context.store.findWorkload(workload.network, request.peerAddress);
-  if (found === undefined || workloadIdentity(found) !== request.peerIdentity) return undefined;
-  return found;
-}
-
-/** Whether the connection came through a network gateway: its address then says nothing about the source. */
-function isFromGateway(context: ProxyContext, { headers }: InboundRequest): boolean {
-  const network = headers.find(([name]) => name === FORWARDED_NETWORK)?.[1];
-  if (network === undefined) return false;
-  return network.toLowerCase() !== context.config.network.toLowerCase();
 }

@@ -592,6 +592,22 @@ describe('buildRequest', () => {
     );
   });
 
+  it('through a waypoint the destination is the waypoint, the service the one that was meant', () => {
+    const store = new WorkloadStore();
+    const server = makeWorkload('server', '10.0.0.2', { services: memberOf('web') });
+    for (const workload of [waypointPod, server]) store.upsertWorkload(workload);
+    store.upsertService(waypointService);
+    store.upsertService(makeService('web', '10.96.0.1', { waypoint: waypointHost }));
+    const decision = buildRequest({
+      store,
+      source: makeWorkload('client', '10.0.0.1'),
+      destination: { ip: '10.96.0.1', port: 80 },
+      random: () => 0,
+    });
+    assert.equal(decision.workload?.name, 'waypoint-pod');
+    assert.equal(decision.service?.name, 'web');
+  });
+
   it('samples weighted waypoints by weight', () => {
     const store = new WorkloadStore();
     const other = makeWorkload('other', '10.0.0.8');
