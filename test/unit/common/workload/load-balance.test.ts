@@ -176,6 +176,25 @@ describe('chooseEndpoint', () => {
     assert.equal(chosen, 750);
   });
 
+  it('a port that the service does not list is one of a waypoint with an application tunnel only', () => {
+    const store = new WorkloadStore();
+    const service = makeService('web', '10.96.0.1');
+    const mapped = [{ servicePort: 15009, targetPort: 9090 }];
+    const services = { 'default/web.default.svc.cluster.local': mapped };
+    const portOf = (tunnelPort: number | undefined, servicePort: number, isWaypoint = true) => {
+      const tunnel = { protocol: 'NONE', port: tunnelPort ?? 0 } as const;
+      const applicationTunnel = tunnelPort === undefined ? undefined : tunnel;
+      store.upsertWorkload({ ...near, services, applicationTunnel });
+      const asked = { service, servicePort, source, random: () => 0, isWaypoint };
+      return chooseEndpoint(store, asked)?.port;
+    };
+    assert.equal(portOf(15088, 15008), 15008);
+    assert.equal(portOf(15088, 15009), 9090);
+    assert.equal(portOf(15088, 15009, false), undefined);
+    assert.equal(portOf(undefined, 15009), undefined);
+    assert.equal(portOf(0, 15008), undefined);
+  });
+
   it('uses the endpoint port map before the service port', () => {
     const store = new WorkloadStore();
     const key = 'default/web.default.svc.cluster.local';

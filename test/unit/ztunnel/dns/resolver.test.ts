@@ -136,6 +136,7 @@ describe('resolver', () => {
     ['exact before wildcard', 'deep.wild.example.com', 'A', 'deep.wild.example.com A 240.240.0.3'],
     ['the wildcard’s own base', 'wild.example.com', 'A', 'forward'],
     ['an unknown name', 'nothing.example.com', 'A', 'forward'],
+    ['a search domain of the pod’s own', 'web.corp.example', 'A', 'forward'],
     ['hidden elsewhere', 'hidden.example.com', 'A', 'forward'],
     [
       'visible at home',

@@ -24,6 +24,11 @@ store.upsertWorkload(
     },
   }),
 );
+store.upsertWorkload(
+  makeWorkload('beside', '10.0.0.4', {
+    waypoint: { kind: 'address', network: '', ip: '10.0.0.9', port: 15008 },
+  }),
+);
 store.upsertService(makeService('web', '10.96.0.1'));
 store.upsertService(makeService('gate', '10.96.0.9'));
 
@@ -87,6 +92,19 @@ describe('buildInboundRequest', () => {
 
   it('an address behind this waypoint is ours', () => {
     const context = { store, workload: sandwich, authority: '10.0.0.3:80', localIp: '10.0.0.9' };
+    assert.partialDeepStrictEqual(buildInboundRequest(context), { kind: 'accept', port: 80 });
+  });
+
+  it('an address behind the waypoint of another pod is not ours', () => {
+    for (const authority of ['10.0.0.3:80', '10.0.0.4:80']) {
+      const context = { store, workload: server, authority, localIp: '10.0.0.2' };
+      const wanted = { kind: 'refuse', status: 400, reason: 'ip_mismatch' };
+      assert.partialDeepStrictEqual(buildInboundRequest(context), wanted);
+    }
+  });
+
+  it('an address behind a waypoint by address is ours, if that is our address', () => {
+    const context = { store, workload: sandwich, authority: '10.0.0.4:80', localIp: '10.0.0.9' };
     assert.partialDeepStrictEqual(buildInboundRequest(context), { kind: 'accept', port: 80 });
   });
 

@@ -555,6 +555,19 @@ const rows: readonly Row[] = [
     destination: ['10.96.0.1', 80],
     wanted: { kind: 'hbone', address: 'fd00::2' },
   },
+  {
+    name: 'an endpoint without an address of the service’s family is refused',
+    workloads: [makeWorkload('server', '10.0.0.2', { services: memberOf('web') })],
+    services: [makeService('web', '10.96.0.1', { ipFamilies: 'IPV6_ONLY' })],
+    destination: ['10.96.0.1', 80],
+    wanted: { kind: 'refuse', reason: 'no_address' },
+  },
+  {
+    name: 'an unknown waypoint of a workload is never bypassed',
+    workloads: [makeWorkload('server', '10.0.0.2', { waypoint: waypointHost })],
+    destination: ['10.0.0.2', 80],
+    wanted: { kind: 'refuse', reason: 'unknown_waypoint' },
+  },
 ];
 
 describe('buildRequest', () => {
