@@ -1,6 +1,6 @@
 // Joins two streams until both directions have ended. Half-close passes through, a failure of one side resets
-// the other. An HTTP/2 stream and a socket are joined without copies (`attachSource`, `attachSink`), two sockets by the kernel,
-// unless what passes is observed.
+// the other. An HTTP/2 stream and a socket are joined without copies (`attachSource`, `attachSink`), two sockets by the kernel
+// where nobody observes what passes.
 import type {
   CloseReason,
   Duplex,

@@ -49,12 +49,25 @@ export async function followLocalState(
   });
 }
 
-/** Names of workloads and services that are no longer there. */
-export function goneAddresses(before: LocalState, now: LocalState): string[] {
-  const names = ({ workloads, services }: LocalState): string[] => [
-    ...workloads.map(({ uid }) => uid),
-    ...services.map(serviceKey),
-  ];
-  const kept = new Set(names(now));
-  return names(before).filter((name) => !kept.has(name));
+/** What `before` names and `now` does not, by the names that the model removes by. */
+export function goneNames(
+  before: LocalState,
+  now: LocalState,
+): { readonly addresses: string[]; readonly policies: string[] } {
+  return {
+    addresses: without(addressNames(before), addressNames(now)),
+    policies: without(policyNames(before), policyNames(now)),
+  };
+}
+
+const addressNames = ({ workloads, services }: LocalState): string[] => [
+  ...workloads.map(({ uid }) => uid),
+  ...services.map(serviceKey),
+];
+
+const policyNames = ({ policies }: LocalState): string[] => policies.map(({ key }) => key);
+
+function without(names: readonly string[], kept: readonly string[]): string[] {
+  const known = new Set(kept);
+  return names.filter((name) => !known.has(name));
 }

@@ -13,7 +13,7 @@ import { subscribeWith } from '../../common/xds/delta-client.ts';
 import type { DeltaSubscription, DeltaUpdate } from '../../common/xds/delta-client.ts';
 import type { PodInfo } from '../../common/zds/codec.ts';
 import type { DataThreads } from '../data-threads.ts';
-import { goneAddresses } from './local-state.ts';
+import { goneNames } from './local-state.ts';
 import { namesOf, OnDemand } from './on-demand.ts';
 import { NOTHING, StatePublisher } from './publisher.ts';
 import type { Publication } from './publisher.ts';
@@ -126,17 +126,16 @@ export class MeshModel {
 
   /** Loads a local file's content; what `before` had and it has not goes, policies when no workload names them. */
   async applyLocal(state: LocalState, before?: LocalState): Promise<void> {
+    const gone = before && goneNames(before, state);
     await this.applyPolicies(state.policies, []);
     await this.applyAddresses(
       [
         ...state.workloads.map((workload) => ({ kind: 'workload' as const, workload })),
         ...state.services.map((service) => ({ kind: 'service' as const, service })),
       ],
-      before === undefined ? [] : goneAddresses(before, state),
+      gone?.addresses ?? [],
     );
-    const kept = new Set(state.policies.map(({ key }) => key));
-    const gone = (before?.policies ?? []).map(({ key }) => key).filter((key) => !kept.has(key));
-    if (gone.length > 0) await this.applyPolicies([], gone);
+    if (gone !== undefined && gone.policies.length > 0) await this.applyPolicies([], gone.policies);
   }
 
   /** Applies and forwards; resolves when the data thread has it. */
