@@ -35,10 +35,15 @@ function isJoiner(stream: Duplex): stream is SocketJoiner {
   return 'attachSource' in stream;
 }
 
+interface Joint {
+  readonly joiner: SocketJoiner;
+  readonly socket: TcpStream;
+}
+
 /** The one of the two that the other, a socket, can be joined to. */
-function joinerOf(a: Duplex, b: Duplex): SocketJoiner | undefined {
-  if (a instanceof TcpStream && isJoiner(b)) return b;
-  return b instanceof TcpStream && isJoiner(a) ? a : undefined;
+function jointOf(a: Duplex, b: Duplex): Joint | undefined {
+  if (a instanceof TcpStream && isJoiner(b)) return { joiner: b, socket: a };
+  return b instanceof TcpStream && isJoiner(a) ? { joiner: a, socket: b } : undefined;
 }
 
 type Side = 'a' | 'b';
@@ -111,12 +116,11 @@ class StreamRelay implements Relay {
   #join(addForward: (bytes: number) => void, addBackward: (bytes: number) => void): void {
     const a = this.#a;
     const b = this.#b;
-    if (a instanceof TcpStream && isJoiner(b)) {
-      b.attachSource(a, addForward);
-      b.attachSink(a, addBackward);
-    } else if (b instanceof TcpStream && isJoiner(a)) {
-      a.attachSource(b, addBackward);
-      a.attachSink(b, addForward);
+    const joint = jointOf(a, b);
+    if (joint !== undefined) {
+      const { joiner, socket } = joint;
+      joiner.attachSource(socket, socket === a ? addForward : addBackward);
+      joiner.attachSink(socket, socket === a ? addBackward : addForward);
     } else if (a instanceof TcpStream && b instanceof TcpStream) {
       this.#forward = new SplicePump(a, b, addForward);
       this.#backward = new SplicePump(b, a, addBackward);
@@ -129,7 +133,7 @@ class StreamRelay implements Relay {
     const b = this.#b;
     const plainA = a.handler;
     const plainB = b.handler;
-    const joiner = joinerOf(a, b);
+    const joiner = jointOf(a, b)?.joiner;
     const stop = (): void => {
       this.#observer = undefined;
       a.handler = plainA;
