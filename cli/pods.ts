@@ -126,7 +126,7 @@ export async function fetchInPod(
   if (code === 0 && status >= 200 && status < 300) return body;
   const name = pod.metadata?.name ?? '';
   if (code !== 0) {
-    const why = Buffer.concat(errors).toString('utf8').trim();
+    const why = Buffer.concat(errors).toString('utf8').trim() || `ended with exit code ${code}`;
     throw new MeshError('fetch', `cannot ask ${name} at ${url}: ${why}`);
   }
   throw new MeshError('fetch', `${name} answered ${status}: ${refusal(body)}`);

@@ -27,7 +27,9 @@ interface RotationOptions extends GlobalOptions {
   readonly output?: 'json' | 'yaml';
 }
 
-async function ask(cluster: Cluster, pod: PodView): Promise<AskedProxy> {
+/** A proxy's answer; none for a pod that leaves, or left while it was asked: nobody waits for those. */
+async function ask(cluster: Cluster, pod: PodView): Promise<AskedProxy | undefined> {
+  if (isLeaving(pod)) return undefined;
   const proxy = {
     name: pod.metadata?.name ?? '',
     namespace: pod.metadata?.namespace ?? '',
@@ -41,9 +43,13 @@ async function ask(cluster: Cluster, pod: PodView): Promise<AskedProxy> {
     if (certificates !== undefined) return { ...proxy, certificates };
     return { ...proxy, certificates: { error: 'its config_dump has no certificates' } };
   } catch (err) {
+    const now = await cluster.client.get<PodView>({ kind: KINDS.pods, ...proxy });
+    if (now === undefined || isLeaving(now)) return undefined;
     return { ...proxy, certificates: { error: errorMessage(err) } };
   }
 }
+
+const isLeaving = ({ metadata }: PodView): boolean => metadata?.deletionTimestamp !== undefined;
 
 /** Asks every node proxy and waypoint, those that are not ready too. */
 async function look(cluster: Cluster): Promise<RootProgress> {
@@ -62,7 +68,11 @@ async function look(cluster: Cluster): Promise<RootProgress> {
     ...(await listPods(client, undefined, WAYPOINTS)),
   ];
   const running = pods.filter((pod) => isReady(pod) || pod.status?.phase === 'Running');
-  return rootProgress(bundle, await Promise.all(running.map((pod) => ask(cluster, pod))));
+  const asked = await Promise.all(running.map((pod) => ask(cluster, pod)));
+  return rootProgress(
+    bundle,
+    asked.filter((proxy) => proxy !== undefined),
+  );
 }
 
 /** The tables: the bundle, then the proxies. */
