@@ -8,7 +8,8 @@ import { availableParallelism } from 'node:os';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { EnvReader } from '../common/env.ts';
 import type { Env } from '../common/env.ts';
-import type { ControlPlaneAddress } from '../common/grpc/channel.ts';
+import { errorMessage } from '../common/errors.ts';
+import { parseAddress, type ControlPlaneAddress } from '../common/grpc/channel.ts';
 import { formatSpiffeId } from '../common/identity/spiffe.ts';
 import { readSettings, type SettingValues } from '../common/settings.ts';
 import { parseLevels } from '../common/telemetry/log-levels.ts';
@@ -144,7 +145,7 @@ export function readConfig(env: Env): Config {
     altHostname: values.ALT_CA_HOSTNAME,
     headers: values['CA_HEADER_*'],
   });
-  checkValues(values, ca, reader);
+  checkValues(values, { xds, ca }, reader);
   const dns = dnsSettings(values, reader);
   const metadata = xdsMetadata(values, reader);
   const process = processSettings(values, reader);
@@ -256,8 +257,15 @@ function threadCountOf(values: Values, reader: EnvReader): number {
   return count ?? 1;
 }
 
+interface ControlPlanes {
+  readonly xds: ControlPlaneAddress | undefined;
+  readonly ca: ControlPlaneAddress | undefined;
+}
+
 /** What values say together. */
-function checkValues(values: Values, ca: ControlPlaneAddress | undefined, reader: EnvReader): void {
+function checkValues(values: Values, { xds, ca }: ControlPlanes, reader: EnvReader): void {
+  checkAddress('XDS_ADDRESS', xds, reader);
+  checkAddress('CA_ADDRESS', ca, reader);
   if (ca === undefined && !values.FAKE_CA)
     reader.problem('CA_ADDRESS', 'is empty and FAKE_CA is not set');
   if (values.FAKE_CA && values.FAKE_CA_ROOT === undefined)
@@ -268,6 +276,19 @@ function checkValues(values: Values, ca: ControlPlaneAddress | undefined, reader
     reader.problem('LOCAL_XDS', 'and LOCAL_XDS_PATH are both set');
   if (values.XDS_ON_DEMAND && isDnsOn(values))
     reader.problem('XDS_ON_DEMAND', 'needs ISTIO_META_DNS_CAPTURE=false: names are not asked for');
+}
+
+/** A client would try for ever what is no address. */
+function checkAddress(
+  name: string,
+  target: ControlPlaneAddress | undefined,
+  reader: EnvReader,
+): void {
+  try {
+    if (target !== undefined) parseAddress(target.address);
+  } catch (err) {
+    reader.problem(name, `is ${errorMessage(err)}`);
+  }
 }
 
 /** Of HTTP observed on its way. */

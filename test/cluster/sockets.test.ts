@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
 import {
+  AF_INET,
+  AF_INET6,
   IP_TRANSPARENT,
   SOL_IP,
   SOL_SOCKET,
@@ -20,12 +22,15 @@ import {
 import { Netns } from '../../engine/reactor/netns.ts';
 import { readConfig } from '../../ztunnel/config.ts';
 import { closeDnsSockets, openDnsSockets } from '../../ztunnel/dns/dns-sockets.ts';
+import { podNetns } from '../../ztunnel/inpod/pod-source.ts';
 import { closePodSockets, openPodSockets } from '../../ztunnel/inpod/pod-sockets.ts';
 import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 import { socketOption } from '../support/socket-option.ts';
 
 const mesh = new NetnsMesh();
 const MARK = 0x539;
+/** `AF_INET` or `AF_INET6` (socket(7)). */
+const SO_DOMAIN = 39;
 /** Asks SOCKS5 for the server, says hello, and stays. */
 const SOCKS_CLIENT = `const s = require('node:net').connect(15080, '127.0.0.1');
   s.write(Buffer.from('050100' + '050100010a4d00031f90', 'hex'));
@@ -61,37 +66,45 @@ before(async () => {
 
 after(() => mesh.close());
 
-/** The options of each listener that a proxy with these variables makes in an empty pod. */
-function listeners(env: Readonly<Record<string, string>>): Map<number, Record<string, number>> {
+function optionsOf(fd: number): Record<string, number> {
+  return {
+    reusePort: socketOption(fd, SOL_SOCKET, SO_REUSEPORT),
+    reuseAddress: socketOption(fd, SOL_SOCKET, SO_REUSEADDR),
+    transparent: socketOption(fd, SOL_IP, IP_TRANSPARENT),
+    mark: socketOption(fd, SOL_SOCKET, SO_MARK),
+    keepalive: socketOption(fd, SOL_SOCKET, SO_KEEPALIVE),
+    ...(socketOption(fd, SOL_SOCKET, SO_KEEPALIVE) === 0
+      ? {}
+      : {
+          idle: socketOption(fd, SOL_TCP, TCP_KEEPIDLE),
+          interval: socketOption(fd, SOL_TCP, TCP_KEEPINTVL),
+          probes: socketOption(fd, SOL_TCP, TCP_KEEPCNT),
+        }),
+    userTimeout: socketOption(fd, SOL_TCP, TCP_USER_TIMEOUT),
+  };
+}
+
+const familyOf = (fd: number): number => socketOption(fd, SOL_SOCKET, SO_DOMAIN);
+
+/** What `look` sees of each listener that a proxy with these variables makes in an empty pod. */
+function lookAtListeners<T>(
+  env: Readonly<Record<string, string>>,
+  look: (fd: number) => T,
+): Map<number, T> {
   const config = readConfig({ UNSTABLE_ENABLE_SOCKS5: 'true', ...env });
   const netns = Netns.open(mesh.netnsPath('empty'));
   const sockets = openPodSockets(netns, { ...config, packetMark: MARK, isSourcePreserved: true });
   try {
-    return new Map(
-      sockets.map(({ port, fd }) => [
-        port,
-        {
-          reusePort: socketOption(fd, SOL_SOCKET, SO_REUSEPORT),
-          reuseAddress: socketOption(fd, SOL_SOCKET, SO_REUSEADDR),
-          transparent: socketOption(fd, SOL_IP, IP_TRANSPARENT),
-          mark: socketOption(fd, SOL_SOCKET, SO_MARK),
-          keepalive: socketOption(fd, SOL_SOCKET, SO_KEEPALIVE),
-          ...(socketOption(fd, SOL_SOCKET, SO_KEEPALIVE) === 0
-            ? {}
-            : {
-                idle: socketOption(fd, SOL_TCP, TCP_KEEPIDLE),
-                interval: socketOption(fd, SOL_TCP, TCP_KEEPINTVL),
-                probes: socketOption(fd, SOL_TCP, TCP_KEEPCNT),
-              }),
-          userTimeout: socketOption(fd, SOL_TCP, TCP_USER_TIMEOUT),
-        },
-      ]),
-    );
+    return new Map(sockets.map(({ port, fd }) => [port, look(fd)]));
   } finally {
     closePodSockets(sockets);
     netns.close();
   }
 }
+
+/** Their options. */
+const listeners = (env: Readonly<Record<string, string>>): Map<number, Record<string, number>> =>
+  lookAtListeners(env, optionsOf);
 
 /** The timers of a pod's connections, once nothing of them is on its way: another timer runs meanwhile. */
 async function timers(pod: string, port: string): Promise<string> {
@@ -125,6 +138,26 @@ describe('sockets of the node proxy in a pod', () => {
     for (const [port, found] of listeners({ INPOD_PORT_REUSE: 'false' })) {
       assert.deepEqual([found['reusePort'], found['reuseAddress']], [0, 1], String(port));
     }
+  });
+
+  it('listeners with IPV6_ENABLED=false: IPv4 alone', () => {
+    const families = (env: Readonly<Record<string, string>>): number[] => [
+      ...lookAtListeners(env, familyOf).values(),
+    ];
+    assert.deepEqual(families({ IPV6_ENABLED: 'false' }), [AF_INET, AF_INET, AF_INET, AF_INET]);
+    // SOCKS5 is on 127.0.0.1 in any case.
+    assert.deepEqual(families({}), [AF_INET6, AF_INET6, AF_INET6, AF_INET]);
+  });
+
+  it('a namespace is known by inode and device, not by its descriptor', () => {
+    const opened = ['empty', 'empty', 'outside'].map((pod) =>
+      podNetns(Netns.open(mesh.netnsPath(pod))),
+    );
+    const [first, again, other] = opened;
+    assert.notEqual(first?.netns.fd, again?.netns.fd);
+    assert.equal(first?.id, again?.id);
+    assert.notEqual(first?.id, other?.id);
+    for (const each of opened) each.close();
   });
 
   it('listeners with KEEPALIVE_ENABLED=false: none is kept alive', () => {

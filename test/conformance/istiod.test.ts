@@ -273,7 +273,7 @@ describe('Istio’s ztunnel as a client of tunnels', () => {
   });
   closers.push(app);
 
-  it('sees the settings and windows of a ztunnel', async () => {
+  it('sees the settings and windows of a ztunnel that serves', async () => {
     app.listen(9090, '127.0.0.9');
     await once(app, 'listening');
     await near.open('127.0.0.9');

@@ -30,23 +30,36 @@ export async function followLocalState(
   model: LocalStateTaker,
   logger: Logger,
 ): Promise<() => void> {
-  let known = localState(config);
-  if (known === undefined) return () => undefined;
-  await model.applyLocal(known);
   const path = config.localXdsPath;
-  if (path === undefined) return () => undefined;
-  let applied = Promise.resolve();
-  const reload = async (): Promise<void> => {
+  if (path === undefined) {
+    const only = localState(config);
+    if (only !== undefined) await model.applyLocal(only);
+    return () => undefined;
+  }
+  let known: LocalState | undefined;
+  const load = async (): Promise<void> => {
     const next = readLocalState(path);
     await model.applyLocal(next, known);
     known = next;
+  };
+  const reload = async (): Promise<void> => {
+    await load();
     logger.info({ path }, 'local state has changed');
   };
-  return watchFile(path, () => {
+  let applied = Promise.resolve();
+  // Before it is read: a change while it is taken must not be missed.
+  const stop = watchFile(path, () => {
     applied = applied.then(reload).catch((err: unknown) => {
       logger.error({ err: errorMessage(err) }, 'local state stays as it was');
     });
   });
+  try {
+    await (applied = load());
+  } catch (err) {
+    stop();
+    throw err;
+  }
+  return stop;
 }
 
 /** What `before` names and `now` does not, by the names that the model removes by. */

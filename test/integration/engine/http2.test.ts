@@ -310,6 +310,11 @@ describe('http2 client', () => {
     });
     const body = collect(stream);
     await until(() => sessions.length === 1, 'session');
+    assert.equal(session.canOpenStream, true);
+    sessions[0]?.settings({ maxConcurrentStreams: 1 });
+    await until(() => !session.canOpenStream, 'the limit');
+    sessions[0]?.settings({ maxConcurrentStreams: 2 });
+    await until(() => session.canOpenStream, 'a higher limit');
     sessions[0]?.goaway(0, 2 ** 31 - 1);
     await until(() => events.includes('goaway'), 'goaway');
     assert.equal(session.canOpenStream, false);

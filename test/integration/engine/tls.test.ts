@@ -218,8 +218,40 @@ describe('tls server', () => {
     ours.close();
   });
 
+  it('prefers AES-256 to AES-128, whatever the client does', async () => {
+    const ours = ourServer();
+    const [strong, weak] = ['TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256'];
+    for (const [ciphers, taken] of [
+      [`${strong}:${weak}`, strong],
+      [`TLS_CHACHA20_POLY1305_SHA256:${weak}`, weak],
+    ] as const) {
+      const socket = tls.connect({ ...nodeOptions(ours.port), ciphers });
+      await once(socket, 'secureConnect');
+      assert.equal(socket.getCipher().name, taken);
+      socket.destroy();
+    }
+    ours.close();
+  });
+
+  for (const [ecdhCurve, name] of [
+    ['X25519', 'X25519'],
+    ['P-256', 'prime256v1'],
+    ['P-384', 'secp384r1'],
+    ['X25519MLKEM768', 'X25519MLKEM768'],
+  ] as const) {
+    it(`agrees on keys by ${ecdhCurve}`, async () => {
+      const ours = ourServer();
+      const socket = tls.connect({ ...nodeOptions(ours.port), ecdhCurve });
+      await once(socket, 'secureConnect');
+      assert.partialDeepStrictEqual(socket.getEphemeralKeyInfo(), { name });
+      socket.destroy();
+      ours.close();
+    });
+  }
+
   const faults: [string, tls.ConnectionOptions, RegExp][] = [
     ['no client certificate', { cert: '', key: '' }, /certificate/],
+    ['ChaCha20', { ciphers: 'TLS_CHACHA20_POLY1305_SHA256' }, /no shared cipher/],
     ['TLS 1.2', { maxVersion: 'TLSv1.2' }, /protocol/],
     ['another ALPN', { ALPNProtocols: ['http/1.1'] }, /alpn|no application protocol/],
   ];

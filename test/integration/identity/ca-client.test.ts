@@ -236,6 +236,28 @@ describe('certificates from a ca', () => {
     assert.equal(await sign(), 2);
   });
 
+  it('trusts a root that is PEM text, or those of the system', async () => {
+    const { certPem, privateKeyPem } = authority.issueServer(['istiod.test'], TTL_SEC);
+    await ca.close();
+    ca.sign = issue();
+    const port = await ca.listen(0, '127.0.0.1', { certChainPem: certPem, privateKeyPem });
+    const dir = mkdtempSync(join(tmpdir(), 'ambient-ca-'));
+    closers.push(() => rmSync(dir, { recursive: true, force: true }));
+    const sign = async (root: string): Promise<number> => {
+      const to = { address: `https://127.0.0.1:${port}`, altHostname: 'istiod.test' };
+      const client = new CaClient({ ...to, root, clusterId: 'c' });
+      closers.push(() => client.close());
+      const csrPem = buildCsr(ID, generateKeyPair());
+      return (await client.sign({ csrPem, ttlSec: TTL_SEC })).length;
+    };
+    assert.equal(await sign(authority.rootsPem), 2);
+    await assert.rejects(sign(createRoot('other', systemClock).certPem), /certificate/);
+    // Where OpenSSL finds the system's; it is read when it is first asked for.
+    process.env['SSL_CERT_FILE'] = join(dir, 'system.pem');
+    writeFileSync(process.env['SSL_CERT_FILE'], authority.rootsPem);
+    assert.equal(await sign('SYSTEM'), 2);
+  });
+
   it('asks a ca at an address of either family for the name of its certificate', async () => {
     for (const host of ['127.0.0.1', '::1']) {
       const asked: string[] = [];

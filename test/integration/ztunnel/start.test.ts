@@ -134,12 +134,13 @@ describe('ztunnel process', () => {
   });
 
   it('says how it is used, and its version; another word is an error', () => {
-    const run = (word: string): [number | null, string] => {
+    const run = (...words: string[]): [number | null, string] => {
       const env = { PATH: process.env['PATH'], ISTIO_META_ISTIO_VERSION: '1.2.3' };
-      const child = spawnSync(process.execPath, ['ztunnel/main.ts', word], { env });
+      const child = spawnSync(process.execPath, ['ztunnel/main.ts', ...words], { env });
       return [child.status, child.stdout.toString()];
     };
     assert.deepEqual(run('version'), [0, '1.2.3\n']);
+    assert.deepEqual(run('version', 'ztunnel'), [0, '1.2.3\n'], 'a second word means nothing');
     const [code, usage] = run('help');
     assert.equal(code, 0);
     assert.match(usage, /^usage: ztunnel/);

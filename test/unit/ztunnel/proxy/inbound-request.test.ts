@@ -202,6 +202,26 @@ describe('buildInboundRequest', () => {
     assert.partialDeepStrictEqual(buildInboundRequest(context), { kind: 'accept', port: 80 });
   });
 
+  it('a service port that leads to our own listener is refused, however the service calls it', () => {
+    const looping = makeWorkload('looping', '10.0.0.2', {
+      services: {
+        'default/web.default.svc.cluster.local': [{ servicePort: 80, targetPort: 15008 }],
+      },
+    });
+    const authority = 'web.default.svc.cluster.local:80';
+    const context = { store, workload: looping, authority, localIp: '10.0.0.2' };
+    const wanted = { kind: 'refuse', status: 503, reason: 'recursive_call' };
+    assert.partialDeepStrictEqual(buildInboundRequest(context), wanted);
+  });
+
+  it('an application tunnel may listen where our listeners would be', () => {
+    const workload = makeWorkload('above', '10.0.0.7', {
+      applicationTunnel: { protocol: 'NONE', port: 15008 },
+    });
+    const context = { store, workload, authority: '10.0.0.7:80', localIp: '10.0.0.7' };
+    assert.partialDeepStrictEqual(buildInboundRequest(context), { kind: 'accept', port: 15008 });
+  });
+
   it('an application tunnel without protocol takes any address and sets the port', () => {
     const context = { store, workload: tunnelled, authority: '10.9.9.9:80', localIp: '10.0.0.7' };
     assert.partialDeepStrictEqual(buildInboundRequest(context), {
