@@ -359,7 +359,7 @@ describe('ambientctl', { skip: process.getuid?.() !== 0 && 'needs root' }, () =>
   it('rotation: which proxies trust the roots of the mesh, and exit 1 until all do', async () => {
     const of = async (words = ''): Promise<Rotation> =>
       JSON.parse((await run(`rotation ${words}-o json`.split(' '))).out) as Rotation;
-    const before = await of();
+    const before = await of('--wait 60s ');
     assert.equal(before.isComplete, true, JSON.stringify(before));
     assert.equal(before.roots.length, 1);
     const names = before.proxies.map(({ name }) => name.replace(/-.*/, '')).sort();
