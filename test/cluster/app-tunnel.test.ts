@@ -11,9 +11,9 @@ const IDENTITY = 'spiffe://cluster.local/ns/default/sa/client';
 
 before(async () => {
   await mesh.start();
-  mesh.addPod({ name: 'client', ip: '10.77.0.1', node: 'a' });
+  mesh.addPod({ name: 'client', ip: '10.77.0.1', secondIp: 'fd77::1', node: 'a' });
   mesh.addPod({ name: 'outside', ip: '10.77.0.5', node: 'none' });
-  mesh.addPod({ name: 'tunnel', ip: '10.77.0.3', node: 'b' });
+  mesh.addPod({ name: 'tunnel', ip: '10.77.0.3', secondIp: 'fd77::3', node: 'b' });
   const application = mesh.script('tunnel', ['test/support/proxy-protocol-server.ts', 9000]);
   assert.ok(application.stdout);
   await once(application.stdout, 'data');
@@ -24,21 +24,33 @@ before(async () => {
   await mesh.putPod('tunnel', {
     applicationTunnel: { protocol: ApplicationTunnel_Protocol.PROXY, port: 9000 },
   });
-  await mesh.enrol('client');
-  await mesh.enrol('tunnel');
+  for (const name of ['client', 'tunnel']) {
+    await mesh.enrol(name);
+    await mesh.redirectAsAgent(name);
+  }
 });
 
 after(() => mesh.close());
 
 it('an application tunnel is dialled on loopback and told client, target and identity', async () => {
   const { stdout } = await mesh.ask('client', '10.77.0.3', 8080);
-  const [header = '', line] = stdout.split(' ');
+  const [header = '', source, line] = stdout.split(' ');
   assert.equal(line, 'hello\n');
+  // A tunnel's own application: the real client is in the header alone.
+  assert.equal(source, '127.0.0.1');
   const body = Buffer.from(header, 'hex');
   assert.deepEqual([...body.subarray(0, 8)], [10, 77, 0, 1, 10, 77, 0, 3]);
   assert.equal(body.readUInt16BE(10), 8080);
   assert.equal(body.subarray(12, 15).toString('hex'), `d000${IDENTITY.length.toString(16)}`);
   assert.equal(body.subarray(15).toString(), IDENTITY);
+});
+
+it('over IPv6 it is dialled from loopback to loopback of that family', async () => {
+  const { stdout } = await mesh.ask('client', 'fd77::3', 8080);
+  const [header = '', source, line] = stdout.split(' ');
+  assert.deepEqual([source, line], ['::1', 'hello\n']);
+  const ip = (last: number): string => `fd77${'0'.repeat(27)}${last}`;
+  assert.equal(header.slice(0, 64), ip(1) + ip(3));
 });
 
 it('policy sees the port of the application tunnel, not the one that was asked for', async () => {

@@ -37,7 +37,8 @@ export function openDnsSockets(netns: Netns | undefined, options: DnsSocketOptio
       const bound = {
         address,
         reusePort: options.isPortReuse,
-        v6Only: isV6,
+        // The wildcard stands alone where it is configured: it takes IPv4 too.
+        v6Only: isV6 && address !== '::',
         backlog: TCP_BACKLOG,
         ...(netns === undefined ? {} : { netns }),
         ...(options.mark === undefined ? {} : { mark: options.mark }),

@@ -164,7 +164,7 @@ function isAnswerTo(query: Buffer, message: Buffer): boolean {
   const header = readHeader(message);
   if (asked === undefined || header === undefined) return false;
   if (!header.isResponse || header.id !== asked.id || header.opcode !== asked.opcode) return false;
-  if (asked.questionCount !== 1 || asked.opcode !== 0 || header.questionCount === 0) return true;
+  if (asked.questionCount !== 1 || header.questionCount === 0) return true;
   let at = HEADER_BYTES;
   while ((query[at] ?? 0) !== 0) at += 1 + (query[at] ?? 0);
   const end = at + 5;

@@ -77,14 +77,19 @@ export class QueryHandler {
     return new Promise((resolve) => (this.#whenIdle = resolve));
   }
 
-  /** The answer; undefined for what deserves none (no query, or too many). Never rejects. */
+  /** The answer; undefined for what deserves none (no message, a failure, or too many). Never rejects. */
   async answer(bytes: Buffer, transport: DnsTransport): Promise<Buffer | undefined> {
     const header = readHeader(bytes);
-    // An answer to an answer could go on for ever between two servers.
-    if (header === undefined || header.isResponse) return undefined;
+    // A failure that answers a failure would go on for ever between two servers.
+    if (header === undefined || (header.isResponse && header.rcode !== 0)) return undefined;
     if (!this.#takeToken()) {
       this.#parts.metrics.countRefused(this.#labels(undefined, transport));
       return undefined;
+    }
+    if (header.isResponse) return encodeFailure(bytes, 'FORMERR');
+    if (header.opcode !== 0) {
+      this.#parts.metrics.countRequest(this.#labels(undefined, transport));
+      return encodeFailure(bytes, 'NOTIMP');
     }
     let question: DnsQuestion | undefined;
     if (isPlainQuery(header)) {

@@ -13,9 +13,11 @@ import { openDnsSockets } from '../../../ztunnel/dns/dns-sockets.ts';
 import { DNS_FAMILIES, DnsMetrics } from '../../../ztunnel/dns/dns-metrics.ts';
 import { Forwarder } from '../../../ztunnel/dns/forwarder.ts';
 import { PodDns } from '../../../ztunnel/dns/pod-dns.ts';
+import type { DnsParts } from '../../../ztunnel/dns/query-handler.ts';
 import type { NameServer } from '../../../ztunnel/dns/upstream-servers.ts';
 import { openDnsUpstream } from '../../support/dns-upstream.ts';
 import type { DnsUpstream } from '../../support/dns-upstream.ts';
+import { freePort } from '../../support/free-port.ts';
 import { makeService, makeWorkload } from '../../support/mesh-builders.ts';
 import { quietLogger } from '../../support/quiet-logger.ts';
 
@@ -25,6 +27,7 @@ const table = new SeriesTable(DNS_FAMILIES, (message) => series.apply(message));
 const POD = { name: 'client', namespace: 'default', serviceAccount: 'client' };
 const servers: NameServer[] = [];
 let upstream: DnsUpstream;
+let parts: DnsParts;
 let dns: PodDns;
 let port = 0;
 let hasIpv6 = false;
@@ -40,7 +43,7 @@ before(async () => {
   }
   upstream = await openDnsUpstream();
   const clock = systemClock;
-  const parts = {
+  parts = {
     settings: { domain: 'cluster.local', isIpv6: true, preferredNamespace: undefined },
     store,
     forwarder: new Forwarder({ servers: () => servers, clock }),
@@ -152,17 +155,31 @@ describe('dns proxy', () => {
     assert.deepEqual(upstream.seen[1]?.bytes.subarray(2), bytes.subarray(2));
   });
 
-  it('passes on other types, and opcodes it does not know', async () => {
+  it('passes on other types', async () => {
     useUpstreams(upstream.port);
-    const update = encode({
-      type: 'query',
-      id: 9,
-      questions: [{ type: 'SOA', name: 'example.com' }],
-    });
-    update.writeUInt16BE(5 << 11, 2);
-    await raw(update);
-    assert.deepEqual(upstream.seen[0]?.bytes.subarray(2), update.subarray(2));
+    const query = encode({ type: 'query', id: 9, questions: [{ type: 'SOA', name: 'web' }] });
+    await raw(query);
+    assert.deepEqual(upstream.seen[0]?.bytes.subarray(2), query.subarray(2));
   });
+
+  for (const [name, opcode] of [
+    ['STATUS', 2],
+    ['NOTIFY', 4],
+    ['UPDATE', 5],
+  ] as const) {
+    it(`says NOTIMP to ${name}, which no name server hears of`, async () => {
+      useUpstreams(upstream.port);
+      const message = encode({ type: 'query', id: 9, questions: [{ type: 'SOA', name: 'web' }] });
+      message.writeUInt16BE(opcode << 11, 2);
+      const before = counted('istio_dns_requests');
+      const answer = await raw(message, 3000);
+      assert.equal(answer?.readUInt16BE(0), 9);
+      assert.equal((answer.readUInt16BE(2) >> 11) & 0xf, opcode);
+      assert.equal(answer.readUInt16BE(2) & 0xf, 4);
+      assert.equal(counted('istio_dns_requests'), before + 1);
+      assert.equal(upstream.seen.length, 0);
+    });
+  }
 
   it('passes on that a name does not exist, and does not call it a failure', async () => {
     useUpstreams(upstream.port);
@@ -278,9 +295,36 @@ describe('dns proxy', () => {
     }
   });
 
-  it('gives no answer to answers and to what is no message', async () => {
+  it('serves IPv4 on the wildcard of IPv6, over UDP and TCP', async (t) => {
+    if (!hasIpv6) {
+      t.skip('this machine has no ::1');
+      return;
+    }
+    const options = { addresses: ['::'], port: await freePort(), mark: undefined };
+    const sockets = openDnsSockets(undefined, { ...options, isPortReuse: false });
+    const wide = new PodDns(parts, { pod: POD, netns: undefined, mark: undefined }, sockets);
+    const over4 = new Resolver({ tries: 1, timeout: 6000 });
+    over4.setServers([`127.0.0.1:${options.port}`]);
+    try {
+      assert.deepEqual(await over4.resolve4('web'), ['10.96.0.1']);
+      // Too long for UDP.
+      const found = await over4.resolve4('crowd.default.svc.cluster.local');
+      assert.equal(new Set(found).size, 300);
+    } finally {
+      over4.cancel();
+      await wide.drain();
+    }
+  });
+
+  it('says FORMERR to an answer, but nothing to that: it would go on for ever between two', async () => {
     const response = encode({ type: 'response', id: 1, questions: [{ type: 'A', name: 'web' }] });
-    assert.equal(await raw(response), undefined);
+    const answer = await raw(response, 3000);
+    assert.ok(answer);
+    assert.equal(answer.readUInt16BE(2) & 0x800f, 0x8001);
+    assert.equal(await raw(answer), undefined);
+  });
+
+  it('gives no answer to what is no message', async () => {
     assert.equal(await raw(Buffer.from('short')), undefined);
   });
 
