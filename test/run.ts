@@ -14,6 +14,9 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
   interop: ['test/interop/**/*.test.ts'],
   kube: ['test/kube/**/*.test.ts'],
 };
+/** One file at a time: they own network namespaces by fixed names, real ports or clusters, or measure memory. The others
+ * run two at a time. */
+const ALONE = /^test\/(conformance|interop|kube|cluster\/(cni|local|memory))\b/;
 const DEFAULT_SUITES = ['unit', 'integration', 'fuzz', 'conformance', 'cluster'];
 /** The real ports are used there: in a network namespace of their own, which any user can make. */
 const OWN_NETWORK = ['unshare', '-rn', 'sh', '-c', 'ip link set lo up && exec "$0" "$@"'];
@@ -114,12 +117,24 @@ async function main(): Promise<number> {
       continue;
     }
     process.stdout.write(`# ${suite}: ${files.length} files\n`);
-    // Cluster, interop and kube tests own network namespaces and ports: one file at a time.
-    const concurrency = ['conformance', 'cluster', 'interop', 'kube'].includes(suite) ? 1 : 2;
-    const code = await runNodeTest(files, concurrency, suite === 'conformance' ? OWN_NETWORK : []);
-    if (code !== 0) exitCode = code;
+    const within = suite === 'conformance' ? OWN_NETWORK : [];
+    for (const [concurrency, some] of batches(files)) {
+      const code = await runNodeTest(some, concurrency, within);
+      if (code !== 0) exitCode = code;
+    }
   }
   return exitCode;
+}
+
+/** Files by how many of them may run at a time. */
+function batches(files: readonly string[]): [number, readonly string[]][] {
+  const alone = files.filter((file) => ALONE.test(file));
+  const beside = files.filter((file) => !ALONE.test(file));
+  const all: [number, readonly string[]][] = [
+    [2, beside],
+    [1, alone],
+  ];
+  return all.filter(([, some]) => some.length > 0);
 }
 
 function filesOf(suite: string, parts: readonly string[]): string[] {
