@@ -62,6 +62,9 @@ before(async () => {
     await mesh.putPod(name);
     await mesh.enrol(name);
   }
+  mesh.addPod({ name: 'leaver', ip: '10.77.0.6', node: 'a' });
+  await mesh.putPod('leaver');
+  await mesh.enrol('leaver');
   hole('outside', 8080);
   hole('deaf', 15_008);
   hole('server', 8081);
@@ -90,4 +93,19 @@ describe('a connect without an answer', { concurrency: true }, () => {
       if (farSays !== undefined) await saysAll('b', farSays);
     });
   }
+});
+
+describe('a pod that leaves the mesh', () => {
+  it('is told of what was being dialled for it, before that is given up', async () => {
+    const startedMs = Date.now();
+    const asked = mesh.ask('leaver', '10.77.0.5');
+    await eventually('it is dialled', async () => {
+      const { stdout } = await mesh.runProgram('leaver', 'ss', ['-Htn', 'state', 'syn-sent']);
+      return stdout.includes('10.77.0.5:8080');
+    });
+    await mesh.unenrol('leaver');
+    const { status, stdout } = await asked;
+    assert.deepEqual([status, stdout], [3, '']);
+    assert.ok(Date.now() - startedMs < TIMEOUT_MS, `took ${Date.now() - startedMs} ms`);
+  });
 });

@@ -29,6 +29,8 @@ export interface TrackedConnection {
 export class ConnectionManager {
   readonly #connections = new Set<TrackedConnection>();
   readonly #onChange: (() => void) | undefined;
+  /** Why the pod has ended: who comes after that ends at once. */
+  #ended: { readonly reason: FailureReason; readonly detail: string } | undefined;
   /** Since the pod joined. */
   openedTotal = 0;
   /** Bytes of connections that have ended. */
@@ -40,11 +42,15 @@ export class ConnectionManager {
     this.#onChange = onChange;
   }
 
-  /** Registers; call the returned function when the connection has ended. */
+  /**
+   * Registers; call the returned function when the connection has ended. When the pod has ended, the connection is told so
+   * before this returns.
+   */
   register(connection: TrackedConnection): () => void {
     this.#connections.add(connection);
     this.openedTotal++;
     this.#onChange?.();
+    if (this.#ended !== undefined) connection.abort(this.#ended.reason, this.#ended.detail);
     return () => {
       this.#connections.delete(connection);
       this.#onChange?.();
@@ -87,8 +93,9 @@ export class ConnectionManager {
     return [...this.#connections].filter((connection) => connection.direction === direction);
   }
 
-  /** Ends everything. */
+  /** Ends everything, also what is registered later. */
   abortAll(reason: FailureReason, detail: string): void {
+    this.#ended ??= { reason, detail };
     for (const connection of [...this.#connections]) connection.abort(reason, detail);
   }
 }

@@ -129,6 +129,12 @@ class InboundConnection {
       destinationPort: port,
     };
     const unregister = this.#register(port, facts);
+    if (this.#aborted !== undefined) {
+      unregister();
+      this.#connection.finish(this.#aborted);
+      if (!isGone()) request.refuse(401);
+      return;
+    }
     const verdict = this.#context.gate.check(workload, facts);
     const { parties, addresses } = this.#connection.fields;
     this.#context.recorder.dryRun(parties, addresses, verdict);
@@ -201,6 +207,7 @@ class InboundConnection {
       },
       onRelay: (abort) => {
         this.#abortRelay = abort;
+        if (this.#aborted !== undefined) abort(this.#aborted.detail ?? '');
       },
     });
   }

@@ -100,6 +100,10 @@ async function relayPlaintext(
     connection.finish(state.outcome ?? { reason, detail, ...by });
     stream.reset();
   };
+  if (state.outcome !== undefined) {
+    fail('pod_removed', 'the pod has ended');
+    return;
+  }
   const verdict = context.gate.check(pod.local.current ?? workload, facts);
   context.recorder.dryRun(connection.fields.parties, connection.fields.addresses, verdict);
   if (!verdict.isAllowed) {

@@ -97,7 +97,7 @@ export class PodProxy {
   /** Refused by a limit of the pod, since it joined. */
   #limitedCount = 0;
   /** Accepted and not yet registered, refused or handed to the tunnel server. */
-  #setUps = 0;
+  readonly #settingUp = new Set<TcpStream>();
   #isClosed = false;
 
   private constructor(
@@ -228,7 +228,7 @@ export class PodProxy {
 
   /** Connections and what is being set up: what a drain waits for. */
   get activeCount(): number {
-    return Math.max(this.connections.size, this.#setUps);
+    return Math.max(this.connections.size, this.#settingUp.size);
   }
 
   /**
@@ -261,6 +261,7 @@ export class PodProxy {
     this.#closeListeners();
     this.local.close();
     this.connections.abortAll(reason, detail);
+    for (const stream of this.#settingUp) stream.reset();
     this.#server.close(detail);
     this.tunnels.close(detail);
     this.netns.close();
@@ -290,7 +291,8 @@ export class PodProxy {
     stream: TcpStream,
     serve: (stream: TcpStream) => Promise<void>,
   ): Promise<void> {
-    this.#countSetUp(1);
+    this.#settingUp.add(stream);
+    this.#tellCounts();
     try {
       await serve(stream);
     } catch (err) {
@@ -298,7 +300,8 @@ export class PodProxy {
       this.#context.logger.error({ port, err: text }, 'connection failed unexpectedly');
       stream.reset();
     } finally {
-      this.#countSetUp(-1);
+      this.#settingUp.delete(stream);
+      this.#tellCounts();
     }
   }
 
@@ -311,25 +314,20 @@ export class PodProxy {
     if (count >= connections)
       return `the pod has ${count} connections, the limit is ${connections}`;
     // A scan of addresses that nobody has leaves thousands of connects without an answer.
-    const setUps = this.#setUps + (this.#share?.connecting.others ?? 0);
+    const setUps = this.#settingUp.size + (this.#share?.connecting.others ?? 0);
     if (setUps < connecting) return undefined;
     return `the pod has ${setUps} connections being set up, the limit is ${connecting}`;
   }
 
   /** What counts against the pod's limit in this thread. */
   get #count(): number {
-    return this.connections.size + this.#setUps + this.#requests.size;
-  }
-
-  #countSetUp(change: 1 | -1): void {
-    this.#setUps += change;
-    this.#tellCounts();
+    return this.connections.size + this.#settingUp.size + this.#requests.size;
   }
 
   /** To the other data threads, where there are any; `coming` is not in our own counts yet. */
   #tellCounts(coming = 0): void {
     this.#share?.connections.set(this.#count + coming);
-    this.#share?.connecting.set(this.#setUps + coming);
+    this.#share?.connecting.set(this.#settingUp.size + coming);
   }
 
   #refuseAccepted(direction: 'inbound' | 'outbound', stream: TcpStream, detail: string): void {

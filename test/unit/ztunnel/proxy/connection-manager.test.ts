@@ -35,7 +35,8 @@ function setUp(): {
     };
     const record = recorder.open(parties, { src, dst: '10.0.0.2:80' }, 0);
     const dump = { src, originalDst: null, actualDst: '10.0.0.2:80', protocol: 'TCP' } as const;
-    const end = manager.register({
+    let end = (): void => undefined;
+    end = manager.register({
       direction,
       dump: () => dump,
       record,
@@ -76,6 +77,13 @@ describe('the connections of a pod', () => {
     assert.equal(manager.size, 0);
     manager.abortAll('pod_removed', 'again');
     assert.equal(aborted.length, 2);
+  });
+
+  it('end at once when they come after their pod has ended', () => {
+    const { manager, aborted, open } = setUp();
+    manager.abortAll('pod_removed', 'gone');
+    open('inbound', '10.0.0.1:1');
+    assert.deepEqual(aborted, ['10.0.0.1:1 pod_removed gone']);
   });
 
   it('leave their bytes to the pod when they end', () => {
