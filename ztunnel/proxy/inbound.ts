@@ -129,9 +129,9 @@ class InboundConnection {
       destinationPort: port,
     };
     const unregister = this.#register(port, facts);
-    if (this.#aborted !== undefined) {
+    if (this.#hasEnded()) {
       unregister();
-      this.#connection.finish(this.#aborted);
+      this.#connection.finish(this.#aborted ?? { reason: 'pod_removed' });
       if (!isGone()) request.refuse(401);
       return;
     }
@@ -165,6 +165,11 @@ class InboundConnection {
       return;
     }
     this.#relay(workload, { app, accepted }, unregister);
+  }
+
+  /** Its pod has ended, or it may not go on. */
+  #hasEnded(): boolean {
+    return this.#aborted !== undefined;
   }
 
   #relay(

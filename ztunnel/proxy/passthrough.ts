@@ -77,6 +77,10 @@ interface AbortState {
   abortRelay?: (detail: string) => void;
 }
 
+function hasEnded(state: AbortState): boolean {
+  return state.outcome !== undefined;
+}
+
 async function relayPlaintext(
   context: ProxyContext,
   pod: InboundPod,
@@ -100,7 +104,7 @@ async function relayPlaintext(
     connection.finish(state.outcome ?? { reason, detail, ...by });
     stream.reset();
   };
-  if (state.outcome !== undefined) {
+  if (hasEnded(state)) {
     fail('pod_removed', 'the pod has ended');
     return;
   }
