@@ -2,29 +2,54 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, it } from 'node:test';
-import { ApplicationTunnel_Protocol } from '../../common/workload/gen/workload_pb.ts';
+import {
+  ApplicationTunnel_Protocol,
+  TunnelProtocol,
+} from '../../common/workload/gen/workload_pb.ts';
 import { Action, Scope } from '../../common/policy/gen/authorization_pb.ts';
-import { NetnsMesh } from '../support/netns-mesh.ts';
+import { parseIp } from '../../common/workload/ip.ts';
+import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
+const VIP = '10.96.0.1';
+const bytesOf = (ip: string): Uint8Array => parseIp(ip) ?? new Uint8Array();
+/** A pod of the mesh itself, whose node proxy takes the tunnels. */
+const WAYPOINT = {
+  destination: { case: 'address', value: { network: '', address: bytesOf('10.77.0.7') } },
+  hboneMtlsPort: 15008,
+} as const;
 const IDENTITY = 'spiffe://cluster.local/ns/default/sa/client';
 
 before(async () => {
   await mesh.start();
   mesh.addPod({ name: 'client', ip: '10.77.0.1', secondIp: 'fd77::1', node: 'a' });
   mesh.addPod({ name: 'outside', ip: '10.77.0.5', node: 'none' });
+  mesh.addPod({ name: 'waypoint', ip: '10.77.0.7', node: 'b' });
   mesh.addPod({ name: 'tunnel', ip: '10.77.0.3', secondIp: 'fd77::3', node: 'b' });
   const application = mesh.script('tunnel', ['test/support/proxy-protocol-server.ts', 9000]);
   assert.ok(application.stdout);
   await once(application.stdout, 'data');
   await mesh.serve('client');
+  await mesh.serve('waypoint');
   await mesh.startNode('a');
   await mesh.startNode('b');
   await mesh.putPod('client');
+  await mesh.putPod('waypoint');
+  await mesh.putPod('outside', { tunnelProtocol: TunnelProtocol.HBONE, waypoint: WAYPOINT });
+  await mesh.putAddress('default/web.example.com', {
+    type: {
+      case: 'service',
+      value: {
+        ...{ name: 'web', namespace: 'default', hostname: 'web.example.com', waypoint: WAYPOINT },
+        addresses: [{ network: '', address: bytesOf(VIP) }],
+        ports: [{ servicePort: 8080, targetPort: 1 }],
+      },
+    },
+  });
   await mesh.putPod('tunnel', {
     applicationTunnel: { protocol: ApplicationTunnel_Protocol.PROXY, port: 9000 },
   });
-  for (const name of ['client', 'tunnel']) {
+  for (const name of ['client', 'tunnel', 'waypoint']) {
     await mesh.enrol(name);
     await mesh.redirectAsAgent(name);
   }
@@ -65,4 +90,24 @@ it('policy sees the port of the application tunnel, not the one that was asked f
   assert.equal(await knock(), '200');
   await deny(9000);
   assert.equal(await knock(), '401');
+});
+
+for (const [what, host] of [
+  ['a service', VIP],
+  ['a pod', '10.77.0.5'],
+] as const) {
+  it(`sandwich_waypoint_plain: a waypoint behind a node proxy gets what is for ${what}, in plaintext`, async () => {
+    const { status, stdout } = await mesh.ask('client', host, 8080);
+    assert.deepEqual([status, stdout], [0, 'waypoint saw 10.77.0.1: hello\n']);
+    await eventually('both ends have its line', () =>
+      ['a', 'b'].every((node) => mesh.log(node).includes(`"dst.hbone_addr":"${host}:8080"`)),
+    );
+  });
+}
+
+it('sandwich_waypoint_plain: what it is not the waypoint of is refused', async () => {
+  const knock = (authority: string): Promise<string> =>
+    mesh.knock('outside', '10.77.0.7', IDENTITY, authority);
+  assert.equal(await knock(`${VIP}:8080`), '200');
+  assert.equal(await knock('10.77.0.3:8080'), '400');
 });

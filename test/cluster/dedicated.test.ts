@@ -1,5 +1,6 @@
 // The dedicated mode: a proxy in the network namespace of its only pod, beside node proxies that serve theirs by ZDS.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
 import { DEDICATED_RULES, DEDICATED_USER, POD_RULES } from '../support/pod-rules.ts';
@@ -13,6 +14,7 @@ before(async () => {
   mesh.addPod({ name: 'marked', ip: '10.77.0.2', node: 'x' });
   mesh.addPod({ name: 'shared', ip: '10.77.0.3', node: 'a' });
   mesh.addPod({ name: 'outside', ip: '10.77.0.5', node: 'none' });
+  mesh.addPod({ name: 'taken', ip: '10.77.0.6', node: 'x' });
   for (const name of ['own', 'marked', 'shared']) await mesh.serve(name);
   await mesh.startNode('a');
   for (const name of ['own', 'marked', 'shared']) await mesh.putPod(name);
@@ -100,4 +102,29 @@ describe('dedicated mode', () => {
     );
     assert.equal(dump.workloadState['default/own']?.state, 'Up');
   });
+
+  for (const [what, port] of [
+    ['outbound', 15_001],
+    ['inbound_plaintext', 15_006],
+    ['inbound', 15_008],
+  ] as const) {
+    it(`test_conflicting_bind_error_${what}: does not start when ${port} is taken, and says so`, async () => {
+      const other = await mesh.serve('taken', port);
+      const address = await mesh.controlPlaneFor('taken');
+      const child = mesh.script('taken', ['ztunnel/main.ts'], {
+        ...{ PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: 'default/taken/taken' },
+        ...{ XDS_ADDRESS: address, CA_ADDRESS: address },
+      });
+      let log = '';
+      const keep = (chunk: Buffer): void => void (log += chunk.toString());
+      child.stdout?.on('data', keep);
+      child.stderr?.on('data', keep);
+      const [code] = (await once(child, 'close')) as [number | null];
+      other.kill('SIGKILL');
+      await once(other, 'exit');
+      assert.equal(code, 1, log);
+      const said = log.split('\n').find((line) => /EADDRINUSE|in use/.test(line)) ?? log;
+      assert.match(said, new RegExp(`\\b${port}\\b`));
+    });
+  }
 });

@@ -69,6 +69,7 @@ before(async () => {
     network: 'far',
     networkGateway: gatewayAddress,
     services: { [`default/${FAR.host}`]: PORTS },
+    ...{ workloadName: 'far-deployment', canonicalName: 'far-service', canonicalRevision: 'v9' },
   });
   await mesh.enrol('client');
   await mesh.enrol('far-server');
@@ -88,7 +89,8 @@ describe('networks', () => {
     });
     // The far end said who it is; the near end's address is not the client's.
     assert.partialDeepStrictEqual(JSON.parse(line.exec(mesh.log('a'))?.[0] ?? '{}'), {
-      'dst.workload': 'far-server',
+      // The pod's own name is not in its baggage.
+      'dst.workload': 'far-service',
       'dst.hbone_addr': `${FAR.host}:80`,
       'dst.identity': 'spiffe://cluster.local/ns/default/sa/far-server',
     });
@@ -98,7 +100,11 @@ describe('networks', () => {
       'dst.service': FAR.host,
     });
     const principal = 'destination_principal="spiffe://cluster.local/ns/default/sa/far-server"';
-    assert.equal(await mesh.metric('a', 'istio_tcp_connections_closed_total', principal), 1);
+    const labels = [
+      ...[principal, 'destination_canonical_service="far-service"', 'destination_version="v9"'],
+      ...['destination_workload="far-deployment"', 'destination_app="far-deployment"'],
+    ];
+    assert.equal(await mesh.metric('a', 'istio_tcp_connections_closed_total', ...labels), 1);
     const query = `src=default/client&dst=${FAR.host}:80`;
     const why = (await (await mesh.admin('a', `/debug/why?${query}`)).json()) as object;
     assert.partialDeepStrictEqual(why, {

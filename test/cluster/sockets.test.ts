@@ -2,6 +2,7 @@
 // connections are kept alive, with the defaults and with everything the other way.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { statSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import {
   AF_INET,
@@ -158,6 +159,23 @@ describe('sockets of the node proxy in a pod', () => {
     assert.equal(first?.id, again?.id);
     assert.notEqual(first?.id, other?.id);
     for (const each of opened) each.close();
+  });
+
+  it('what runs in a namespace runs there, and the thread is back then, also when it fails', () => {
+    const here = (): number => statSync('/proc/thread-self/ns/net').ino;
+    const own = here();
+    const netns = Netns.open(mesh.netnsPath('empty'));
+    try {
+      assert.notEqual(netns.inode, own);
+      assert.equal(netns.runSync(here), netns.inode);
+      assert.equal(here(), own);
+      const fails = (): never => assert.fail(`in ${here()}`);
+      assert.throws(() => netns.runSync(fails), new RegExp(`in ${netns.inode}`));
+      assert.equal(here(), own);
+    } finally {
+      netns.close();
+    }
+    assert.throws(() => netns.runSync(here), /closed/);
   });
 
   it('listeners with KEEPALIVE_ENABLED=false: none is kept alive', () => {

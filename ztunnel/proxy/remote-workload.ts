@@ -9,11 +9,17 @@ const TYPES: readonly WorkloadType[] = ['deployment', 'cronjob', 'pod', 'job'];
 
 // The same object for the same remote: the recorder keeps its series by it.
 const remotes = new Map<string, Workload>();
+const described = new WeakSet<Workload>();
+
+/** Whether a record is what the far end of a double tunnel said of itself. */
+export function isDescribedByBaggage(workload: Workload): boolean {
+  return described.has(workload);
+}
 
 /** A record for labels, made from the gateway's; the gateway's own where the far end says nothing. */
 export function describeRemote(
   gateway: Workload,
-  { responseHeaders, serverIdentity = '' }: Tunnel,
+  { responseHeaders, serverIdentity = '' }: Pick<Tunnel, 'responseHeaders' | 'serverIdentity'>,
 ): Workload {
   const baggage = decodeBaggage(responseHeaders);
   if (Object.keys(baggage).length === 0) return gateway;
@@ -25,7 +31,8 @@ export function describeRemote(
     .split('/');
   const remote: Workload = {
     ...gateway,
-    name: baggage.workloadName ?? '',
+    // Of the pod's own name it says nothing.
+    name: baggage.canonicalName ?? baggage.workloadName ?? '',
     namespace: baggage.namespace ?? namespace,
     trustDomain,
     serviceAccount,
@@ -38,5 +45,6 @@ export function describeRemote(
   };
   if (remotes.size >= MAX_REMOTES) remotes.clear();
   remotes.set(key, remote);
+  described.add(remote);
   return remote;
 }

@@ -2,6 +2,7 @@
 import type { Service, Workload } from '../../common/workload/model.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Baggage } from '../../common/hbone/baggage.ts';
+import { isDescribedByBaggage } from './remote-workload.ts';
 
 /** What labels and access lines say of a connection. */
 export interface ConnectionParties {
@@ -58,7 +59,7 @@ export function trafficLabels(parties: ConnectionParties, flag: string): Label[]
     ['destination_canonical_revision', known(destination?.canonicalRevision)],
     ['destination_workload_namespace', known(destination?.namespace)],
     ['destination_principal', known(destination && workloadIdentity(destination))],
-    ['destination_app', known(destination?.canonicalName)],
+    ['destination_app', known(destination && appOf(destination))],
     ['destination_version', known(destination?.canonicalRevision)],
     ['destination_cluster', known(destination?.clusterId)],
     ['request_protocol', 'tcp'],
@@ -74,6 +75,11 @@ export function trafficLabels(parties: ConnectionParties, flag: string): Label[]
     );
   }
   return labels;
+}
+
+/** As the spec has it: from baggage the app is the workload. */
+function appOf(destination: Workload): string {
+  return isDescribedByBaggage(destination) ? destination.workloadName : destination.canonicalName;
 }
 
 function securityPolicy(parties: ConnectionParties, isMutualTls: boolean): string {
