@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { describeRemote } from '../../../../ztunnel/proxy/remote-workload.ts';
 import { trafficLabels } from '../../../../ztunnel/proxy/traffic-labels.ts';
+import type { ConnectionParties } from '../../../../ztunnel/proxy/traffic-labels.ts';
 import { makeWorkload } from '../../../support/mesh-builders.ts';
 
 const gateway = makeWorkload('gateway', '10.0.0.9');
@@ -11,10 +12,10 @@ const serverIdentity = 'spiffe://cluster.local/ns/far/sa/account';
 function labelsOf(baggage: string): Record<string, string> {
   const responseHeaders = baggage === '' ? [] : [['baggage', baggage] as const];
   const destination = describeRemote(gateway, { responseHeaders, serverIdentity });
-  const parties = {
+  const parties: ConnectionParties = {
     ...{ direction: 'outbound', source: undefined, sourceBaggage: undefined, destination },
     ...{ sourceIdentity: undefined, destinationIdentity: serverIdentity, service: undefined },
-  } as const;
+  };
   return Object.fromEntries(trafficLabels(parties, '-'));
 }
 
