@@ -155,6 +155,18 @@ describe('dns proxy', () => {
     assert.deepEqual(upstream.seen[1]?.bytes.subarray(2), bytes.subarray(2));
   });
 
+  it('leaves the names that a pod makes by its own search list to the name servers, as it wrote them', async () => {
+    useUpstreams(upstream.port);
+    // As a pod with `searches: [corp.example, nx.example]` asks for `web`, one after the other.
+    assert.deepEqual(await resolver.resolve4('web.corp.example'), ['192.0.2.1']);
+    await assert.rejects(resolver.resolve4('nx.web.example'), { code: 'ENOTFOUND' });
+    const asked = upstream.seen.map(({ bytes }) => decode(bytes).questions?.[0]?.name);
+    assert.deepEqual(asked, ['web.corp.example', 'nx.web.example']);
+    // And at last the one that the mesh knows, whatever its own list says.
+    assert.deepEqual(await resolver.resolve4('web.default.svc.cluster.local'), ['10.96.0.1']);
+    assert.equal(upstream.seen.length, 2);
+  });
+
   it('passes on other types', async () => {
     useUpstreams(upstream.port);
     const query = encode({ type: 'query', id: 9, questions: [{ type: 'SOA', name: 'web' }] });
