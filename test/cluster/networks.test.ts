@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { ChildProcess } from 'node:child_process';
 import { parseIp } from '../../common/workload/ip.ts';
-import { eventually, NetnsMesh } from '../support/netns-mesh.ts';
+import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
 
 const mesh = new NetnsMesh();
 const GATEWAY_IP = '10.77.0.9';
@@ -111,6 +111,34 @@ describe('networks', () => {
       isAllowed: true,
       decision: { path: 'double_tunnel', address: GATEWAY_IP, authority: `${FAR.host}:80` },
     });
+  });
+
+  it('each connection is in the dump of either end, with what was asked for and by which protocol it went', async () => {
+    const clients = [mesh.client('client', FAR.vip, 80), mesh.client('client', '10.77.0.3', 8080)];
+    for (const client of clients) {
+      client.stdin?.write('one\n');
+      assert.match(await nextOutput(client), /far-server saw .*: one/);
+    }
+    const of = async (node: string, uid: string): Promise<unknown> => {
+      const { workloadState } = await mesh.configDump(node);
+      return (workloadState as Record<string, { connections: unknown }>)[uid]?.connections;
+    };
+    assert.partialDeepStrictEqual(await of('a', 'client'), {
+      outbound: [
+        {
+          ...{ originalDst: `${FAR.vip}:80`, actualDst: `${GATEWAY_IP}:15008` },
+          protocol: 'DOUBLEHBONE',
+        },
+        { originalDst: '10.77.0.3:8080', actualDst: '10.77.0.3:8080', protocol: 'TCP' },
+      ],
+    });
+    assert.partialDeepStrictEqual(await of('b', 'far-server'), {
+      inbound: [
+        { originalDst: FAR.host, actualDst: '10.77.0.3:8080', protocol: 'HBONE' },
+        { originalDst: null, actualDst: '10.77.0.3:8080', protocol: 'TCP' },
+      ],
+    });
+    for (const client of clients) client.stdin?.end();
   });
 
   it('a policy of the other network decides by the client’s identity', async () => {

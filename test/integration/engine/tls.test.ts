@@ -218,6 +218,14 @@ describe('tls server', () => {
     ours.close();
   });
 
+  it('serves whatever server name a client asks for: names are no matter of DNS here', async () => {
+    const ours = ourServer();
+    const socket = tls.connect({ ...nodeOptions(ours.port), servername: 'other.example.com' });
+    await once(socket, 'secureConnect');
+    socket.destroy();
+    ours.close();
+  });
+
   it('prefers AES-256 to AES-128, whatever the client does', async () => {
     const ours = ourServer();
     const [strong, weak] = ['TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256'];
