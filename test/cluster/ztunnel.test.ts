@@ -309,6 +309,34 @@ describe('ztunnel', () => {
     assert.deepEqual(failures, []);
   });
 
+  it('a pod that leaves is cut at once: its connections end at both ends, and their lines say why', async () => {
+    const running = [
+      mesh.client('client', '10.77.0.4', 8080),
+      mesh.client('second', '10.77.0.3', 8080),
+    ];
+    for (const client of running) {
+      client.stdin?.write('one\n');
+      await nextOutput(client);
+    }
+    const ends = running.map((client) => once(client, 'close'));
+    await mesh.unenrol('second');
+    assert.deepEqual(await Promise.all(ends), [
+      [3, null],
+      [3, null],
+    ]);
+    for (const direction of ['inbound', 'outbound']) {
+      const parts = [`"direction":"${direction}"`, '"reason":"pod_removed"', 'has left the mesh'];
+      await eventually(`${direction} has its line`, () =>
+        mesh
+          .log('b')
+          .split('\n')
+          .some((line) => parts.every((part) => line.includes(part))),
+      );
+    }
+    await mesh.enrol('second');
+    assert.equal((await mesh.ask('client', '10.77.0.4')).status, 0);
+  });
+
   it('a killed proxy is replaced, and a connect waits for it', async () => {
     await mesh.endProxy('b', 'SIGKILL');
     const asked = mesh.ask('client', '10.77.0.3');

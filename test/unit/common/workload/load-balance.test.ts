@@ -97,6 +97,12 @@ describe('chooseEndpoint', () => {
       wanted: ['far'],
     },
     {
+      name: 'what neither has is the same',
+      endpoints: [near, { ...far, locality: { ...far.locality, subzone: 's' } }],
+      balancer: { mode: 'STRICT', routingPreferences: ['SUBZONE'] },
+      wanted: ['near'],
+    },
+    {
       name: 'of another cluster none is here',
       endpoints: [{ ...near, node: 'n1', clusterId: 'c2' }],
       balancer: { mode: 'STRICT', routingPreferences: ['NODE', 'CLUSTER'] },
