@@ -26,6 +26,7 @@ import { closeDnsSockets, openDnsSockets } from '../../ztunnel/dns/dns-sockets.t
 import { podNetns } from '../../ztunnel/inpod/pod-source.ts';
 import { closePodSockets, openPodSockets } from '../../ztunnel/inpod/pod-sockets.ts';
 import { eventually, NetnsMesh, nextOutput } from '../support/netns-mesh.ts';
+import { POD_RULES } from '../support/pod-rules.ts';
 import { socketOption } from '../support/socket-option.ts';
 
 const mesh = new NetnsMesh();
@@ -50,6 +51,7 @@ before(async () => {
     { name: 'empty', ip: '10.77.0.9', node: 'none' },
     { name: 'outside', ip: '10.77.0.5', node: 'none' },
     { name: 'client', ip: '10.77.0.1', node: 'a' },
+    { name: 'late', ip: '10.77.0.6', node: 'a' },
     { name: 'server', ip: '10.77.0.3', node: 'b' },
   ];
   for (const pod of pods) mesh.addPod(pod);
@@ -59,6 +61,7 @@ before(async () => {
   await mesh.startNode('a');
   Object.assign(mesh.proxyEnv, { KEEPALIVE_ENABLED: 'false', INPOD_PORT_REUSE: 'false' });
   await mesh.startNode('b');
+  await mesh.putPod('late');
   for (const name of ['client', 'server']) {
     await mesh.putPod(name);
     await mesh.enrol(name);
@@ -213,6 +216,22 @@ describe('sockets of the node proxy in a pod', () => {
       const all = ['udp4', 'tcp4', 'udp6', 'tcp6'].map((name) => [name, MARK, reuse]);
       assert.deepEqual(found, all);
     }
+  });
+
+  it('a port of a pod that another has: its Add is refused, the proxy is not ready, and it is served once the port is free', async () => {
+    const other = await mesh.serve('late', 15_008);
+    await assert.rejects(mesh.enrol('late'), /failure to start proxy : .*15008/);
+    assert.match(await (await mesh.readiness('a')).text(), /pending: workload proxy manager/);
+    const stateOf = async (): Promise<unknown> => {
+      const { workloadState } = await mesh.configDump('a');
+      return (workloadState as Record<string, { state: string }>)['late']?.state;
+    };
+    assert.equal(await stateOf(), 'Pending');
+    other.kill('SIGKILL');
+    await mesh.whenReady('a');
+    assert.equal(await stateOf(), 'Up');
+    mesh.applyRules('late', POD_RULES);
+    assert.equal((await mesh.ask('late', '10.77.0.3')).stdout, 'server saw 10.77.0.6: hello\n');
   });
 
   it('1,024 connections wait for each listener: those of a restart', async () => {
