@@ -1,11 +1,12 @@
-// Tunnels to a pod that has just ended: their connections can no longer be registered (ztunnel-spec 3.4, step 6), so nothing
-// is dialled for them, and they are told as Istio's are. Over the wire, with the parts of a data thread.
+// What comes between a request for a tunnel and its answer: its pod has ended, so that the connection cannot be registered, or
+// policies change (ztunnel-spec 3.4, step 6; 7). It is told as by Istio's. Over the wire, with the parts of a data thread.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { after, describe, it } from 'node:test';
 import { HbonePool, isTunnelFailure } from '../../../common/hbone/tunnel-pool.ts';
 import { HboneServer } from '../../../common/hbone/tunnel-server.ts';
+import type { Tunnel, TunnelFailure } from '../../../common/hbone/types.ts';
 import { SeriesTable } from '../../../common/telemetry/series-table.ts';
 import { WorkloadStore } from '../../../common/workload/store.ts';
 import { openTcpListener } from '../../../engine/reactor/socket-options.ts';
@@ -27,7 +28,7 @@ import { TRAFFIC_FAMILIES } from '../../../ztunnel/proxy/traffic-families.ts';
 import { makeWorkload } from '../../support/mesh-builders.ts';
 import { quietLogger } from '../../support/quiet-logger.ts';
 import { TestAuthority, spiffe } from '../engine/certificates.ts';
-import { startReactor } from '../engine/support.ts';
+import { startReactor, until } from '../engine/support.ts';
 
 const POD = { name: 'pod', namespace: 'default', serviceAccount: 'pod' };
 const reactor = startReactor();
@@ -62,53 +63,99 @@ function makeContext(): ProxyContext {
   };
 }
 
-describe('a tunnel to a pod', () => {
-  it('that has ended is answered 401: its connection cannot be registered, and nothing is dialled', async () => {
-    let dialled = 0;
-    const app = createServer((socket) => {
-      dialled++;
-      socket.on('error', () => undefined).resume();
-    }).listen(0, '127.0.0.1');
-    await once(app, 'listening');
-    const context = makeContext();
-    const local = new LocalWorkload(context.store, reactor, POD);
-    const pod = { local, netns: undefined, connections: new ConnectionManager() };
-    const served: Promise<void>[] = [];
-    const hbone = new HboneServer({
-      context: () => serverContext,
-      onRequest: (request) => void served.push(serveInbound(context, pod, request)),
-    });
-    const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
-    const listener = new TcpListener(reactor, bound.fd, (stream) => hbone.accept(stream));
-    const pool = new HbonePool(reactor, {
-      dial: ({ address, port }) => connectTcp(reactor, { address, port }),
-      context: () => clientContext,
-    });
-    const { port } = app.address() as AddressInfo;
-    const open = () =>
+interface Scene {
+  readonly connections: ConnectionManager;
+  /** How often the application was connected to, and what it has heard. */
+  readonly app: { dialled: number; heard: number };
+  open(): Promise<Tunnel | TunnelFailure>;
+  /** The last line of a connection that did not go well; all have been served. */
+  lastFailure(): Promise<object | undefined>;
+  close(): void;
+}
+
+/** An application, its pod's tunnels, and a client of theirs. */
+async function setUp(onChange?: (connections: ConnectionManager) => void): Promise<Scene> {
+  const app = { dialled: 0, heard: 0 };
+  const server = createServer((socket) => {
+    app.dialled++;
+    socket.on('error', () => undefined).on('data', (bytes) => (app.heard += bytes.length));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const context = makeContext();
+  const local = new LocalWorkload(context.store, reactor, POD);
+  const connections: ConnectionManager = new ConnectionManager(() => onChange?.(connections));
+  const served: Promise<void>[] = [];
+  const hbone = new HboneServer({
+    context: () => serverContext,
+    onRequest: (request) =>
+      void served.push(serveInbound(context, { local, netns: undefined, connections }, request)),
+  });
+  const bound = openTcpListener({ address: '127.0.0.1', port: 0 });
+  const listener = new TcpListener(reactor, bound.fd, (stream) => hbone.accept(stream));
+  const pool = new HbonePool(reactor, {
+    dial: ({ address, port }) => connectTcp(reactor, { address, port }),
+    context: () => clientContext,
+  });
+  const { port } = server.address() as AddressInfo;
+  return {
+    ...{ connections, app },
+    open: () =>
       pool.connect({
         ...{ address: '127.0.0.1', port: bound.port, authority: `127.0.0.1:${port}` },
         ...{ headers: [], sourceIdentity: spiffe('client') },
         expectedIdentities: [spiffe('server')],
-      });
-    try {
-      const before = await open();
-      assert.ok(!isTunnelFailure(before), 'it is served while the pod is here');
-      before.stream.reset();
-      pod.connections.abortAll('pod_removed', 'the pod has left the mesh');
-      const late = await open();
-      assert.ok(isTunnelFailure(late));
-      assert.deepEqual([late.code, late.status], ['status', 401]);
+        early: { take: () => Buffer.from('early') },
+      }),
+    lastFailure: async () => {
       await Promise.all(served);
-      assert.equal(dialled, 1);
-      assert.equal(pod.connections.count('inbound'), 0);
-      const [line] = access.lines.filter(({ fields }) => 'reason' in fields).slice(-1);
-      assert.partialDeepStrictEqual(line?.fields, { reason: 'pod_removed' });
-    } finally {
+      return access.lines.findLast(({ fields }) => 'reason' in fields)?.fields;
+    },
+    close: () => {
       pool.close('test ends');
       listener.close();
       hbone.close('test ends');
-      app.close();
+      server.close();
+    },
+  };
+}
+
+function assertRefused(answer: Tunnel | TunnelFailure): void {
+  assert.ok(isTunnelFailure(answer));
+  assert.deepEqual([answer.code, answer.status], ['status', 401]);
+}
+
+describe('a tunnel to a pod', () => {
+  it('that has ended is answered 401: its connection cannot be registered, and nothing is dialled', async () => {
+    const scene = await setUp();
+    try {
+      const before = await scene.open();
+      assert.ok(!isTunnelFailure(before), 'it is served while the pod is here');
+      await until(() => scene.app.heard === 5, 'the application has heard it');
+      before.stream.reset();
+      scene.connections.abortAll('pod_removed', 'the pod has left the mesh');
+      assertRefused(await scene.open());
+      assert.equal(scene.app.dialled, 1);
+      assert.equal(scene.connections.count('inbound'), 0);
+      assert.partialDeepStrictEqual(await scene.lastFailure(), { reason: 'pod_removed' });
+    } finally {
+      scene.close();
+    }
+  });
+
+  it('whose policies change while its application is dialled is answered 401, and no byte passes', async () => {
+    // Registered, judged, and dialled; then judged again.
+    const scene = await setUp((connections) =>
+      queueMicrotask(() => {
+        for (const one of connections.inbound()) one.abort('policy_changed', 'denied now');
+      }),
+    );
+    try {
+      assertRefused(await scene.open());
+      assert.partialDeepStrictEqual(await scene.lastFailure(), { reason: 'policy_changed' });
+      await until(() => scene.app.dialled === 1, 'it was dialled');
+      assert.deepEqual([scene.app.heard, scene.connections.count('inbound')], [0, 0]);
+    } finally {
+      scene.close();
     }
   });
 });
