@@ -9,9 +9,11 @@ const ANSWER = '050005000001000000000000';
 before(async () => {
   mesh.proxyEnv['UNSTABLE_ENABLE_SOCKS5'] = 'true';
   await mesh.start();
-  mesh.addPod({ name: 'client', ip: '10.77.0.1', node: 'a' });
-  mesh.addPod({ name: 'server', ip: '10.77.0.3', node: 'a' });
+  mesh.addPod({ name: 'client', ip: '10.77.0.1', secondIp: 'fd77::1', node: 'a' });
+  mesh.addPod({ name: 'server', ip: '10.77.0.3', secondIp: 'fd77::3', node: 'a' });
+  mesh.addPod({ name: 'outside', ip: '10.77.0.5', node: 'none' });
   await mesh.serve('server');
+  await mesh.serve('outside');
   await mesh.startNode('a');
   for (const name of ['client', 'server']) {
     await mesh.putPod(name);
@@ -38,6 +40,21 @@ it('socks5: a destination in the mesh is reached by mutual TLS, with what the cl
     const received = await mesh.metric('a', 'istio_tcp_received_bytes_total', ...labels);
     return received === 6;
   });
+});
+
+it('socks5: a destination out of the mesh is reached in plaintext', async () => {
+  const plain = (): Promise<number> =>
+    mesh.metric(
+      ...(['a', 'istio_tcp_connections_closed_total', 'reporter="source"'] as const),
+      'connection_security_policy="unknown"',
+    );
+  const before = await plain();
+  assert.equal(await ask('10.77.0.5', 8080), `${ANSWER} outside saw 10.77.0.1: hello`);
+  await eventually('it is counted', async () => (await plain()) - before === 1);
+});
+
+it('socks5: a destination of IPv6 is reached as the pod’s address of that family', async () => {
+  assert.equal(await ask('fd77::3', 8080), `${ANSWER} server saw fd77::1: hello`);
 });
 
 it('socks5: a name is what the pod’s DNS says, short ones in its namespace', async () => {
