@@ -164,15 +164,17 @@ describe('SecretManager', () => {
     manager.close();
   });
 
-  it('never runs more than eight requests at once', async () => {
+  it('of two thousand pre-fetches at once none is lost, nor that some are no longer wanted', async () => {
     const { manager, asked, hold } = setUp();
     const release = hold();
-    for (let at = 0; at < 20; at++) manager.prefetch(`id${at}`);
-    await settle();
-    assert.equal(asked.length, 8);
+    const ids = Array.from({ length: 2000 }, (_, at) => `id${at}`);
+    for (const id of ids) manager.prefetch(id);
+    const gone = ids.filter((_, at) => at >= 8 && at % 100 === 99);
+    for (const id of gone) manager.forget(id);
     release();
-    await settle();
-    assert.equal(asked.length, 20);
+    for (let turns = 0; turns < 100 && asked.length < 1980; turns++) await settle();
+    assert.deepEqual(asked.toSorted(), ids.filter((id) => !gone.includes(id)).toSorted());
+    assert.equal(manager.states().length, 1980);
     manager.close();
   });
 
