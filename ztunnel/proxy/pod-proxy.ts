@@ -368,6 +368,8 @@ export class PodProxy {
         stream.reset();
         return;
       }
+      // The pod, or its client, has gone meanwhile.
+      if (stream.isClosed) return;
     }
     this.#server.accept(stream);
   }
