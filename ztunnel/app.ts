@@ -11,7 +11,7 @@ import type { SeriesMessage } from '../common/telemetry/series-table.ts';
 import type { Workload } from '../common/workload/model.ts';
 import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { canBeTransparent } from '../engine/reactor/socket-options.ts';
-import { releaseProgramPages } from '../engine/reactor/program-pages.ts';
+import { releaseAfterStart } from '../engine/reactor/program-pages.ts';
 import { CounterHandOver } from './admin/counter-hand-over.ts';
 import { openAdmin, POD_USE_QUERY } from './admin/admin-server.ts';
 import { openEndpointSockets } from './admin/endpoint-sockets.ts';
@@ -113,7 +113,7 @@ export async function startApp(given: Config, events: AppEvents): Promise<App> {
     await holder?.ready();
     // The next process finds its modules compiled, also when this one is killed.
     flushCompileCache();
-    releaseProgramPages();
+    releaseAfterStart();
   };
   reportFailure(logger, announce());
   return { drain: (isReplaced) => drainParts(parts, running, isReplaced) };

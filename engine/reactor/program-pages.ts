@@ -4,6 +4,9 @@
 import { readFileSync } from 'node:fs';
 import { MADV_DONTNEED, madvise } from '../native/libc.ts';
 
+/** By then the first pods, probes and scrapes have come. */
+const SETTLED_MS = 20_000;
+
 /** A mapping of a file that nothing has been written to. */
 export interface CleanMapping {
   readonly start: number;
@@ -31,6 +34,12 @@ export function findCleanMappings(smaps: string): CleanMapping[] {
     }
   }
   return found;
+}
+
+/** Gives them back when a process is ready, and once more when what comes first is over. Keeps no process alive. */
+export function releaseAfterStart(): void {
+  releaseProgramPages();
+  setTimeout(releaseProgramPages, SETTLED_MS).unref();
 }
 
 /** Gives back what of the program's files is mapped; where the system does not say what that is, nothing. */

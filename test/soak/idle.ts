@@ -11,7 +11,8 @@ export interface ProcessMemory {
   readonly private: number;
 }
 
-const SETTLE_MS = 5000;
+/** Longer than a process takes to give back what its start needed (engine/reactor/program-pages.ts). */
+const SETTLE_MS = 25_000;
 
 /** Node a's processes. */
 export async function measureIdle(): Promise<Record<string, ProcessMemory>> {

@@ -5,7 +5,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { constants as os } from 'node:os';
 import { systemClock, type Timer } from '../../common/clock.ts';
 import { errorMessage } from '../../common/errors.ts';
-import { releaseProgramPages } from '../../engine/reactor/program-pages.ts';
+import { releaseAfterStart } from '../../engine/reactor/program-pages.ts';
 import { seqpacketPair, type SeqpacketSocket } from '../../engine/reactor/seqpacket.ts';
 import { closeDescriptor } from '../../engine/reactor/tcp-stream.ts';
 import { Fleet, type FleetAction } from './fleet.ts';
@@ -202,7 +202,7 @@ export class Holder {
         this.#tell(proxy.id, { kind: 'answer' });
         this.#options.log('info', { process: proxy.process.pid }, 'proxy is ready');
         this.#act(this.#fleet.ready(proxy.id));
-        releaseProgramPages();
+        releaseAfterStart();
         return;
       case 'replace': {
         const isPossible = this.replace();
