@@ -14,9 +14,9 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
   interop: ['test/interop/**/*.test.ts'],
   kube: ['test/kube/**/*.test.ts'],
 };
-/** One file at a time: they own network namespaces by fixed names, real ports or clusters, or measure memory. The others
- * run two at a time. */
-const ALONE = /^test\/(conformance|interop|kube|cluster\/(cni|local|memory))\b/;
+/** One file at a time: they own network namespaces by fixed names, real ports or clusters, measure memory, or take a whole
+ * processor. The others run two at a time. */
+const ALONE = /^test\/(conformance|interop|kube|cluster\/(cni|local|memory|pace))\b/;
 const DEFAULT_SUITES = ['unit', 'integration', 'fuzz', 'conformance', 'cluster'];
 /** The real ports are used there: in a network namespace of their own, which any user can make. */
 const OWN_NETWORK = ['unshare', '-rn', 'sh', '-c', 'ip link set lo up && exec "$0" "$@"'];
