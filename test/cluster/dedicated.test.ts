@@ -107,6 +107,7 @@ describe('dedicated mode', () => {
     ['outbound', 15_001],
     ['inbound_plaintext', 15_006],
     ['inbound', 15_008],
+    ['dns', 15_053],
   ] as const) {
     it(`test_conflicting_bind_error_${what}: does not start when ${port} is taken, and says so`, async () => {
       const other = await mesh.serve('taken', port);
