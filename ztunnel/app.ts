@@ -8,7 +8,6 @@ import { AsyncSink } from '../common/telemetry/log-output.ts';
 import { createLoggerRoot, type Logger, type LoggerRoot } from '../common/telemetry/logger.ts';
 import { SeriesReader, SeriesTable } from '../common/telemetry/series-table.ts';
 import type { SeriesMessage } from '../common/telemetry/series-table.ts';
-import type { Workload } from '../common/workload/model.ts';
 import type { Endpoints } from '../common/telemetry/proxy-endpoints.ts';
 import { canBeTransparent } from '../engine/reactor/socket-options.ts';
 import { releaseAfterStart } from '../engine/reactor/program-pages.ts';
@@ -36,6 +35,7 @@ import { answerCertificate, startWorkloadSecrets } from './identity/workload-sec
 import { STALE_SERIES_MS } from './proxy/series-groups.ts';
 import { startFeed } from './state/feed.ts';
 import { MeshModel } from './state/model.ts';
+import { localTo } from './state/local-to.ts';
 
 /** A running proxy. */
 export interface App {
@@ -228,7 +228,7 @@ async function drainParts(parts: Parts, running: Running, isReplaced: boolean): 
   logger.info({ deadlineMs: config.terminationDeadlineMs, isReplaced }, 'draining');
   if (!isReplaced && parts.holder !== undefined) await serveWhileAlone(parts, endMs);
   const deadlineMs = Math.max(0, endMs - systemClock.elapsed());
-  // Draining makes nobody unready, although the node agent's session ends with it (ztunnel-spec 8.4).
+  // Draining makes nobody unready, although the node agent's session ends with it.
   const pending = running.pending();
   running.pending = () => pending;
   pods.close();
@@ -418,13 +418,6 @@ async function startData(
   });
   Object.assign(parts, { identities, model });
   return { data, identities, model };
-}
-
-/** Which workloads are of this node; in dedicated mode the only pod. */
-function localTo({ nodeName, dedicatedPod: pod }: Config): (workload: Workload) => boolean {
-  if (pod === undefined) return ({ node }) => nodeName === '' || node === nodeName;
-  return ({ namespace, name, serviceAccount }) =>
-    namespace === pod.namespace && name === pod.name && serviceAccount === pod.serviceAccount;
 }
 
 function reportFailure(logger: Logger, work: Promise<unknown> | undefined): void {

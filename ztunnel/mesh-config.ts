@@ -1,4 +1,4 @@
-// Istio's other ways to configure a node proxy (ztunnel-spec 1.1): `defaultConfig` of the mesh config file, then
+// Istio's other ways to configure a node proxy: `defaultConfig` of the mesh config file, then
 // PROXY_CONFIG, field by field over it. Each field stands for a variable, which wins where it is set. Of what is in them
 // only the fields here are read: both are written for sidecars too.
 import { existsSync, readFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// The node proxy's environment variables: first those of Istio's ztunnel with its names and defaults (ztunnel-spec
-// 1.2; a variable this program lacks says whether it is ignored or refused), then our own. docs/config.md is
+// The node proxy's environment variables: first those of Istio's ztunnel with its names and defaults (a
+// variable this program lacks says whether it is ignored or refused), then our own. docs/config.md is
 // generated from here.
 import {
   choice,

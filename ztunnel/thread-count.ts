@@ -1,5 +1,5 @@
-// How many data threads a node proxy runs. The variables and their syntax are those of Istio's ztunnel (ztunnel-spec
-// 1.2); the default is ours, because one thread carries more here and costs memory: tunnels are not shared between threads.
+// How many data threads a node proxy runs. The variables and their syntax are those of Istio's ztunnel;
+// the default is ours, because one thread carries more here and costs memory: tunnels are not shared between threads.
 
 /** What the number follows from; undefined is unset. */
 export interface ThreadCountInputs {

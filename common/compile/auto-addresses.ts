@@ -1,4 +1,4 @@
-// Virtual addresses for ServiceEntry hosts that bring none, as Istio allocates them (istio-ambient-spec 3.4): one of
+// Virtual addresses for ServiceEntry hosts that bring none, as Istio allocates them: one of
 // 240.240.0.0/16 and one of 2001:2::/48 for each host, kept in the entry's status, which is the only record. Pure.
 import { createHash } from 'node:crypto';
 import { ServiceEntrySchema, ServiceEntry_Resolution } from '../resources/gen/service_entry_pb.ts';

@@ -1,4 +1,4 @@
-// AuthorizationPolicies for node proxies (istio-ambient-spec 3.7): those with a selector, for a namespace, or for
+// AuthorizationPolicies for node proxies: those with a selector, for a namespace, or for
 // the whole mesh. What a node proxy cannot check never lets more through: an ALLOW rule with it is dropped, a DENY
 // rule applies without it.
 import { create } from '@bufbuild/protobuf';

@@ -1,4 +1,4 @@
-// One AuthorizationPolicy rule as clauses of Istio's L4 Authorization (istio-ambient-spec 3.7), and the parts of it
+// One AuthorizationPolicy rule as clauses of Istio's L4 Authorization, and the parts of it
 // that only an L7 proxy can check.
 import { create } from '@bufbuild/protobuf';
 import {

@@ -1,4 +1,4 @@
-// PeerAuthentication for node proxies (istio-ambient-spec 3.8): STRICT becomes a deny of peers without a principal.
+// PeerAuthentication for node proxies: STRICT becomes a deny of peers without a principal.
 // PERMISSIVE and DISABLE are the same here: tunnelled traffic is always mutual TLS.
 import { create } from '@bufbuild/protobuf';
 import {

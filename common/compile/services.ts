@@ -1,4 +1,4 @@
-// Services of Istio's workload API (istio-ambient-spec 3.4), each with the waypoint it is bound to.
+// Services of Istio's workload API, each with the waypoint it is bound to.
 import { create } from '@bufbuild/protobuf';
 import {
   IPFamilies,

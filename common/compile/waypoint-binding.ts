@@ -1,4 +1,4 @@
-// Which waypoint an object uses (istio-ambient-spec 1.4): its own label, else its namespace's. `attached` says
+// Which waypoint an object uses: its own label, else its namespace's. `attached` says
 // whose config the waypoint must hold; `address` is what node proxies are told, once the waypoint is ready.
 import type { ResourceMeta } from '../resources/resource.ts';
 import type { GatewayAddress } from '../workload/gen/workload_pb.ts';

@@ -1,5 +1,5 @@
 // WorkloadEntries: workloads outside the cluster (virtual machines, say) that services select by label. They are always
-// healthy (istio-ambient-spec 3.3): nothing here probes them.
+// healthy: nothing here probes them.
 import { WorkloadEntrySchema } from '../resources/gen/service_entry_pb.ts';
 import { byAge, readResource } from '../resources/resource.ts';
 import { validateWorkloadEntry } from '../resources/validate-service-entry.ts';

@@ -1,4 +1,4 @@
-// Workloads of Istio's workload API (istio-ambient-spec 3.2, 3.3): pods, addresses of selectorless services and
+// Workloads of Istio's workload API: pods, addresses of selectorless services and
 // endpoints of ServiceEntries.
 import { create } from '@bufbuild/protobuf';
 import type { MessageInitShape } from '@bufbuild/protobuf';

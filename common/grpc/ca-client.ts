@@ -1,4 +1,4 @@
-// Client of Istio's CA service: a CSR in, a certificate chain out (ztunnel-spec section 6.1 names the fields).
+// Client of Istio's CA service: a CSR in, a certificate chain out.
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { Client } from '@grpc/grpc-js';
 import { MeshError } from '../errors.ts';

@@ -79,7 +79,7 @@ function streamOf(
 const LOST =
   /Connection dropped|transport is closing|received prior goaway|GOAWAY|RST_STREAM|ECONNRESET/;
 
-/** The label of an end (ztunnel-spec 5.2): an orderly restart of the other side is told from a failure. */
+/** The label of an end: an orderly restart of the other side is told from a failure. */
 function classifyEnd({ code, details }: ServiceError, isOpen: boolean): StreamEnd {
   const detail = `${status[code]}: ${details}`;
   if (!isOpen) return { reason: 'ConnectionError', detail };

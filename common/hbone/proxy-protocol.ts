@@ -1,4 +1,4 @@
-// The PROXY protocol header, version 2, that an application tunnel is told its client by (ztunnel-spec 3.7).
+// The PROXY protocol header, version 2, that an application tunnel is told its client by.
 import { isIpv6, parseIp } from '../workload/ip.ts';
 
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');

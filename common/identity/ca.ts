@@ -1,4 +1,4 @@
-// A certificate authority: issues workload certificates as Istio's CA does (istio-ambient-spec 3.10) and server
+// A certificate authority: issues workload certificates as Istio's CA does and server
 // certificates, by a root or an intermediate. Decides nothing about who may have which identity.
 import { createPublicKey, X509Certificate } from 'node:crypto';
 import type { Clock } from '../clock.ts';

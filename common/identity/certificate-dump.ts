@@ -1,4 +1,4 @@
-// Certificates as a proxy's config_dump shows them, in the shape of Istio's ztunnel (ztunnel-spec 8.3), which istioctl
+// Certificates as a proxy's config_dump shows them, in the shape of Istio's ztunnel, which istioctl
 // reads. Never a key.
 import { X509Certificate } from 'node:crypto';
 import type { SecretState } from './secret-manager.ts';

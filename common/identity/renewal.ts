@@ -1,4 +1,4 @@
-// When a certificate is asked for again: pure. After success at half of its life (ztunnel-spec 6.2), a little earlier at
+// When a certificate is asked for again: pure. After success at half of its life, a little earlier at
 // random; after failure with growing delays. Neither a clock that is wrong nor a CA whose clock is may make it never, or
 // all the time.
 

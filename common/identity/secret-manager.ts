@@ -1,5 +1,5 @@
 // Certificates of workloads, cached by identity: fetched once however many ask, renewed at about half life with
-// jitter, retried with back-off (renewal.ts). The last good certificate stays in use until it expires (ztunnel-spec 6.2).
+// jitter, retried with back-off (renewal.ts). The last good certificate stays in use until it expires.
 // A request for an identity whose last fetch failed tries again at once, so a CA that is back is used at once.
 import type { Clock, Timer } from '../clock.ts';
 import { MeshError, errorMessage } from '../errors.ts';

@@ -1,5 +1,5 @@
 // Tells when a file's content has changed, also when it is replaced by way of a symlink in its folder (as kubelet does
-// with ConfigMaps and Secrets). Several changes within two seconds are one (ztunnel-spec 6.1 and 6.3).
+// with ConfigMaps and Secrets). Several changes within two seconds are one.
 import { readFileSync, watch } from 'node:fs';
 import { dirname } from 'node:path';
 

@@ -1,4 +1,4 @@
-// AuthorizationPolicy at a waypoint, compiled (istio-ambient-spec 5.6). Order: DENY, then ALLOW; AUDIT and dry-run
+// AuthorizationPolicy at a waypoint, compiled. Order: DENY, then ALLOW; AUDIT and dry-run
 // policies only mark. On a TCP chain a rule that asks for HTTP never matches in an ALLOW policy, and its HTTP parts
 // are left out in a DENY policy, so that it matches more rather than less.
 import { MeshError } from '../errors.ts';

@@ -1,4 +1,4 @@
-// Evaluates L4 policies for a connection (ztunnel-spec section 7). Pure. Deny before allow; with any allow policy
+// Evaluates L4 policies for a connection. Pure. Deny before allow; with any allow policy
 // in force, something must allow. Dry-run policies are reported and never decide.
 import { matchesPrefix } from '../workload/ip.ts';
 import type { Cidr, Policy, PolicyMatch, ServiceAccountMatch, StringMatch } from './model.ts';

@@ -1,5 +1,5 @@
 // Which peers a policy's principal means in a mesh whose trust domain has others for aliases: Istio's rule for a
-// migration from one trust domain to another (istio-ambient-spec 5.6). Pure.
+// migration from one trust domain to another. Pure.
 import { parsePattern } from './policy-value.ts';
 
 /** A policy written for this trust domain means the mesh's own, whatever that is called. */

@@ -1,4 +1,4 @@
-// Istio's validation rules for AuthorizationPolicy (istio-ambient-spec 6.1).
+// Istio's validation rules for AuthorizationPolicy.
 import {
   AuthorizationPolicy_Action,
   type AuthorizationPolicy,

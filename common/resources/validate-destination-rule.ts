@@ -1,4 +1,4 @@
-// Istio's validation rules for the parts of DestinationRule that are served (istio-ambient-spec 6.1).
+// Istio's validation rules for the parts of DestinationRule that are served.
 import type {
   ConnectionPoolSettings,
   DestinationRule,

@@ -40,7 +40,7 @@ export interface Endpoint {
 }
 
 const MAX_CONNECTIONS = 256;
-/** As Istio's (ztunnel-spec 1.2). */
+/** As Istio's. */
 const HEADERS_TIMEOUT_MS = 2000;
 /** Longer than the longest profile. */
 const ANSWER_TIMEOUT_MS = 330_000;

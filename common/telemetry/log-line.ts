@@ -1,4 +1,4 @@
-// A log line as text, as Istio's ztunnel writes it (ztunnel-spec 8.2) and tools read it: time, level, scope, message and
+// A log line as text, as Istio's ztunnel writes it and tools read it: time, level, scope, message and
 // `key=value` fields, separated by tabs. What a peer sent cannot break out of its quotes.
 
 /** The parts of a line besides its time. Undefined fields are left out. */

@@ -56,7 +56,7 @@ export interface AdminRoute {
 
 /** The open endpoints. */
 export interface Endpoints {
-  /** The readiness port accepts no more, as Istio's while it drains (ztunnel-spec 8.4); the others go on. */
+  /** The readiness port accepts no more, as Istio's while it drains; the others go on. */
   stopReadiness(): void;
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 // Chooses an endpoint of a service: filter, rank by locality as the service says, then weighted random
-// (ztunnel-spec 4.2). Pure; the random source is passed in. Endpoints that just failed can be left out.
+//. Pure; the random source is passed in. Endpoints that just failed can be left out.
 import { findTargetPort, serviceKey } from './model.ts';
 import type { RoutingScope, Service, Workload } from './model.ts';
 import type { WorkloadStore } from './store.ts';

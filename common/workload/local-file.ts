@@ -1,4 +1,4 @@
-// Workloads, services and policies from a YAML file (Istio ztunnel's LOCAL_XDS_PATH, ztunnel-spec 5.4), for tests,
+// Workloads, services and policies from a YAML file (Istio ztunnel's LOCAL_XDS_PATH), for tests,
 // benchmarks and running without a control plane. Unknown keys are refused so that a typo does not pass silently.
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';

@@ -1,5 +1,5 @@
 // The workloads and services a proxy knows, indexed for its decisions: by uid, by address, by service key, by
-// virtual address, by local name. Inserting replaces; removing removes from every index (ztunnel-spec 5.3).
+// virtual address, by local name. Inserting replaces; removing removes from every index.
 import { isIpv6, matchesPrefix, parseIp } from './ip.ts';
 import { serviceKey } from './model.ts';
 import type { AddressResource, GatewayAddress, Service, Workload } from './model.ts';

@@ -1,5 +1,5 @@
 // Who may have a certificate for which identity: pure. A workload gets its own; a node proxy gets those of pods
-// scheduled on its own node (istio-ambient-spec 3.10). Answers to a refused caller stay vague on purpose.
+// scheduled on its own node. Answers to a refused caller stay vague on purpose.
 import { formatSpiffeId, parseSpiffeId } from '../../common/identity/spiffe.ts';
 import type { TokenIdentity } from '../../common/kube/token-review.ts';
 

@@ -1,5 +1,5 @@
 // Status of a waypoint's Gateway: pure. Addresses appear once the Service has one and an endpoint is ready, and are
-// never taken back: node proxies must not lose their way to L7 because a waypoint restarts (istio-ambient-spec 4.2).
+// never taken back: node proxies must not lose their way to L7 because a waypoint restarts.
 import type { Condition, GatewayObject, GatewayStatus } from './waypoint-objects.ts';
 
 /** What the status depends on. */

@@ -1,4 +1,4 @@
-// The objects of a waypoint, from its Gateway: pure (istio-ambient-spec 4.2). All have the Gateway as owner, so that
+// The objects of a waypoint, from its Gateway: pure. All have the Gateway as owner, so that
 // they go when it goes. Overlays, autoscaling and disruption budgets are not generated yet.
 import type { KubeMeta, KubeObject } from '../../common/kube/resource.ts';
 

@@ -1,4 +1,4 @@
-// Addresses for clients that ask on demand (istio-ambient-spec 3.2): `network/ip` of a workload gives the workload, a
+// Addresses for clients that ask on demand: `network/ip` of a workload gives the workload, a
 // VIP, an address in a service's range or a service name gives the service and all its workloads; the workloads of a
 // client's own node, and their services, come unasked. Built on first use.
 import type { Address } from '../../common/workload/gen/workload_pb.ts';

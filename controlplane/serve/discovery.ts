@@ -1,4 +1,4 @@
-// What the gRPC port does with a call: who calls (token review, istio-ambient-spec 3.11), which snapshot a client
+// What the gRPC port does with a call: who calls (token review), which snapshot a client
 // may see, and certificates. A client's claims about itself must fit its token.
 import type { CertificateAuthority } from '../../common/identity/ca.ts';
 import { parseCsr } from '../../common/identity/csr.ts';

@@ -23,7 +23,7 @@ export interface Http2StreamEvents {
   onTrailers(trailers: HeaderList): void;
 }
 
-/** Settings we send; unset means the protocol's default. Values as in ztunnel-spec 3.2 for HBONE. */
+/** Settings we send; unset means the protocol's default. For HBONE those of Istio's ztunnel. */
 export interface Http2Settings {
   readonly initialWindowSize?: number;
   readonly connectionWindowSize?: number;

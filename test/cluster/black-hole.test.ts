@@ -1,5 +1,5 @@
 // Destinations that do not answer at all, neither with a connection nor with a refusal: each dial of a node proxy is given
-// up after ten seconds (ztunnel-spec 1.2), with a reason, and the application is told.
+// up after ten seconds, with a reason, and the application is told.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { eventually, NetnsMesh } from '../support/netns-mesh.ts';

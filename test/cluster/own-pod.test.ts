@@ -1,4 +1,4 @@
-// Tunnels to the node proxy's own pod (ztunnel-spec 2.5): its metrics are scraped through the mesh, with its identity, and
+// Tunnels to the node proxy's own pod: its metrics are scraped through the mesh, with its identity, and
 // policy holds for it. Here it runs in a pod, as it does in a cluster.
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';

@@ -268,7 +268,7 @@ function splitHead(list: HeaderList): RequestHeadParts {
       case 'expect':
         head.expectsContinue ||= value.toLowerCase() === '100-continue';
         continue;
-      // A client's claim about its certificate; ours is the only one that counts (istio-ambient-spec 4.12).
+      // A client's claim about its certificate; ours is the only one that counts.
       case 'x-forwarded-client-cert':
         continue;
       // HTTP/2 may split cookies (RFC 9113 section 8.2.3); HTTP/1.1 wants one.

@@ -1,5 +1,5 @@
 // The life of a request, as one array. Each phase may pass it on, answer it, fail it, or keep it for later (then it
-// goes on by itself). Order of istio-ambient-spec 4.4: authorization comes before a missing route is told.
+// goes on by itself). Istio's order: authorization comes before a missing route is told.
 import { authorize } from '../../common/l7/authorization.ts';
 import {
   applyHeaderOps,

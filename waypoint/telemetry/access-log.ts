@@ -1,5 +1,5 @@
 // One line for each request, in Envoy's default text format with verdict and reason appended, or as JSON
-// (istio-ambient-spec 4.11). Lines are gathered and written together: a system call for each would cost more than
+//. Lines are gathered and written together: a system call for each would cost more than
 // the request.
 import { writeSync } from 'node:fs';
 import { joinedHeader } from '../../common/l7/request.ts';

@@ -1,4 +1,4 @@
-// Istio's request and TCP metrics at a waypoint (istio-ambient-spec 4.11). Label text is rendered once for each
+// Istio's request and TCP metrics at a waypoint. Label text is rendered once for each
 // combination and its cells are cached; series go when one of their workloads does.
 import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';
 import { renderLabels } from '../../common/telemetry/series-table.ts';

@@ -1,4 +1,4 @@
-// The admin port's config_dump in the shape of Istio's ztunnel (ztunnel-spec 8.3), which istioctl reads.
+// The admin port's config_dump in the shape of Istio's ztunnel, which istioctl reads.
 import { errorMessage } from '../../common/errors.ts';
 import { dumpSecret } from '../../common/identity/certificate-dump.ts';
 import type { SecretState } from '../../common/identity/secret-manager.ts';

@@ -1,5 +1,5 @@
 // The names a query may mean: as asked, completed to a Kubernetes name, and with a search domain taken off, since
-// the asker's resolver has put one on (ztunnel-spec 4.7, steps 2 and 3). Pure; names are lower case without last dot.
+// the asker's resolver has put one on, as Istio's ztunnel does. Pure; names are lower case without last dot.
 
 /** One meaning of the asked name. */
 export interface Alias {

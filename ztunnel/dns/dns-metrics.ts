@@ -1,4 +1,4 @@
-// Metrics of the DNS proxy, with Istio's names and labels (ztunnel-spec 8.1). That a name does not exist is an
+// Metrics of the DNS proxy, with Istio's names and labels. That a name does not exist is an
 // answer, not an upstream failure.
 import { renderLabels } from '../../common/telemetry/series-table.ts';
 import type { FamilyDefinition, SeriesTable } from '../../common/telemetry/series-table.ts';

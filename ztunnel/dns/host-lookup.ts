@@ -1,4 +1,4 @@
-// Resolves the hostnames of workloads without address (ServiceEntry with DNS resolution, ztunnel-spec 4.6), for the
+// Resolves the hostnames of workloads without address (ServiceEntry with DNS resolution), for the
 // data thread: by this process's own name servers, search list and ndots, from its own network namespace. c-ares, since
 // getaddrinfo would block the few threads of libuv's pool while a name server is silent.
 import { Resolver } from 'node:dns/promises';

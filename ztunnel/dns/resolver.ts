@@ -1,4 +1,4 @@
-// Which answer the mesh itself gives to a pod's question, from the workload model (ztunnel-spec 4.7). Pure. Names
+// Which answer the mesh itself gives to a pod's question, from the workload model. Pure. Names
 // that are no service of the mesh are not answered here, nor other types than A and AAAA: they are forwarded.
 import type { DnsQuestion, DnsRecord } from '../../common/dns/codec.ts';
 import { isIpv6 } from '../../common/workload/ip.ts';

@@ -1,4 +1,4 @@
-// The only pod of a proxy in dedicated mode (ztunnel-spec 1.2): the configuration names it, and this process runs in its
+// The only pod of a proxy in dedicated mode: the configuration names it, and this process runs in its
 // network namespace. No agent, and no rights of another namespace, are needed.
 import type { Logger } from '../../common/telemetry/logger.ts';
 import type { PodInfo } from '../../common/zds/codec.ts';

@@ -1,4 +1,4 @@
-// What this process may not do and pods need (ztunnel-spec 2.4). Istio's ztunnel ends for it; here the log says so at the
+// What this process may not do and pods need. Istio's ztunnel ends for it; here the log says so at the
 // start, and each pod is refused with its reason, because a node that has no pods yet is served well.
 import { canEnterNetns } from '../../engine/reactor/netns.ts';
 import { canMark } from '../../engine/reactor/socket-options.ts';

@@ -1,4 +1,4 @@
-// The proxy's own pod (ztunnel-spec 2.5): tunnels are taken for it too, on a listener in the proxy's own network
+// The proxy's own pod: tunnels are taken for it too, on a listener in the proxy's own network
 // namespace, so that its metrics can be scraped through the mesh and policy holds for it. Nothing is redirected there.
 import { errorMessage } from '../../common/errors.ts';
 import type { Logger } from '../../common/telemetry/logger.ts';

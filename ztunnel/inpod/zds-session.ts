@@ -1,4 +1,4 @@
-// The node proxy's side of ZDS as a state machine without I/O (ztunnel-spec 5.6): packets in, pod changes and
+// The node proxy's side of ZDS as a state machine without I/O: packets in, pod changes and
 // acknowledgements out. Running pods survive a lost session; a new session begins with a full snapshot.
 import { decodeRequest, encodeAck } from '../../common/zds/codec.ts';
 import type { PodInfo, ZdsRequest } from '../../common/zds/codec.ts';

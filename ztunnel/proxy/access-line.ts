@@ -1,4 +1,4 @@
-// The fields of the access line, with Istio's names and in its order (ztunnel-spec 8.2), then ours.
+// The fields of the access line, with Istio's names and in its order, then ours.
 import { REASON_FLAGS } from './reasons.ts';
 import type { FailureReason } from './reasons.ts';
 import { traceIdOf } from './traceparent.ts';

@@ -1,5 +1,5 @@
 // Addresses of names as the data thread knows them: of endpoints that are known by name only (ServiceEntry with DNS
-// resolution, ztunnel-spec 4.6), and of what a pod means by a name (SOCKS5). The control thread finds them; see
+// resolution), and of what a pod means by a name (SOCKS5). The control thread finds them; see
 // dns/host-lookup.ts and dns/dns-proxy.ts.
 
 interface Entry {

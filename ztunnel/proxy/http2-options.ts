@@ -1,4 +1,4 @@
-// HTTP/2 parameters of HBONE, both sides, as Istio's ztunnel has them (ztunnel-spec 3.2).
+// HTTP/2 parameters of HBONE, both sides, as Istio's ztunnel has them.
 import type { Http2SessionOptions } from '../../engine/http2/types.ts';
 import type { Config } from '../config.ts';
 

@@ -1,4 +1,4 @@
-// Who is at both ends of an inbound tunnel, for labels and logs (ztunnel-spec 4.3): the source by its address where the
+// Who is at both ends of an inbound tunnel, for labels and logs: the source by its address where the
 // record has the proven identity, else by what its baggage says. Pure; policy does not look at it.
 import { decodeBaggage, decodeForwardedHost } from '../../common/hbone/baggage.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';

@@ -1,4 +1,4 @@
-// Decides what an inbound HBONE CONNECT is for (ztunnel-spec 4.3 and 3.7): is the authority ours, which port of the pod
+// Decides what an inbound HBONE CONNECT is for: is the authority ours, which port of the pod
 // is meant, and what an application tunnel is told. Pure. The address is always the pod's own, or its loopback for an
 // application tunnel; only the port comes from the request.
 import { isIP } from 'node:net';

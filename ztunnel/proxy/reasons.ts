@@ -1,7 +1,7 @@
 // Every way a connection can end badly, once: the `reason` of the metric and of the access line, and Istio's
 // response flag that goes with it.
 
-/** Istio's flags of L4 connections (ztunnel-spec 8.1). `-` is success. */
+/** Istio's flags of L4 connections. `-` is success. */
 export type ResponseFlag =
   | '-'
   | 'DENY'

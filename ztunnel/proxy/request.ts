@@ -1,4 +1,4 @@
-// Decides what to do with an outbound connection (ztunnel-spec 4.1). Pure: the store and a random source in, a
+// Decides what to do with an outbound connection. Pure: the store and a random source in, a
 // decision out; `outbound.ts` acts on it. Every refusal carries a stable reason code.
 import { chooseEndpoint } from '../../common/workload/load-balance.ts';
 import { isIpv6, isLoopback, joinHostPort } from '../../common/workload/ip.ts';

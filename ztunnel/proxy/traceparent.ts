@@ -1,5 +1,5 @@
-// The id of an application's connection, which both ends of its tunnel log: W3C's `traceparent`, never sampled (ztunnel-spec
-// 3.3, 3.4). An id for correlation, not a secret.
+// The id of an application's connection, which both ends of its tunnel log: W3C's `traceparent`, never sampled.
+// An id for correlation, not a secret.
 import type { HeaderList } from '../../engine/http2/types.ts';
 
 const HEADER = 'traceparent';

@@ -1,4 +1,4 @@
-// Istio's TCP labels (ztunnel-spec 8.1), in Istio's order. Missing values are `unknown`.
+// Istio's TCP labels, in Istio's order. Missing values are `unknown`.
 import type { Service, Workload } from '../../common/workload/model.ts';
 import { workloadIdentity } from '../../common/workload/model.ts';
 import type { Baggage } from '../../common/hbone/baggage.ts';

@@ -1,4 +1,4 @@
-// The headers of a CONNECT: baggage (who calls), forwarded (on whose behalf), traceparent (ztunnel-spec 3.3).
+// The headers of a CONNECT: baggage (who calls), forwarded (on whose behalf), traceparent.
 import { encodeBaggage, encodeForwarded } from '../../common/hbone/baggage.ts';
 import type { Workload } from '../../common/workload/model.ts';
 import type { HeaderList } from '../../engine/http2/types.ts';

@@ -1,4 +1,4 @@
-// XDS_ON_DEMAND (ztunnel-spec 5.1): addresses are asked for when a connection needs them, and stay subscribed to. Who
+// XDS_ON_DEMAND: addresses are asked for when a connection needs them, and stay subscribed to. Who
 // asks waits at most some seconds. What does not exist is remembered within a bound (a pod may scan a whole network) and
 // for some seconds only: istiod tells of changes by the names of resources, not of who comes to an address.
 import { isIP } from 'node:net';

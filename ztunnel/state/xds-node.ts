@@ -1,4 +1,4 @@
-// Who the proxy is for the control plane: the node of its first xDS requests (ztunnel-spec 5.1). Istio's ztunnel writes
+// Who the proxy is for the control plane: the node of its first xDS requests. Istio's ztunnel writes
 // `cluster.local` and one address, whatever they are; here CLUSTER_DOMAIN counts, and INSTANCE_IP may list both families.
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Config } from '../config.ts';

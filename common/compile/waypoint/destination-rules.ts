@@ -1,4 +1,4 @@
-// Finds the DestinationRule of a service as a waypoint sees it (istio-ambient-spec 4.7, 5.2): the waypoint's
+// Finds the DestinationRule of a service as a waypoint sees it: the waypoint's
 // namespace, then the service's, then the root namespace; rules for one host in one namespace are merged.
 import {
   ClientTLSSettings_TLSmode,

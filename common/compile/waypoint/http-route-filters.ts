@@ -1,4 +1,4 @@
-// HTTPRoute filters as parts of a route (istio-ambient-spec 4.6). A rule with a filter that is not served answers
+// HTTPRoute filters as parts of a route. A rule with a filter that is not served answers
 // 500, as the Gateway API asks: doing without it could do harm.
 import { create } from '@bufbuild/protobuf';
 import {

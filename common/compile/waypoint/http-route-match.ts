@@ -1,4 +1,4 @@
-// HTTPRoute matches, and the Gateway API's order of precedence among them (istio-ambient-spec 4.6).
+// HTTPRoute matches, and the Gateway API's order of precedence among them.
 import { create } from '@bufbuild/protobuf';
 import {
   NamedMatchSchema,

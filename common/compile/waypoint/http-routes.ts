@@ -1,4 +1,4 @@
-// HTTPRoutes whose parent is a Service (istio-ambient-spec 4.6): every match becomes a route, and those of all
+// HTTPRoutes whose parent is a Service: every match becomes a route, and those of all
 // HTTPRoutes of a service port are put in the Gateway API's order.
 import { create } from '@bufbuild/protobuf';
 import {

@@ -1,4 +1,4 @@
-// AuthorizationPolicies with targetRefs (istio-ambient-spec 4.8): bound to a Gateway, to a Service or ServiceEntry
+// AuthorizationPolicies with targetRefs: bound to a Gateway, to a Service or ServiceEntry
 // of the policy's namespace, or, from the root namespace, to a whole GatewayClass.
 import { create } from '@bufbuild/protobuf';
 import {

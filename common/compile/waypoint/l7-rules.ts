@@ -1,4 +1,4 @@
-// AuthorizationPolicy rules as a waypoint evaluates them (istio-ambient-spec 4.8, 5.6).
+// AuthorizationPolicy rules as a waypoint evaluates them.
 import { create } from '@bufbuild/protobuf';
 import {
   AuthzConditionSchema,

@@ -1,4 +1,4 @@
-// A DestinationRule's traffic policy for one port and subset, and how it looks on a cluster (istio-ambient-spec 5.2).
+// A DestinationRule's traffic policy for one port and subset, and how it looks on a cluster.
 import { create } from '@bufbuild/protobuf';
 import {
   Cluster_LbPolicy,

@@ -1,4 +1,4 @@
-// VirtualService match conditions as the waypoint's RouteMatch (istio-ambient-spec 5.1).
+// VirtualService match conditions as the waypoint's RouteMatch.
 import { create } from '@bufbuild/protobuf';
 import {
   NamedMatchSchema,

@@ -1,5 +1,5 @@
 // Which VirtualServices apply to a service at its waypoint, in which order, and what to say of the others
-// (istio-ambient-spec 4.5): those of the waypoint's or the service's namespace, attached to the mesh.
+//: those of the waypoint's or the service's namespace, attached to the mesh.
 import type { VirtualService } from '../../resources/gen/virtual_service_pb.ts';
 import { hostMatches, resolveHost } from '../../resources/host-name.ts';
 import { byAge, type Resource } from '../../resources/resource.ts';

@@ -1,4 +1,4 @@
-// How long tunnels last, and how they are given up: nothing ends one that is idle (ztunnel-spec 3.5), by a clock that is
+// How long tunnels last, and how they are given up: nothing ends one that is idle, by a clock that is
 // moved on by hours; what we give up is told by RST_STREAM with CANCEL, to a peer that is not ours.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
 // What comes between a request for a tunnel and its answer: its pod has ended, so that the connection cannot be registered, or
-// policies change (ztunnel-spec 3.4, step 6; 7). It is told as by Istio's. Over the wire, with the parts of a data thread.
+// policies change. It is told as by Istio's. Over the wire, with the parts of a data thread.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';

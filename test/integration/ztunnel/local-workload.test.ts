@@ -1,4 +1,4 @@
-// A pod's own record: a connection waits five seconds for it, no longer (ztunnel-spec 1.2).
+// A pod's own record: a connection waits five seconds for it, no longer.
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { WorkloadStore } from '../../../common/workload/store.ts';

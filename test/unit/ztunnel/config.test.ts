@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { readConfig, type Config } from '../../../ztunnel/config.ts';
 import { ISTIO_SETTINGS } from '../../../ztunnel/settings.ts';
 
-// ztunnel-spec 1.2 and, for the mesh config, 1.1.
+// Of Istio's ztunnel, and of its mesh config.
 const ISTIO_VARIABLES =
   `ENABLE_PROXY PROXY_MODE PROXY_WORKLOAD_INFO NODE_NAME NETWORK CLUSTER_ID CLUSTER_DOMAIN
   TRUST_DOMAIN POD_NAMESPACE SERVICE_ACCOUNT POD_NAME INSTANCE_IP KUBERNETES_SERVICE_HOST XDS_ADDRESS XDS_ROOT_CA

@@ -1,5 +1,5 @@
 // The node proxy's manifest against its configuration: the variables it sets are read, and what is read by default is
-// mounted where Istio's ztunnel looks for it (ztunnel-spec 1.1, 1.2), the mesh config included, which it leaves to who has one.
+// mounted where Istio's ztunnel looks for it, the mesh config included, which it leaves to who has one.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { posix } from 'node:path';

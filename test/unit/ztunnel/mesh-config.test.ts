@@ -1,4 +1,4 @@
-// The mesh config file and PROXY_CONFIG (ztunnel-spec 1.1): which of several that say the same wins, and what is said of
+// The mesh config file and PROXY_CONFIG: which of several that say the same wins, and what is said of
 // those that cannot be read.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// The metrics of the node proxy against ztunnel-spec 8.1: names, types, buckets. Whoever adds a family of the table below
+// The metrics of the node proxy against those of Istio's ztunnel: names, types, buckets. Whoever adds a family of the table below
 // adds its list here; what is ours has another prefix.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';

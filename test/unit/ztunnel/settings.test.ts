@@ -1,4 +1,4 @@
-// Every variable of Istio's ztunnel (ztunnel-spec 1.2) by what a value of it does here: read, refused, or reported as
+// Every variable of Istio's ztunnel by what a value of it does here: read, refused, or reported as
 // without effect. A variable without a row fails.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';

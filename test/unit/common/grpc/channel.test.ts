@@ -1,4 +1,4 @@
-// Addresses of a control plane, and what goes with each call to it (ztunnel-spec 1.1, 1.2: XDS_ADDRESS, AUTH_TOKEN).
+// Addresses of a control plane, and what goes with each call to it (XDS_ADDRESS, AUTH_TOKEN).
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

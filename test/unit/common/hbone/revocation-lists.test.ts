@@ -1,4 +1,4 @@
-// The file of CRL_PATH (ztunnel-spec 6.3): its forms, and what is no list.
+// The file of CRL_PATH: its forms, and what is no list.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-// Certificates in config_dump as istioctl reads them (ztunnel-spec 8.3): the fields of a certificate that is there.
+// Certificates in config_dump as istioctl reads them: the fields of a certificate that is there.
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { describe, it } from 'node:test';

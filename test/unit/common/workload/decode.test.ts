@@ -1,4 +1,4 @@
-// Istio's Address resource as it is taken (ztunnel-spec 5.5): what stands for a field that is not set, what a resource
+// Istio's Address resource as it is taken: what stands for a field that is not set, what a resource
 // is refused for, and what is not read.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';

@@ -1,4 +1,4 @@
-// The local file (ztunnel-spec 5.4): defaults, the tagged form of string matches, and what it is refused for. That every
+// The local file: defaults, the tagged form of string matches, and what it is refused for. That every
 // key of an object is read is shown by test/unit/ztunnel/admin/config-dump.test.ts, which sends dumps back.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';

@@ -1,4 +1,4 @@
-// Where Istio's ztunnel keeps stale state or cuts numbers (ztunnel-spec 11: 1, 2, 4, 7), this one does not.
+// Where Istio's ztunnel keeps stale state or cuts numbers, this one does not.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';

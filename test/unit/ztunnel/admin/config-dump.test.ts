@@ -1,4 +1,4 @@
-// config_dump in the schema that istioctl's ztunnel-config reads (ztunnel-spec 8.3): objects have the shapes of the local
+// config_dump in the schema that istioctl's ztunnel-config reads: objects have the shapes of the local
 // file (5.4), whose reader refuses unknown keys, so that each must survive the way back.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// The access line in both formats: fields, their order and the level, as ztunnel-spec 8.2 has them; reason and policy
+// The access line in both formats: fields, their order and the level, as Istio's ztunnel has them; reason and policy
 // are ours, after Istio's fields.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';

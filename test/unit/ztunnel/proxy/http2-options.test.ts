@@ -1,4 +1,4 @@
-// What a tunnel's HTTP/2 session is told when nothing is configured, and when it is (ztunnel-spec 1.2, 3.2).
+// What a tunnel's HTTP/2 session is told when nothing is configured, and when it is.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readConfig } from '../../../../ztunnel/config.ts';

@@ -1,4 +1,4 @@
-// What labels say of the far end of a double tunnel: what its baggage says and its certificate proves (ztunnel-spec 3.6, 8.1).
+// What labels say of the far end of a double tunnel: what its baggage says and its certificate proves.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { describeRemote } from '../../../../ztunnel/proxy/remote-workload.ts';

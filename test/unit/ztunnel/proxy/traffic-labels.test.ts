@@ -1,4 +1,4 @@
-// What each label of Istio's TCP metrics says (ztunnel-spec 8.1). Their order is shown by connection-result.test.ts.
+// What each label of Istio's TCP metrics says. Their order is shown by connection-result.test.ts.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { sourceLabels, trafficLabels } from '../../../../ztunnel/proxy/traffic-labels.ts';

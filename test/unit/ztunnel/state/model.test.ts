@@ -1,4 +1,4 @@
-// Which certificates the model of a node asks for ahead, and which it forgets (ztunnel-spec 6.2, 5.3).
+// Which certificates the model of a node asks for ahead, and which it forgets.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { create, toBinary } from '@bufbuild/protobuf';
