@@ -147,6 +147,16 @@ export class FrameWriter {
     if (stream.source !== undefined) this.addReadable(stream);
   }
 
+  /** A stream is over. A peer that opens no window may not have us keep those that waited for it. */
+  forget(stream: OwnedStream): void {
+    if (stream.isWindowBlocked) this.#windowBlocked.delete(stream);
+  }
+
+  /** Streams that wait for a window. */
+  get blockedCount(): number {
+    return this.#windowBlocked.size;
+  }
+
   /** Sockets are still readable, and the transport takes more. */
   get hasMore(): boolean {
     return !this.isBlocked && this.#readable.length > 0;

@@ -173,12 +173,13 @@ export class OwnedSession implements StreamOwner, InputOwner {
   }
 
   get canOpenStream(): boolean {
-    return (
-      !this.#closed &&
-      !this.#isGoawayReceived &&
-      !this.#isDraining &&
-      this.#streams.size < this.#maxPeerStreams
-    );
+    const mayOpen = !this.#closed && !this.#isGoawayReceived && !this.#isDraining;
+    return mayOpen && this.#streams.size < this.#maxPeerStreams;
+  }
+
+  /** Streams that wait for a window; for leak tests. */
+  get blockedStreams(): number {
+    return this.#writer.blockedCount;
   }
 
   get isHeldUp(): boolean {
@@ -385,6 +386,7 @@ export class OwnedSession implements StreamOwner, InputOwner {
     if (stream === undefined) return 0;
     this.#input.gather.flush();
     this.#streams.delete(streamId);
+    this.#writer.forget(stream);
     if (this.#isServer && !stream.hasFinalHeaders) {
       this.#events.onRequestRejected?.(reasonOfRejection(stream.headerBytes, this.#maxHeaderBytes));
     }

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { after, afterEach, describe, it } from 'node:test';
 import { serveHttp2 } from '../../../engine/http2/http2-session.ts';
+import { OwnedSession } from '../../../engine/http2/owned-session.ts';
 import type { Http2Session, Http2Stream } from '../../../engine/http2/types.ts';
 import type { CloseReason } from '../../../engine/reactor/duplex.ts';
 import { openTcpListener } from '../../../engine/reactor/socket-options.ts';
@@ -286,6 +287,17 @@ describe('sending', () => {
     await until(() => pair.of(DATA, 1).length === 1, 'the end');
     pair.send(frame(DATA, END_STREAM, 1));
     assert.equal((await collected.closed).code, 'ok');
+  });
+
+  it('streams that are reset while they wait for a window are not kept', async () => {
+    await pair.open(setting(INITIAL_WINDOW_SIZE, 0), 5);
+    const { session } = pair;
+    assert.ok(session instanceof OwnedSession);
+    for (const { stream } of pair.tunnels) stream.writeBytes(PIECE);
+    await until(() => session.blockedStreams === 5, 'all wait');
+    for (const id of [1, 3, 5, 7]) pair.send(frame(RST_STREAM, 0, id, Buffer.from([0, 0, 0, 8])));
+    await until(() => session.activeStreams === 1, 'four are gone');
+    assert.equal(session.blockedStreams, 1);
   });
 
   it('a window that shrinks below zero is waited for', async () => {
