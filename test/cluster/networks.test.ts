@@ -39,6 +39,13 @@ async function putService({ host, vip }: typeof FAR): Promise<void> {
   });
 }
 
+const NOTHING_NEW = `table inet ending {
+  chain input {
+    type filter hook input priority 0;
+    tcp dport 8080 tcp flags & (syn | ack) == syn reject with tcp reset
+  }
+}`;
+
 async function startApp(at: number): Promise<ChildProcess> {
   const name = `app-${at}`;
   const server = await mesh.serve(name);
@@ -48,6 +55,16 @@ async function startApp(at: number): Promise<ChildProcess> {
     services: { [`default/${APP.host}`]: PORTS },
   });
   return server;
+}
+
+/** New connections to a pod's application are refused, and it has accepted all that were there: at the end of a listener the
+ * kernel resets those that nobody has accepted, which is no matter of a mesh. */
+async function refuseNew(name: string): Promise<void> {
+  mesh.applyRules(name, NOTHING_NEW);
+  await eventually('none waits to be accepted', async () => {
+    const { stdout } = await mesh.runProgram(name, 'ss', ['-Htln', 'sport = :8080']);
+    return /^LISTEN +0 /.test(stdout);
+  });
 }
 
 before(async () => {
@@ -114,15 +131,26 @@ describe('networks', () => {
   });
 
   it('each connection is in the dump of either end, with what was asked for and by which protocol it went', async () => {
-    const clients = [mesh.client('client', FAR.vip, 80), mesh.client('client', '10.77.0.3', 8080)];
-    for (const client of clients) {
+    const of = async (node: string, uid: string): Promise<Record<string, unknown[]>> => {
+      const { workloadState } = await mesh.configDump(node);
+      const pods = workloadState as Record<string, { connections: Record<string, unknown[]> }>;
+      return pods[uid]?.connections ?? {};
+    };
+    const count = async (): Promise<number> =>
+      ((await of('a', 'client'))['outbound']?.length ?? 0) +
+      ((await of('b', 'far-server'))['inbound']?.length ?? 0);
+    await eventually('those before have ended', async () => (await count()) === 0);
+    // One after the other: the dump has them in that order.
+    const clients: ChildProcess[] = [];
+    for (const [address, port] of [
+      [FAR.vip, 80],
+      ['10.77.0.3', 8080],
+    ] as const) {
+      const client = mesh.client('client', address, port);
+      clients.push(client);
       client.stdin?.write('one\n');
       assert.match(await nextOutput(client), /far-server saw .*: one/);
     }
-    const of = async (node: string, uid: string): Promise<unknown> => {
-      const { workloadState } = await mesh.configDump(node);
-      return (workloadState as Record<string, { connections: unknown }>)[uid]?.connections;
-    };
     assert.partialDeepStrictEqual(await of('a', 'client'), {
       outbound: [
         {
@@ -185,7 +213,8 @@ describe('a rollout of the destination', () => {
     for (const at of [3, 4]) {
       const next = await startApp(at);
       await load.more(20);
-      // The application ends at once; the control plane says so only later.
+      // The application takes nothing new, finishes what it has and ends; the control plane says so only later.
+      await refuseNew(`app-${at - 2}`);
       old[0]?.kill('SIGTERM');
       await load.more(40);
       await mesh.removeAddress(`app-${at - 2}`);
