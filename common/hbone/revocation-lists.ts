@@ -1,6 +1,6 @@
-// The file of CRL_PATH, read now and after each change. A file that is missing or empty revokes nothing. One that
-// cannot be read as lists leaves the lists before in force; at the start there are none, and then no peer is trusted
-// until it is mended (Istio's ztunnel goes on without checking).
+// The file of CRL_PATH, read now and after each change. One that is empty, or missing at the start, revokes nothing. One
+// that has gone or cannot be read as lists leaves the lists before in force; at the start there are none, and then no
+// peer is trusted until it is mended (Istio's ztunnel goes on without checking).
 import { readFileSync } from 'node:fs';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -28,7 +28,7 @@ export function watchRevocations(
 ): RevocationWatch {
   let problem: string | undefined;
   const read = (isStart: boolean): void => {
-    const found = readRevocations(path);
+    const found = readRevocations(path, isStart);
     problem = found.kind === 'unreadable' ? found.problem : undefined;
     if (found.kind === 'unreadable') {
       logger.error({ path, err: found.problem, isStart }, 'revocation lists cannot be read');
@@ -38,26 +38,30 @@ export function watchRevocations(
     logger.info({ path }, 'revocation lists are in force');
     onChange(found);
   };
-  read(true);
+  // Watched before it is read: no change in between is missed.
   const close = watchFile(path, () => read(false));
+  read(true);
   return { problem: () => problem, close };
 }
 
-/** Reads the file. */
-export function readRevocations(path: string): Revocations {
+/** Reads the file. Lists that were there and have gone are not lists that revoke nobody. */
+export function readRevocations(path: string, mayBeMissing = true): Revocations {
   let bytes: Buffer;
   try {
     bytes = readFileSync(path);
   } catch (err) {
     const isMissing = err instanceof Error && 'code' in err && err.code === 'ENOENT';
-    if (isMissing) return { kind: 'lists', pem: '' };
+    if (isMissing && mayBeMissing) return { kind: 'lists', pem: '' };
     return { kind: 'unreadable', problem: `${path}: ${errorMessage(err)}` };
   }
   const text = bytes.toString('latin1');
   if (text.trim() === '') return { kind: 'lists', pem: '' };
   const blocks = text.match(/-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----/g) ?? [];
   const pem = blocks.length > 0 ? `${blocks.join('\n')}\n` : pemOf(bytes);
-  if (countRevocationLists(pem) === Math.max(1, blocks.length)) return { kind: 'lists', pem };
+  // A list without its end, as of a file that is still being written, is not left out silently.
+  const isWhole = text.split('-----BEGIN X509 CRL-----').length - 1 <= blocks.length;
+  if (isWhole && countRevocationLists(pem) === Math.max(1, blocks.length))
+    return { kind: 'lists', pem };
   return { kind: 'unreadable', problem: `${path}: not certificate revocation lists` };
 }
 

@@ -125,6 +125,9 @@ describe('revocation lists', () => {
     writeFileSync(path, 'not a list');
     await eventually('it is told', () => mesh.log('a').includes('lists cannot be read'));
     assert.equal((await mesh.ask('client', SERVER)).status, 3);
+    rmSync(path);
+    await eventually('that it has gone too', () => /no such file/.test(mesh.log('a')));
+    assert.equal((await mesh.ask('client', SERVER)).status, 3);
     await revoke();
     assert.equal((await mesh.ask('client', SERVER)).status, 0);
   });

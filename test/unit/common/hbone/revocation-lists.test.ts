@@ -29,6 +29,8 @@ describe('the file of revocation lists', () => {
     ['several lists', `${list}\n${other}`, 2],
     ['one list as DER', fromPem(list, 'X509 CRL'), 1],
     ['a list that is cut short', `${cut ?? ''}\n`, 'unreadable'],
+    ['a good list and one that is cut short', `${list}${cut ?? ''}\n`, 'unreadable'],
+    ['a list beside a certificate', `${createRoot('four', systemClock).certPem}${list}`, 1],
     ['a good list and a bad one', `${list}${list.replace(/M../, 'AAA')}`, 'unreadable'],
     ['something else', 'revoke them all', 'unreadable'],
     ['a certificate', createRoot('three', systemClock).certPem, 'unreadable'],
