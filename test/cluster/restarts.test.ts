@@ -86,6 +86,21 @@ describe('restarts', () => {
     });
   }
 
+  it('the node agent goes: what runs goes on, what is new is served, the proxy is not ready until it is back', async () => {
+    const line = await openLine();
+    const pid = mesh.proxyPid('b');
+    mesh.stopAgent('b');
+    await eventually('it is noticed', async () => (await mesh.readiness('b')).status === 500);
+    assert.equal(await line.say('alone'), 'server saw 10.77.0.1: alone\n');
+    assert.equal((await mesh.ask('client', SERVER.ip)).stdout, 'server saw 10.77.0.1: hello\n');
+    mesh.startAgent('b');
+    await mesh.whenReady('b');
+    assert.equal(await line.say('again'), 'server saw 10.77.0.1: again\n');
+    assert.equal(mesh.proxyPid('b'), pid);
+    line.client.stdin?.end();
+    await once(line.client, 'close');
+  });
+
   it('a proxy that dies while the node agent is away: the next serves the pods the holder knows', async () => {
     mesh.stopAgent('b');
     mesh.killProxy('b');

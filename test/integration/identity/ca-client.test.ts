@@ -128,7 +128,7 @@ describe('certificates from a ca', () => {
 
   it('renews at half life, and the new root comes with the new certificate', async () => {
     const { manager, clock, issued } = await setUp();
-    await manager.get(ID);
+    const { privateKeyPem } = await manager.get(ID);
     const second = new CertificateAuthority(createRoot('second', systemClock), clock);
     ca.sign = (csrPem, ttlSec) => {
       const [leaf = ''] = issue(second)(csrPem, ttlSec);
@@ -138,9 +138,10 @@ describe('certificates from a ca', () => {
     assert.equal(issued.length, 1);
     await clock.advance(HOUR_MS);
     await until(() => issued.length === 2);
-    const { rootsPem, serial } = await manager.get(ID);
-    assert.equal(splitPem(rootsPem).length, 2);
-    assert.notEqual(serial, issued[0]?.serial);
+    const renewed = await manager.get(ID);
+    assert.equal(splitPem(renewed.rootsPem).length, 2);
+    assert.notEqual(renewed.serial, issued[0]?.serial);
+    assert.notEqual(renewed.privateKeyPem, privateKeyPem, 'a new key each time');
   });
 
   it('does not use a certificate for another identity or key, an expired one, or one without a root', async () => {
@@ -163,6 +164,7 @@ describe('certificates from a ca', () => {
         /expired certificate/,
       ],
       ['no root', (csrPem, ttlSec) => issue()(csrPem, ttlSec).slice(0, 1), /no root/],
+      ['nothing', () => [], /answered 0 certificates/],
     ];
     for (const [name, sign, message] of answers) {
       const { manager, issued } = await setUp();
@@ -170,6 +172,20 @@ describe('certificates from a ca', () => {
       await assert.rejects(manager.get(ID), message, name);
       assert.equal(issued.length, 0);
     }
+  });
+
+  it('shows the leaf with what is between it and the roots, trusts what comes last', async () => {
+    const { manager } = await setUp();
+    const roots = authority.rootsPem + createRoot('next', systemClock).certPem;
+    const between = createRoot('between', systemClock).certPem;
+    let leaf = '';
+    ca.sign = (csrPem, ttlSec) => {
+      [leaf = ''] = issue()(csrPem, ttlSec);
+      return [leaf, between.trimEnd(), roots];
+    };
+    const { certChainPem, rootsPem } = await manager.get(ID);
+    assert.equal(certChainPem, leaf + between);
+    assert.equal(rootsPem, roots);
   });
 
   it('keeps the old one while the ca is away, backs off, and recovers by itself', async () => {

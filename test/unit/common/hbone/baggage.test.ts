@@ -92,6 +92,7 @@ describe('peer identity', () => {
     assert.equal(verifyExpected([id], ['x', id]), undefined);
     assert.match(verifyExpected([], [id]) ?? '', /expected none/);
     assert.match(verifyExpected(['other'], []) ?? '', /unknown/);
+    assert.match(verifyExpected(['x'], ['x']) ?? '', /unknown/, 'what is no identity is nobody’s');
     assert.equal(verifyTrustDomain(['cluster.local'], [id]), undefined);
     assert.match(verifyTrustDomain(['other'], [id]) ?? '', /trust domain other/);
   });

@@ -39,6 +39,7 @@ describe('csr', () => {
     assert.match(text, /Subject: *\n/);
     assert.match(text, /X509v3 Subject Alternative Name: critical\s+URI:spiffe:\/\/cluster\.local/);
     assert.match(text, /prime256v1/);
+    assert.match(text, /Signature Algorithm: ecdsa-with-SHA256/);
   });
 
   it('reads back what it built', () => {

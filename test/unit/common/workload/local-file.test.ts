@@ -51,6 +51,33 @@ describe('local file', () => {
     });
   });
 
+  it('a workload’s services have its ports', () => {
+    const { workloads } = parseLocalState(
+      'workloads: [{uid: a, services: {ns/h: {80: 8080, 90: 0}, ns/i: {}}}]',
+    );
+    assert.deepEqual(workloads[0]?.services, {
+      'ns/h': [
+        { servicePort: 80, targetPort: 8080 },
+        { servicePort: 90, targetPort: 0 },
+      ],
+      'ns/i': [],
+    });
+  });
+
+  it('what is not said is as plain as it can be', () => {
+    const { workloads, services, policies } = parseLocalState(
+      'workloads: [{uid: a}]\nservices: [{name: b}]\npolicies: [{name: c, namespace: n}]',
+    );
+    assert.partialDeepStrictEqual(workloads[0], {
+      ...{ ips: [], services: {}, protocol: 'TCP', capacity: 1, isHealthy: true },
+      ...{ trustDomain: 'cluster.local', serviceAccount: 'default', clusterId: 'Kubernetes' },
+    });
+    assert.partialDeepStrictEqual(services[0], { vips: [], ports: [], visibility: 'PUBLIC' });
+    assert.partialDeepStrictEqual(policies[0], {
+      ...{ scope: 'NAMESPACE', action: 'ALLOW', isDryRun: false, rules: [] },
+    });
+  });
+
   const refused: readonly [claim: string, text: string, reason: RegExp][] = [
     ['an unknown key', 'workloads: [{uid: a, nam: b}]', /nam/],
     ['an unknown list', 'pods: []', /pods/],

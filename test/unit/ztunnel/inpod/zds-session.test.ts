@@ -95,6 +95,21 @@ describe('PodRegistry', () => {
     assert.deepEqual(events.slice(3), ['stop c']);
   });
 
+  it('what waits for its port waits beyond its session, as long as snapshots name it', async () => {
+    const { registry, events, failing, send, add } = setUp();
+    failing.add('a').add('b');
+    for (const uid of ['a', 'b']) await add(uid);
+    await send({ kind: 'snapshotSent' });
+    registry.beginSession();
+    await send({ kind: 'keep', uid: 'a' });
+    await send({ kind: 'snapshotSent' });
+    assert.equal(registry.isReady, false);
+    failing.clear();
+    await registry.retryPending();
+    assert.deepEqual(events, ['start a a']);
+    assert.equal(registry.isReady, true);
+  });
+
   it('del before the snapshot waits for the reconcile', async () => {
     const { registry, events, send, add } = setUp();
     await add('a');

@@ -73,6 +73,12 @@ describe('certificates of the node’s workloads', () => {
     assert.deepEqual(identities(), [idOf('a').replace('cluster.local', 'other')]);
   });
 
+  it('are those of a push with what it removes gone: it is taken after what it brings', async () => {
+    const { push, identities } = setUp();
+    await push({ one: { serviceAccount: 'a' }, two: { serviceAccount: 'b' } }, ['one']);
+    assert.deepEqual(identities(), [idOf('b')]);
+  });
+
   it('are forgotten with the last workload of an identity', async () => {
     const { push, identities } = setUp();
     await push({ one: { serviceAccount: 'a' }, two: { serviceAccount: 'a' } });
