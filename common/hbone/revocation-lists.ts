@@ -1,7 +1,7 @@
-// The file of CRL_PATH, read now and after each change. One that is empty, or missing at the start, revokes nothing. One
+// The file of CRL_PATH, read now and after each change. One that is empty, or was never there, revokes nothing. One
 // that has gone or cannot be read as lists leaves the lists before in force; at the start there are none, and then no
 // peer is trusted until it is mended (Istio's ztunnel goes on without checking).
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { countRevocationLists } from '../../engine/tls/revocation.ts';
@@ -27,8 +27,10 @@ export function watchRevocations(
   onChange: (revocations: Revocations) => void,
 ): RevocationWatch {
   let problem: string | undefined;
+  let wasThere = false;
   const read = (isStart: boolean): void => {
-    const found = readRevocations(path, isStart);
+    const found = readRevocations(path, !wasThere);
+    wasThere ||= existsSync(path);
     problem = found.kind === 'unreadable' ? found.problem : undefined;
     if (found.kind === 'unreadable') {
       logger.error({ path, err: found.problem, isStart }, 'revocation lists cannot be read');
