@@ -116,7 +116,10 @@ describe('bad input on a waypoint', () => {
 
   it('the stalled handshake is given up after 10 s: one line, one count', async () => {
     assert.equal(await stalled, 'ended');
-    await eventually('it is counted', async () => (await countOf(STALLED)) === 1);
+    await eventually(
+      'one line and one count',
+      async () => lines(STALLED).length === 1 && (await countOf(STALLED)) === 1,
+    );
     // Nothing came late and nothing was counted twice.
     const all = waypoint.output.split('\n').filter((line) => line.includes('"reason":'));
     assert.equal(all.length, ROWS.length + 1, all.join('\n'));
