@@ -1,7 +1,10 @@
-// The test entry: finds the test files of a suite, runs them with node:test, and says what was skipped and why.
+// The test entry: finds the test files of a suite, runs them with node:test, and says what was skipped and why, and at the
+// end once more what failed.
 // `npm test` runs everything the repository can test by itself; other suites: --suite interop|kube|fuzz|conformance.
 import { spawn } from 'node:child_process';
-import { globSync, readFileSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { oneOf, runCommand, usageError } from '../common/command-line.ts';
 
@@ -66,17 +69,27 @@ function read(path: string): string {
   }
 }
 
-function runNodeTest(
-  files: readonly string[],
-  concurrency: number,
-  within: readonly string[],
-): Promise<number> {
+interface Batch {
+  readonly files: readonly string[];
+  /** How many of them may run at a time. */
+  readonly concurrency: number;
+  /** The command that runs the runner; empty where it runs as it is. */
+  readonly within: readonly string[];
+  /** The file that what failed is written to. */
+  readonly failures: string;
+}
+
+function runNodeTest({ files, concurrency, within, failures }: Batch): Promise<number> {
   const [command, ...prefix] = [...within, process.execPath] as const;
   const child = spawn(
     command,
     [
       ...prefix,
       '--test',
+      '--test-reporter=spec',
+      '--test-reporter-destination=stdout',
+      '--test-reporter=./test/failures-reporter.ts',
+      `--test-reporter-destination=${failures}`,
       `--test-concurrency=${concurrency}`,
       `--test-timeout=${TEST_LIMIT_MS}`,
       ...files,
@@ -110,7 +123,19 @@ async function main(): Promise<number> {
     .filter(({ files }) => files.length > 0);
   if (plan.length === 0)
     throw usageError(`no test file of ${suites.join(', ')} is called ${positionals.join(' or ')}`);
+  const dir = mkdtempSync(join(tmpdir(), 'ambient-test-'));
+  try {
+    return await runPlan(plan, dir);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+type Plan = readonly { readonly suite: string; readonly files: readonly string[] }[];
+
+async function runPlan(plan: Plan, dir: string): Promise<number> {
   let exitCode = 0;
+  let failed = '';
   for (const { suite, files } of plan) {
     if (suite === 'cluster' && process.getuid?.() !== 0) {
       process.stdout.write(`# skipped ${files.length} cluster test files: they need root\n`);
@@ -119,10 +144,13 @@ async function main(): Promise<number> {
     process.stdout.write(`# ${suite}: ${files.length} files\n`);
     const within = suite === 'conformance' ? OWN_NETWORK : [];
     for (const [concurrency, some] of batches(files)) {
-      const code = await runNodeTest(some, concurrency, within);
+      const failures = join(dir, `${suite}-${concurrency}`);
+      const code = await runNodeTest({ files: some, concurrency, within, failures });
       if (code !== 0) exitCode = code;
+      failed += read(failures);
     }
   }
+  if (failed !== '') process.stdout.write(`# failed:\n${failed}\n`);
   return exitCode;
 }
 
