@@ -340,9 +340,10 @@ export class NetnsMesh {
     return this.#inPod(name, ['test/support/line-client.ts', host, String(port)]);
   }
 
-  /** New connections without end from a pod. */
-  load(name: string, host: string, port = 8080): ConnectLoad {
-    const child = this.#inPod(name, ['test/support/connect-load.ts', host, String(port)]);
+  /** New connections without end from a pod, `workers` at a time. */
+  load(name: string, host: string, port = 8080, workers = 8): ConnectLoad {
+    const args = [host, String(port), String(workers)];
+    const child = this.#inPod(name, ['test/support/connect-load.ts', ...args]);
     let stdout = '';
     let served = 0;
     child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
