@@ -168,6 +168,9 @@ describe('two data threads', () => {
       await eventually('there is room again', async () => {
         return (await mesh.ask('limited', SERVER)).status === 0;
       });
+      await eventually('none is counted', async () => {
+        return (await connectionsOf('c')).pods[0]?.['outbound'] === 0;
+      });
     });
     assert.ok(Math.min(...opened) > 0, opened.join(' and '));
   });
