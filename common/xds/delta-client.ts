@@ -142,6 +142,8 @@ interface TypeState {
   isWarm: boolean;
   /** Pushes of a type are applied one after another. */
   queue: Promise<void>;
+  /** Pushes in the queue. */
+  pending: number;
 }
 
 /** Keeps one stream open and feeds its subscriptions. */
@@ -163,6 +165,7 @@ export class DeltaClient {
         // Nothing need come of what is asked for one by one.
         isWarm: subscription.wanted !== undefined,
         queue: Promise.resolve(),
+        pending: 0,
       });
     }
   }
@@ -246,8 +249,10 @@ export class DeltaClient {
       this.#send({ typeUrl, responseNonce: nonce });
       return;
     }
+    state.pending++;
     state.queue = state.queue
       .then(() => this.#apply(state, push))
+      .finally(() => state.pending--)
       .then(
         (rejected) => {
           if (stream.isCurrent) this.#answer(state, nonce, rejected);
@@ -336,6 +341,16 @@ export class DeltaClient {
       { reason: end.reason, detail: end.detail, retryMs: this.#delayMs },
       'xds stream ended',
     );
-    this.#retry = this.#options.clock.after(this.#delayMs, () => this.start());
+    this.#retry = this.#options.clock.after(this.#delayMs, () => this.#restart());
+  }
+
+  /**
+   * Once all that the last stream brought has been applied: a new one begins with what is held, and what is not named
+   * there the other side would never take back.
+   */
+  #restart(): void {
+    const busy = [...this.#types.values()].find(({ pending }) => pending > 0);
+    if (busy === undefined) this.start();
+    else void busy.queue.then(() => this.#restart());
   }
 }

@@ -190,6 +190,43 @@ describe('DeltaClient', () => {
     client.close();
   });
 
+  it('names what the last stream brought in the next one, also when it ended meanwhile', async () => {
+    const { client, clock, streams, state } = setUp();
+    let open: () => void = () => undefined;
+    state.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    client.start();
+    streams[0]?.onResponse(push('1', { a: '1' }));
+    streams[0]?.onResponse(push('2', { b: '1' }));
+    await settle();
+    streams[0]?.onEnd({ reason: 'Error', detail: 'gone' });
+    clock.advance(1000);
+    await settle();
+    assert.equal(streams.length, 1);
+    open();
+    await settle();
+    assert.deepEqual(streams[1]?.sent[0]?.initialResourceVersions, { a: 'v-1', b: 'v-1' });
+    assert.equal(streams.length, 2);
+    client.close();
+  });
+
+  it('does not come back when it is closed while a push is applied', async () => {
+    const { client, clock, streams, state } = setUp();
+    let open: () => void = () => undefined;
+    state.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    client.start();
+    streams[0]?.onResponse(push('1', { a: '1' }));
+    streams[0]?.onEnd({ reason: 'Error', detail: 'gone' });
+    clock.advance(1000);
+    client.close();
+    open();
+    await settle();
+    assert.equal(streams.length, 1);
+  });
+
   it('ignores late events of an ended stream', async () => {
     const { client, clock, streams, applied } = setUp();
     client.start();
