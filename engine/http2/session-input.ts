@@ -93,7 +93,11 @@ export class SessionInput implements FrameUser {
     if (increment === 0 || (stream === undefined && streamId !== 0)) return false;
     if (writer.windowOpened(stream, increment)) this.#owner.markDirty(false);
     else if (stream === undefined) this.#break('window wider than allowed', FLOW_CONTROL_ERROR);
-    else stream.resetWith(FLOW_CONTROL_ERROR);
+    else {
+      // What it has brought already would be lost, and with it a part of the connection's window.
+      this.gather.flush();
+      stream.resetWith(FLOW_CONTROL_ERROR);
+    }
     return true;
   }
 

@@ -8,6 +8,8 @@ import { serveHttp2 } from '../../../engine/http2/http2-session.ts';
 import { OwnedSession } from '../../../engine/http2/owned-session.ts';
 import type { Http2Session, Http2Stream } from '../../../engine/http2/types.ts';
 import type { CloseReason } from '../../../engine/reactor/duplex.ts';
+import { startRelay } from '../../../engine/reactor/relay.ts';
+import { connectTcp } from '../../../engine/reactor/tcp-connect.ts';
 import { openTcpListener } from '../../../engine/reactor/socket-options.ts';
 import { TcpListener } from '../../../engine/reactor/tcp-listener.ts';
 import {
@@ -330,6 +332,24 @@ describe('sending', () => {
     assert.equal(pair.of(RST_STREAM, 1)[0]?.payload.readUInt32BE(), FLOW_CONTROL_ERROR);
     pair.send(frame(DATA, 0, 3, PIECE));
     await until(() => pair.tunnel(1).collected.bytes === PIECE.length, 'the other goes on');
+  });
+
+  it('what such a stream has brought before still reaches the socket it is joined to', async () => {
+    await pair.open(NO_SETTINGS);
+    const app = net.createServer((socket) => void socket.on('error', () => undefined).resume());
+    app.listen(0, '127.0.0.1');
+    await once(app, 'listening');
+    const { port } = app.address() as net.AddressInfo;
+    const socket = await connectTcp(reactor, { address: '127.0.0.1', port });
+    let forward = 0;
+    const counters = { addForward: (n: number) => (forward += n), addBackward: () => undefined };
+    const ended = new Promise<void>((resolve) => {
+      startRelay(pair.tunnel().stream, socket, counters, () => resolve());
+    });
+    pair.send(frame(DATA, 0, 1, PIECE), windowUpdate(1, 0x7fff_ffff));
+    await ended;
+    app.close();
+    assert.equal(forward, PIECE.length);
   });
 
   it('a connection whose window grows too wide ends', async () => {
