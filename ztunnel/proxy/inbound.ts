@@ -22,11 +22,15 @@ import { buildBaggage } from './tunnel-headers.ts';
 
 const NO_IP = new Uint8Array(0);
 
-/** Serves one CONNECT, or a connection of this node, to its end. Never throws. */
+/**
+ * Serves one CONNECT, or a connection of this node, to its end. Never throws. `onRegistered`: it is among the pod's
+ * connections now.
+ */
 export async function serveInbound(
   context: ProxyContext,
   pod: InboundPod,
   request: InboundRequest,
+  onRegistered: () => void = () => undefined,
 ): Promise<void> {
   const startedMs = Date.now();
   const state = { isGone: false };
@@ -69,7 +73,7 @@ export async function serveInbound(
   }
   const connection = context.recorder.open(parties, addresses, startedMs);
   const run = new InboundConnection(context, pod, request, connection);
-  await run.serve(pod.local.current ?? workload, decision, isGone);
+  await run.serve(pod.local.current ?? workload, decision, { isGone, onRegistered });
 }
 
 /** The detail of `policy_missing`. */
@@ -119,7 +123,11 @@ class InboundConnection {
     this.#connection = connection;
   }
 
-  async serve(workload: Workload, accepted: Acceptance, isGone: () => boolean): Promise<void> {
+  async serve(
+    workload: Workload,
+    accepted: Acceptance,
+    { isGone, onRegistered }: { isGone: () => boolean; onRegistered: () => void },
+  ): Promise<void> {
     const request = this.#request;
     const { port } = accepted;
     const facts: ConnectionFacts = {
@@ -129,6 +137,7 @@ class InboundConnection {
       destinationPort: port,
     };
     const unregister = this.#register(port, facts);
+    onRegistered();
     if (this.#hasEnded()) {
       unregister();
       this.#connection.finish(this.#aborted ?? { reason: 'pod_removed' });

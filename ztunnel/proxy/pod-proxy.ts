@@ -98,6 +98,8 @@ export class PodProxy {
   #limitedCount = 0;
   /** Accepted and not yet registered, refused or handed to the tunnel server. */
   readonly #settingUp = new Set<TcpStream>();
+  /** Requests over tunnels that wait for what they are decided by: neither registered nor refused. */
+  #undecided = 0;
   #isClosed = false;
 
   private constructor(
@@ -321,7 +323,8 @@ export class PodProxy {
 
   /** What counts against the pod's limit in this thread. */
   get #count(): number {
-    return this.connections.size + this.#settingUp.size + this.#requests.size;
+    const waiting = this.#requests.size + this.#undecided;
+    return this.connections.size + this.#settingUp.size + waiting;
   }
 
   /** To the other data threads, where there are any; `coming` is not in our own counts yet. */
@@ -395,10 +398,28 @@ export class PodProxy {
       request.refuse(503);
       return;
     }
-    serveInbound(this.#context, this, request).catch((err: unknown) => {
+    void this.#serveRequest(request);
+  }
+
+  /** A client that resets its streams while they wait does not get more of them than the limit. */
+  async #serveRequest(request: TunnelRequest): Promise<void> {
+    let isDecided = false;
+    const decided = (): void => {
+      if (isDecided) return;
+      isDecided = true;
+      this.#undecided--;
+      this.#tellCounts();
+    };
+    this.#undecided++;
+    this.#tellCounts();
+    try {
+      await serveInbound(this.#context, this, request, decided);
+    } catch (err) {
       const text = err instanceof Error ? err.stack : String(err);
       this.#context.logger.error({ err: text }, 'tunnel request failed unexpectedly');
-    });
+    } finally {
+      decided();
+    }
   }
 
   #onRejected(peer: SocketAddress, reason: FailureReason, detail: string): void {

@@ -7,28 +7,17 @@ import { after, describe, it } from 'node:test';
 import { HbonePool, isTunnelFailure } from '../../../common/hbone/tunnel-pool.ts';
 import { HboneServer } from '../../../common/hbone/tunnel-server.ts';
 import type { Tunnel, TunnelFailure } from '../../../common/hbone/types.ts';
-import { SeriesTable } from '../../../common/telemetry/series-table.ts';
-import { WorkloadStore } from '../../../common/workload/store.ts';
 import { openTcpListener } from '../../../engine/reactor/socket-options.ts';
 import { connectTcp } from '../../../engine/reactor/tcp-connect.ts';
 import { TcpListener } from '../../../engine/reactor/tcp-listener.ts';
 import { TlsContext } from '../../../engine/tls/tls-context.ts';
-import { readConfig } from '../../../ztunnel/config.ts';
-import { CertificateStore } from '../../../ztunnel/identity/certificate-store.ts';
 import { ConnectionManager } from '../../../ztunnel/proxy/connection-manager.ts';
-import { ConnectionRecorder } from '../../../ztunnel/proxy/connection-result.ts';
-import { HostAddresses } from '../../../ztunnel/proxy/host-addresses.ts';
 import { serveInbound } from '../../../ztunnel/proxy/inbound.ts';
-import { L7Sight } from '../../../ztunnel/proxy/l7-sight.ts';
-import { L7_SIGHT_FAMILIES } from '../../../ztunnel/proxy/l7-series.ts';
 import { LocalWorkload } from '../../../ztunnel/proxy/local-workload.ts';
-import { PolicyGate } from '../../../ztunnel/proxy/policy-gate.ts';
-import type { ProxyContext } from '../../../ztunnel/proxy/proxy-context.ts';
-import { TRAFFIC_FAMILIES } from '../../../ztunnel/proxy/traffic-families.ts';
-import { makeWorkload } from '../../support/mesh-builders.ts';
 import { quietLogger } from '../../support/quiet-logger.ts';
 import { TestAuthority, spiffe } from '../engine/certificates.ts';
 import { startReactor, until } from '../engine/support.ts';
+import { makeContext } from './proxy-context.ts';
 
 const POD = { name: 'pod', namespace: 'default', serviceAccount: 'pod' };
 const reactor = startReactor();
@@ -42,26 +31,6 @@ after(() => {
   authority.remove();
   reactor.close();
 });
-
-function makeContext(): ProxyContext {
-  const store = new WorkloadStore();
-  store.upsertWorkload(makeWorkload('pod', '127.0.0.1'));
-  const table = new SeriesTable([...TRAFFIC_FAMILIES, ...L7_SIGHT_FAMILIES], () => undefined);
-  const config = readConfig({ ENABLE_ORIG_SRC: 'false', FAKE_CA: 'true', FAKE_CA_ROOT: '/none' });
-  const now = (): number => reactor.now();
-  return {
-    ...{ reactor, store, logger: quietLogger() },
-    // Outside of pods there is nothing to mark.
-    config: { ...config, packetMark: undefined },
-    gate: new PolicyGate(reactor, new Map()),
-    certificates: new CertificateStore(reactor, () => undefined),
-    recorder: new ConnectionRecorder(table, access),
-    sight: new L7Sight(table, config.l7Sight, now),
-    hosts: new HostAddresses(() => undefined, now),
-    findPod: () => undefined,
-    resolve: () => undefined,
-  };
-}
 
 interface Scene {
   readonly connections: ConnectionManager;
@@ -81,7 +50,7 @@ async function setUp(onChange?: (connections: ConnectionManager) => void): Promi
     socket.on('error', () => undefined).on('data', (bytes) => (app.heard += bytes.length));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const context = makeContext();
+  const context = makeContext(reactor, access);
   const local = new LocalWorkload(context.store, reactor, POD);
   const connections: ConnectionManager = new ConnectionManager(() => onChange?.(connections));
   const served: Promise<void>[] = [];
