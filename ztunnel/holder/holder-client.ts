@@ -163,7 +163,9 @@ export class HolderClient {
         this.#events.onGone(message.uid);
         return;
       case 'draining': {
-        const pods = [...(this.#reports.get(message.process) ?? []), ...message.pods];
+        // One that has ended may have been in the middle of a report.
+        const before = message.pods.length === 0 ? [] : (this.#reports.get(message.process) ?? []);
+        const pods = [...before, ...message.pods];
         this.#reports.set(message.process, pods);
         if (!message.isLast) return;
         this.#reports.delete(message.process);

@@ -117,7 +117,15 @@ export class PodStarter implements PodActions<PodNetns> {
   #withDns(held: SocketSet, netns: PodNetns): SocketSet {
     const { dns } = this.#options;
     if (dns === undefined) closeDnsSockets(held.dns);
-    else if (held.dns.length === 0) return { ...held, dns: dns.openSockets(netns.netns) };
+    else if (held.dns.length === 0) {
+      try {
+        return { ...held, dns: dns.openSockets(netns.netns) };
+      } catch (err) {
+        // The start is tried again, with new copies.
+        closePodSockets(held.tcp);
+        throw err;
+      }
+    }
     return held;
   }
 
