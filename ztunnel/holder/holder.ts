@@ -114,17 +114,21 @@ export class Holder {
   }
 
   #start(isReplacement: boolean): void {
-    const { argv, nodeArgs, env, log } = this.#options;
-    const { socket, peerFd } = seqpacketPair();
     const id = ++this.#lastId;
-    const child = spawn(process.execPath, [...process.execArgv, ...nodeArgs, ...argv], {
-      stdio: ['ignore', 'inherit', 'inherit', peerFd],
-      env: { ...env, HOLDER_FD: String(CHILD_FD) },
-    });
-    closeDescriptor(peerFd);
+    this.#fleet.started(id);
+    let spawned: { readonly child: ChildProcess; readonly socket: SeqpacketSocket };
+    try {
+      spawned = this.#spawn();
+    } catch (err) {
+      // No descriptors or no memory: tried again as if it had died, and nobody else is to suffer for it.
+      this.#options.log('warn', { err: errorMessage(err) }, 'proxy cannot be started');
+      this.#act(this.#fleet.exited(id, { code: 1, ranMs: 0 }));
+      return;
+    }
+    const { log } = this.#options;
+    const { child, socket } = spawned;
     const proxy = { id, process: child, socket, startedMs: systemClock.now() };
     this.#proxies.set(id, proxy);
-    this.#fleet.started(id);
     log('info', { process: child.pid, isReplacement }, 'proxy started');
     child.once('error', (err) => this.#onExit(proxy, 1, errorMessage(err)));
     child.once('exit', (code, signal) => {
@@ -140,6 +144,23 @@ export class Holder {
       this.#act(this.#fleet.replacementTimedOut(id));
     });
     child.once('exit', () => limit.cancel());
+  }
+
+  #spawn(): { readonly child: ChildProcess; readonly socket: SeqpacketSocket } {
+    const { argv, nodeArgs, env } = this.#options;
+    const { socket, peerFd } = seqpacketPair();
+    try {
+      const child = spawn(process.execPath, [...process.execArgv, ...nodeArgs, ...argv], {
+        stdio: ['ignore', 'inherit', 'inherit', peerFd],
+        env: { ...env, HOLDER_FD: String(CHILD_FD) },
+      });
+      return { child, socket };
+    } catch (err) {
+      socket.close();
+      throw err;
+    } finally {
+      closeDescriptor(peerFd);
+    }
   }
 
   #onExit(proxy: RunningProxy, code: number, cause: string | undefined): void {
