@@ -277,12 +277,7 @@ export class HbonePool {
       resolve({ code: 'timeout', detail: 'no answer to CONNECT', mayBeDelivered });
       stream.reset();
     };
-    // A timer of the reactor costs a tenth of an AbortController for each tunnel.
-    const { responseTimeoutMs } = this.#options;
-    const timer =
-      responseTimeoutMs === undefined
-        ? undefined
-        : this.#reactor.after(responseTimeoutMs, () => onAbort());
+    let timer: ReactorTimer | undefined;
     const settle = (result: Tunnel | TunnelFailure | 'retry'): void => {
       timer?.cancel();
       signal?.removeEventListener('abort', onAbort);
@@ -296,6 +291,9 @@ export class HbonePool {
       },
       onTrailers: () => undefined,
     });
+    // Not before there is a stream to reset. It costs a tenth of an AbortController for each tunnel.
+    const { responseTimeoutMs } = this.#options;
+    if (responseTimeoutMs !== undefined) timer = this.#reactor.after(responseTimeoutMs, onAbort);
     const early = target.early?.take();
     const earlyBytes = early?.length ?? 0;
     if (early !== undefined && earlyBytes > 0) stream.writeBytes(early);
