@@ -81,8 +81,9 @@ describe('the same-node path', () => {
     const running = mesh.client('client', '10.77.0.3', 8080);
     running.stdin?.write('one\n');
     await nextOutput(running);
+    const ended = once(running, 'close');
     await denyClient(true);
-    const [code] = (await once(running, 'close')) as [number | null];
+    const [code] = (await ended) as [number | null];
     assert.equal(code, 3);
     assert.equal((await mesh.ask('client', '10.77.0.3')).status, 3);
     for (const reason of ['policy_changed', 'policy_denied']) {

@@ -273,6 +273,7 @@ describe('policies at a node proxy', () => {
       await prepare?.();
       const before = lines('"policy_changed"').length;
       const running = mesh.client('client', SERVER, 8080);
+      const ended = once(running, 'close');
       running.stdin?.write('one\n');
       await nextOutput(running);
       await change();
@@ -280,7 +281,7 @@ describe('policies at a node proxy', () => {
         running.stdin?.end('two\n');
         assert.match(await nextOutput(running), /: two\n$/);
       } else {
-        await once(running, 'close');
+        await ended;
         await eventually('it has a line', () => lines('"policy_changed"').length > before);
         assert.equal(lines('"policy_changed"').length, before + 1, 'one line');
       }
@@ -293,8 +294,9 @@ describe('policies at a node proxy', () => {
     const running = mesh.client('outside', SERVER, 8080);
     running.stdin?.write('one\n');
     await nextOutput(running);
+    const ended = once(running, 'close');
     await mesh.putPolicy('default/live', { ...deny, name: 'live', rules: [port(8080)] });
-    await once(running, 'close');
+    await ended;
     await eventually('it is counted', async () => {
       const labels = ['response_flags="DENY"', 'connection_security_policy="unknown"'];
       return (await mesh.metric('b', 'istio_tcp_connections_failed_total', ...labels)) === 1;

@@ -191,9 +191,10 @@ describe('restarts', () => {
     await replaceInstance('a');
     mesh.proxyEnv[DEADLINE] = LONG;
     const line = await openLine();
+    const closed = once(line.client, 'close');
     const before = mesh.proxyPid('a');
     await mesh.admin('a', '/replace', 'POST');
-    await once(line.client, 'close');
+    await closed;
     assert.equal(line.client.exitCode, 3);
     await eventually('the old one has gone', () => hasEnded('a', before));
     assert.ok(mesh.log('a').includes('"reason":"drained"'), 'no line says why it ended');

@@ -100,6 +100,7 @@ describe('ztunnel', () => {
     const running = mesh.client('intruder', '10.77.0.3', 8080);
     running.stdin?.write('one\n');
     await nextOutput(running);
+    const closed = once(running, 'close');
     await mesh.putPolicy('default/deny', {
       name: 'deny',
       namespace: 'default',
@@ -123,7 +124,7 @@ describe('ztunnel', () => {
         },
       ],
     });
-    const [code] = (await once(running, 'close')) as [number | null];
+    const [code] = (await closed) as [number | null];
     assert.equal(code, 3);
     const { status, stdout } = await mesh.ask('intruder', '10.77.0.3');
     assert.deepEqual([status, stdout], [3, '']);
@@ -417,6 +418,7 @@ describe('ztunnel', () => {
   });
 
   it('a second SIGINT ends the drain at once, with 0', async () => {
+    mesh.proxyEnv['CONNECTION_TERMINATION_DEADLINE'] = '60s';
     await mesh.startProxy('a');
     const running = mesh.client('client', '10.77.0.3', 8080);
     running.stdin?.write('one\n');
@@ -426,13 +428,12 @@ describe('ztunnel', () => {
     await eventually('draining has begun', () =>
       mesh.log('a').slice(logged).includes('"draining"'),
     );
-    const begunMs = Date.now();
+    const closed = once(running, 'close');
     assert.equal(await mesh.endProxy('a', 'SIGINT'), 0);
     assert.equal(await ended, 0);
-    // The drain would take the three seconds of its deadline.
-    assert.ok(Date.now() - begunMs < 2000, `${Date.now() - begunMs} ms`);
+    // Not by the deadline, a minute later.
     assert.ok(!mesh.log('a').slice(logged).includes('"drained"'));
-    await once(running, 'close');
+    await closed;
   });
 
   it('leaves no listener behind', () => {
