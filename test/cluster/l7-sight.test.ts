@@ -144,6 +144,7 @@ describe('L7 sight', () => {
     ] as const) {
       const to = `destination_workload="${name}"`;
       const seen = await mesh.metric(node, REQUESTS, to, '"destination"');
+      const asked = await mesh.metric('a', REQUESTS, to, '"source"');
       await mesh.putPod(name, { extensions, ...ports(AppProtocol.TCP) });
       const before = await mesh.metric(node, ...opaque, '"destination"');
       const source = await mesh.metric('a', ...opaque, '"source"');
@@ -153,6 +154,7 @@ describe('L7 sight', () => {
       await mesh.putPod(name, { extensions, ...ports(AppProtocol.HTTP11) });
       await curl(`http://${ip}:8080/200`);
       await counts(node, seen + 1, REQUESTS, to, '"destination"');
+      await counts('a', asked + 1, REQUESTS, to, '"source"');
     }
     await publish(true);
   });

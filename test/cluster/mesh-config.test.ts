@@ -44,6 +44,7 @@ defaultConfig:
       READINESS_PORT: String(ports.readiness),
     },
   });
+  const exited = once(proxy, 'exit');
   let log = '';
   proxy.stdout.on('data', (chunk: Buffer) => (log += chunk.toString()));
   try {
@@ -57,6 +58,6 @@ defaultConfig:
     assert.equal(dump.config.clusterId, 'from-the-file');
   } finally {
     proxy.kill('SIGKILL');
-    await once(proxy, 'exit');
+    await exited;
   }
 });

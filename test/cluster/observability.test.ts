@@ -222,6 +222,7 @@ describe('limits', () => {
       client.stdin?.end();
       await once(client, 'close');
     }
+    await eventually('none is counted', async () => (await use('connections')) === 0);
     assert.equal((await mesh.ask('client', '10.77.0.3')).status, 0);
   });
 });

@@ -106,8 +106,10 @@ describe('restarts', () => {
     mesh.killProxy('b');
     const { status, stdout } = await mesh.ask('client', SERVER.ip);
     assert.deepEqual([status, stdout], [0, 'server saw 10.77.0.1: hello\n']);
-    const ready = await mesh.readiness('b');
-    assert.equal(await ready.text(), 'not ready, pending: workload proxy manager\n');
+    await eventually('it says what it waits for', async () => {
+      const text = await mesh.readiness('b').then((answer) => answer.text());
+      return text === 'not ready, pending: workload proxy manager\n';
+    });
     mesh.startAgent('b');
     await mesh.whenReady('b');
   });
@@ -192,12 +194,15 @@ describe('restarts', () => {
     mesh.proxyEnv[DEADLINE] = LONG;
     const line = await openLine();
     const closed = once(line.client, 'close');
+    const logged = mesh.log('a').length;
     const before = mesh.proxyPid('a');
     await mesh.admin('a', '/replace', 'POST');
     await closed;
     assert.equal(line.client.exitCode, 3);
     await eventually('the old one has gone', () => hasEnded('a', before));
-    assert.ok(mesh.log('a').includes('"reason":"drained"'), 'no line says why it ended');
+    await eventually('a line says why it ended', () =>
+      mesh.log('a').slice(logged).includes('"reason":"drained"'),
+    );
     assert.equal((await mesh.ask('client', SERVER.ip)).status, 0);
     await replaceInstance('a');
   });

@@ -242,7 +242,7 @@ export class NetnsMesh {
     // As with routed pods: nobody remembers the hardware behind an address.
     for (const other of this.#pods.keys()) this.#ip(other, 'neigh', 'flush', 'dev', 'eth0');
     if (!this.#meshed.delete(name)) return;
-    await this.#exchange(this.#node(pod.node).session, encodeRequest({ kind: 'del', uid: name }));
+    await this.#exchange(await this.#session(pod.node), encodeRequest({ kind: 'del', uid: name }));
   }
 
   /** Writes a file that goes with the mesh; its path. */
@@ -573,6 +573,7 @@ export class NetnsMesh {
   /** (Re)starts the proxy process of a node. */
   async startProxy(name: string, command: ProxyCommand = 'proxy'): Promise<void> {
     const node = this.#node(name);
+    node.session = undefined;
     node.process = this.#spawnProxy(node, command);
     await this.whenReady(name);
   }
@@ -668,6 +669,7 @@ export class NetnsMesh {
   killProxy(name: string): number {
     const pid = this.proxyPid(name);
     process.kill(pid, 'SIGKILL');
+    this.#node(name).session = undefined;
     return pid;
   }
 
@@ -750,7 +752,7 @@ export class NetnsMesh {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     netns.close();
-    await this.#exchange(this.#node(pod.node).session, encodeRequest({ kind: 'del', uid: name }));
+    await this.#exchange(await this.#session(pod.node), encodeRequest({ kind: 'del', uid: name }));
     nft('delete', 'table', 'inet', 'test');
   }
 
@@ -861,7 +863,11 @@ export class NetnsMesh {
     else
       this.#resources.get(typeUrl)?.set(name, { name, version: String(this.#generation), value });
     this.#xds.publish();
-    const isAcked = await this.#xds.whenAcked(typeUrl, this.#generation, AbortSignal.timeout(5000));
+    const isAcked = await this.#xds.whenAcked(
+      typeUrl,
+      this.#generation,
+      AbortSignal.timeout(ANSWER_MS),
+    );
     if (!isAcked) throw new Error(`${name} was not acknowledged`);
   }
 
