@@ -48,6 +48,15 @@ function start(env: Readonly<Record<string, string>>, argv = COMMAND): Proxy {
   return { child, log: () => text };
 }
 
+/** Waits until its log, which comes by a way of its own, has this text. */
+async function says({ log }: Proxy, text: string): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!log().includes(text)) {
+    if (Date.now() > deadline) assert.fail(`${text}: ${log()}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 async function dumpOf({ child, log }: Proxy): Promise<{ workloads: { name: string }[] }> {
   const deadline = Date.now() + 20_000;
   while (Date.now() < deadline && child.exitCode === null) {
@@ -91,8 +100,8 @@ describe('ztunnel process', () => {
         workloads.map(({ name }) => name),
         ['hello'],
       );
-      assert.match(proxy.log(), /ISTIO_METAJSON_X is left out: it is not JSON/);
-      assert.match(proxy.log(), /AUTHZ_POLICY_INFO_LOGGING is ignored/);
+      await says(proxy, 'ISTIO_METAJSON_X is left out: it is not JSON');
+      await says(proxy, 'AUTHZ_POLICY_INFO_LOGGING is ignored');
     } finally {
       if (proxy.child.exitCode === null) {
         proxy.child.kill('SIGTERM');
@@ -188,8 +197,8 @@ describe('ztunnel process', () => {
     const none = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', ...COMMAND];
     const proxy = start({ LOCAL_XDS }, process.getuid?.() === 0 ? none : COMMAND);
     await dumpOf(proxy);
-    assert.match(proxy.log(), /pods cannot be served: entering namespaces needs CAP_SYS_ADMIN/);
-    assert.match(proxy.log(), /pods cannot be served: SO_MARK needs CAP_NET_ADMIN/);
+    await says(proxy, 'pods cannot be served: entering namespaces needs CAP_SYS_ADMIN');
+    await says(proxy, 'pods cannot be served: SO_MARK needs CAP_NET_ADMIN');
     proxy.child.kill('SIGKILL');
     await once(proxy.child, 'exit');
   });
