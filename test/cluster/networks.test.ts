@@ -121,7 +121,9 @@ describe('networks', () => {
       ...[principal, 'destination_canonical_service="far-service"', 'destination_version="v9"'],
       ...['destination_workload="far-deployment"', 'destination_app="far-deployment"'],
     ];
-    assert.equal(await mesh.metric('a', 'istio_tcp_connections_closed_total', ...labels), 1);
+    await eventually('it is counted', async () => {
+      return (await mesh.metric('a', 'istio_tcp_connections_closed_total', ...labels)) === 1;
+    });
     const query = `src=default/client&dst=${FAR.host}:80`;
     const why = (await (await mesh.admin('a', `/debug/why?${query}`)).json()) as object;
     assert.partialDeepStrictEqual(why, {

@@ -207,6 +207,8 @@ describe('the node proxy’s own pod', () => {
     await start({ TRUST_DOMAIN: 'example.org' });
     assert.equal(await knock(idOf('x', 'example.org')), '200');
     assert.equal(await knock(idOf('x')), 'ended');
-    assert.match(log(), /spiffe:\/\/example\.org\/ns\/default\/sa\/ztunnel/);
+    await eventually('it is issued', () =>
+      log().includes('spiffe://example.org/ns/default/sa/ztunnel'),
+    );
   });
 });

@@ -76,8 +76,10 @@ describe('revocation lists', () => {
       const labels = ['reason="certificate_revoked"', 'response_flags="CERT_REVOKED"'];
       return (await mesh.metric('b', 'ambient_connections_refused_total', ...labels)) === 1;
     });
-    const rejections = 'istio_crl_policy_rejections_total';
-    assert.equal(await mesh.metric('b', rejections, 'reporter="destination"'), 1);
+    await eventually('by Istio’s name too', async () => {
+      const rejections = 'istio_crl_policy_rejections_total';
+      return (await mesh.metric('b', rejections, 'reporter="destination"')) === 1;
+    });
     assert.equal((await mesh.ask('client', SERVER)).status, 0);
   });
 

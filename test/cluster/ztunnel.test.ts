@@ -207,7 +207,9 @@ describe('ztunnel', () => {
     assert.equal((await mesh.ask('client', '10.77.0.5', 9)).status, 3);
     const wanted = before.map((count) => count + 1).join();
     await eventually('each is counted once', async () => (await counts()).join() === wanted);
-    assert.equal(await mesh.metric('a', 'istio_tcp_sockets_open', 'reporter="source"'), 0);
+    await eventually('none is open', async () => {
+      return (await mesh.metric('a', 'istio_tcp_sockets_open', 'reporter="source"')) === 0;
+    });
   });
 
   it('plaintext to our own ports is refused: no loop', async () => {
