@@ -135,7 +135,7 @@ type Plan = readonly { readonly suite: string; readonly files: readonly string[]
 
 async function runPlan(plan: Plan, dir: string): Promise<number> {
   let exitCode = 0;
-  let failed = '';
+  const failed: string[] = [];
   for (const { suite, files } of plan) {
     if (suite === 'cluster' && process.getuid?.() !== 0) {
       process.stdout.write(`# skipped ${files.length} cluster test files: they need root\n`);
@@ -147,10 +147,11 @@ async function runPlan(plan: Plan, dir: string): Promise<number> {
       const failures = join(dir, `${suite}-${concurrency}`);
       const code = await runNodeTest({ files: some, concurrency, within, failures });
       if (code !== 0) exitCode = code;
-      failed += read(failures);
+      failed.push(read(failures));
     }
   }
-  if (failed !== '') process.stdout.write(`# failed:\n${failed}\n`);
+  const report = failed.filter(Boolean).join('\n');
+  if (report !== '') process.stdout.write(`# failed:\n${report}\n`);
   return exitCode;
 }
 
