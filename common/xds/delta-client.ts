@@ -142,8 +142,6 @@ interface TypeState {
   isWarm: boolean;
   /** Pushes of a type are applied one after another. */
   queue: Promise<void>;
-  /** Pushes in the queue. */
-  pending: number;
 }
 
 /** Keeps one stream open and feeds its subscriptions. */
@@ -165,7 +163,6 @@ export class DeltaClient {
         // Nothing need come of what is asked for one by one.
         isWarm: subscription.wanted !== undefined,
         queue: Promise.resolve(),
-        pending: 0,
       });
     }
   }
@@ -249,10 +246,8 @@ export class DeltaClient {
       this.#send({ typeUrl, responseNonce: nonce });
       return;
     }
-    state.pending++;
     state.queue = state.queue
       .then(() => this.#apply(state, push))
-      .finally(() => state.pending--)
       .then(
         (rejected) => {
           if (stream.isCurrent) this.#answer(state, nonce, rejected);
@@ -341,16 +336,15 @@ export class DeltaClient {
       { reason: end.reason, detail: end.detail, retryMs: this.#delayMs },
       'xds stream ended',
     );
-    this.#retry = this.#options.clock.after(this.#delayMs, () => this.#restart());
+    this.#retry = this.#options.clock.after(this.#delayMs, () => void this.#restart());
   }
 
   /**
    * Once all that the last stream brought has been applied: a new one begins with what is held, and what is not named
    * there the other side would never take back.
    */
-  #restart(): void {
-    const busy = [...this.#types.values()].find(({ pending }) => pending > 0);
-    if (busy === undefined) this.start();
-    else void busy.queue.then(() => this.#restart());
+  async #restart(): Promise<void> {
+    await Promise.all([...this.#types.values()].map(({ queue }) => queue));
+    this.start();
   }
 }

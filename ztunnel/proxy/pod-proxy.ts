@@ -99,7 +99,7 @@ export class PodProxy {
   /** Accepted and not yet registered, refused or handed to the tunnel server. */
   readonly #settingUp = new Set<TcpStream>();
   /** Requests over tunnels that wait for what they are decided by: neither registered nor refused. */
-  #undecided = 0;
+  readonly #undecided = new Set<TunnelRequest>();
   #isClosed = false;
 
   private constructor(
@@ -323,7 +323,7 @@ export class PodProxy {
 
   /** What counts against the pod's limit in this thread. */
   get #count(): number {
-    const waiting = this.#requests.size + this.#undecided;
+    const waiting = this.#requests.size + this.#undecided.size;
     return this.connections.size + this.#settingUp.size + waiting;
   }
 
@@ -403,14 +403,10 @@ export class PodProxy {
 
   /** A client that resets its streams while they wait does not get more of them than the limit. */
   async #serveRequest(request: TunnelRequest): Promise<void> {
-    let isDecided = false;
     const decided = (): void => {
-      if (isDecided) return;
-      isDecided = true;
-      this.#undecided--;
-      this.#tellCounts();
+      if (this.#undecided.delete(request)) this.#tellCounts();
     };
-    this.#undecided++;
+    this.#undecided.add(request);
     this.#tellCounts();
     try {
       await serveInbound(this.#context, this, request, decided);

@@ -48,13 +48,21 @@ function start(env: Readonly<Record<string, string>>, argv = COMMAND): Proxy {
   return { child, log: () => text };
 }
 
-/** Waits until its log, which comes by a way of its own, has this text. */
-async function says({ log }: Proxy, text: string): Promise<void> {
+async function until(
+  { log }: Proxy,
+  what: string,
+  check: () => boolean | Promise<boolean>,
+): Promise<void> {
   const deadline = Date.now() + 20_000;
-  while (!log().includes(text)) {
-    if (Date.now() > deadline) assert.fail(`${text}: ${log()}`);
+  while (!(await check())) {
+    if (Date.now() > deadline) assert.fail(`${what}: ${log()}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+/** Waits for a text in its log, which comes by a way of its own. */
+function says(proxy: Proxy, text: string): Promise<void> {
+  return until(proxy, text, () => proxy.log().includes(text));
 }
 
 async function dumpOf({ child, log }: Proxy): Promise<{ workloads: { name: string }[] }> {
@@ -119,23 +127,16 @@ describe('ztunnel process', () => {
       );
     write('one', 'two');
     const proxy = start({ LOCAL_XDS_PATH: path });
-    const until = async (what: string, check: () => boolean | Promise<boolean>): Promise<void> => {
-      const deadline = Date.now() + 20_000;
-      while (!(await check())) {
-        if (Date.now() > deadline) assert.fail(`${what}: ${proxy.log()}`);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-    };
     const names = async (): Promise<string> =>
       (await dumpOf(proxy)).workloads.map(({ name }) => name).join();
     try {
       assert.equal(await names(), 'one,two');
       writeFileSync(path, 'workloads: [{uid: x, name: x, namespace: y, nod: z}]');
-      await until('it is refused', () => proxy.log().includes('local state stays as it was'));
+      await says(proxy, 'local state stays as it was');
       assert.match(proxy.log(), /state\.yaml: workload 0: .*nod/);
       assert.equal(await names(), 'one,two');
       write('two', 'three');
-      await until('it has changed', async () => (await names()) === 'three,two');
+      await until(proxy, 'it has changed', async () => (await names()) === 'three,two');
     } finally {
       proxy.child.kill('SIGKILL');
       await once(proxy.child, 'exit');

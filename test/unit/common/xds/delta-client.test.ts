@@ -38,12 +38,12 @@ function setUp(more: Partial<DeltaClientOptions> = {}): {
   clock: FakeClock;
   streams: Opened[];
   applied: string[];
-  state: { gate: Promise<void>; synced: number };
+  state: { gate: Promise<unknown>; synced: number };
 } {
   const clock = new FakeClock();
   const streams: Opened[] = [];
   const applied: string[] = [];
-  const state = { gate: Promise.resolve(), synced: 0 };
+  const state: { gate: Promise<unknown>; synced: number } = { gate: Promise.resolve(), synced: 0 };
   const client = new DeltaClient({
     nodeId: 'node',
     nodeMetadata: { NAME: 'n' },
@@ -96,15 +96,13 @@ describe('DeltaClient', () => {
 
   it('acknowledges only after the push was applied', async () => {
     const { client, streams, state } = setUp();
-    let open: () => void = () => undefined;
-    state.gate = new Promise((resolve) => {
-      open = resolve;
-    });
+    const { promise, resolve: open } = Promise.withResolvers<undefined>();
+    state.gate = promise;
     client.start();
     streams[0]?.onResponse(push('1', { a: '1' }));
     await settle();
     assert.equal(streams[0]?.sent.length, 1);
-    open();
+    open(undefined);
     await settle();
     assert.equal(streams[0].sent.length, 2);
     client.close();
@@ -192,10 +190,8 @@ describe('DeltaClient', () => {
 
   it('names what the last stream brought in the next one, also when it ended meanwhile', async () => {
     const { client, clock, streams, state } = setUp();
-    let open: () => void = () => undefined;
-    state.gate = new Promise((resolve) => {
-      open = resolve;
-    });
+    const { promise, resolve: open } = Promise.withResolvers<undefined>();
+    state.gate = promise;
     client.start();
     streams[0]?.onResponse(push('1', { a: '1' }));
     streams[0]?.onResponse(push('2', { b: '1' }));
@@ -204,7 +200,7 @@ describe('DeltaClient', () => {
     clock.advance(1000);
     await settle();
     assert.equal(streams.length, 1);
-    open();
+    open(undefined);
     await settle();
     assert.deepEqual(streams[1]?.sent[0]?.initialResourceVersions, { a: 'v-1', b: 'v-1' });
     assert.equal(streams.length, 2);
@@ -213,16 +209,14 @@ describe('DeltaClient', () => {
 
   it('does not come back when it is closed while a push is applied', async () => {
     const { client, clock, streams, state } = setUp();
-    let open: () => void = () => undefined;
-    state.gate = new Promise((resolve) => {
-      open = resolve;
-    });
+    const { promise, resolve: open } = Promise.withResolvers<undefined>();
+    state.gate = promise;
     client.start();
     streams[0]?.onResponse(push('1', { a: '1' }));
     streams[0]?.onEnd({ reason: 'Error', detail: 'gone' });
     clock.advance(1000);
     client.close();
-    open();
+    open(undefined);
     await settle();
     assert.equal(streams.length, 1);
   });
